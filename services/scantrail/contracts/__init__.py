@@ -1,0 +1,1 @@
+"""What crosses a boundary: topics, record codecs, and texts that name a unit."""

@@ -1,0 +1,220 @@
+"""The records on the topics, and bytes to values and back.
+
+Everything a stranger can get wrong in a record is refused here, once, with a reason that is a
+metric label. Values are JSON; `schemas/<topic>/` describes them for everybody else.
+"""
+
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+import msgspec
+
+from scantrail.domain.alert import Alert
+from scantrail.domain.custody import Fact, FactKind, Observation, Outcome, Position, UnitState
+from scantrail.domain.product import Product
+from scantrail.domain.recall import Recall
+from scantrail.domain.scan import Scan
+from scantrail.domain.station import Station
+from scantrail.domain.vocabulary import BusinessStep, Phase
+
+
+class UnreadableRecord(Exception):
+    """These bytes will never become a value. `reason` is one of few, fixed words."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a unit is and who has it: domain.custody.Position, as published."""
+
+    phase: Phase
+    site: str
+    station: str
+    read_point: str
+    business_location: str | None
+    business_step: BusinessStep
+    disposition: str | None
+    possessing_party: str | None
+    order: str | None
+    since: datetime
+    event_id: str
+    seen_at: datetime
+
+
+class FactRecord(msgspec.Struct, frozen=True):
+    """domain.custody.Fact, as published."""
+
+    kind: FactKind
+    event_id: str
+    rule: str
+    against: str
+    elapsed_s: float
+
+
+class Movement(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted scan and what it did to its unit. `version` counts the unit's accepted scans."""
+
+    unit: str
+    version: int
+    outcome: Outcome
+    scan: Scan
+    before: Place | None
+    after: Place | None
+    facts_added: tuple[FactRecord, ...] = ()
+    facts_withdrawn: tuple[FactRecord, ...] = ()
+
+
+class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
+    """A read that made no scan: malformed, or of a reader or station nobody configured.
+
+    `event_id` was minted for it, so that it can be replayed without being doubled.
+    """
+
+    event_id: str
+    reader: str
+    station: str | None
+    reason: str
+    detail: str
+    read: str
+    event_time: datetime
+    record_time: datetime
+    sequence: int
+    aim: str | None = None
+    order: str | None = None
+
+
+T = TypeVar("T")
+
+encode = msgspec.json.Encoder().encode
+_encode_state = msgspec.msgpack.Encoder().encode
+_decode_state = msgspec.msgpack.Decoder(UnitState).decode
+_scan_decoder = msgspec.json.Decoder(Scan)
+
+_YEARS = range(1971, 2200)
+
+#: Bytes of one scan. What is made of it must fit into a Kafka record too.
+SCAN_BYTES_MAX = 8192
+
+
+def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
+    """The scan in a record of `scans`. Raises UnreadableRecord."""
+    if value is not None and len(value) > SCAN_BYTES_MAX:
+        raise UnreadableRecord("too_large", f"{len(value)} bytes; a scan has {SCAN_BYTES_MAX}")
+    scan = _decode(_scan_decoder, value, "scan")
+    if not scan.event_id or not scan.unit or not scan.station or not scan.site:
+        raise UnreadableRecord("not_a_scan", "event_id, unit, station and site must not be empty")
+    if scan.event_time.tzinfo is None or scan.record_time.tzinfo is None:
+        raise UnreadableRecord("no_time_zone", "event_time and record_time need an offset or Z")
+    if scan.record_time.year not in _YEARS:
+        raise UnreadableRecord("not_a_scan", f"record_time {scan.record_time} is out of range")
+    if scan.event_time.year not in _YEARS and scan.clock_skew_s is None:
+        raise UnreadableRecord("not_a_scan", f"event_time {scan.event_time} is out of range")
+    if not scan.repeat_window_s >= 0:
+        raise UnreadableRecord("not_a_scan", "repeat_window_s must not be negative")
+    if key != scan.unit.encode():
+        raise UnreadableRecord("wrong_key", f"the record's key must be the unit, {scan.unit!r}")
+    return scan
+
+
+def encode_movement(scan: Scan, before: Position | None, observation: Observation) -> bytes:
+    """The record of `movements` for an accepted scan."""
+    return encode(
+        Movement(
+            unit=scan.unit,
+            version=observation.state.version,
+            outcome=observation.outcome,
+            scan=scan,
+            before=_place(before),
+            after=_place(observation.state.current),
+            facts_added=tuple(FactRecord(*fact) for fact in observation.facts_added),
+            facts_withdrawn=tuple(FactRecord(*fact) for fact in observation.facts_withdrawn),
+        )
+    )
+
+
+def facts(records: tuple[FactRecord, ...]) -> list[Fact]:
+    """Published facts as the domain's."""
+    return [Fact(r.kind, r.event_id, r.rule, r.against, r.elapsed_s) for r in records]
+
+
+def _place(position: Position | None) -> Place | None:
+    return None if position is None else Place(**position._asdict())
+
+
+def encode_state(state: UnitState) -> bytes:
+    """A unit's state for the table and its changelog: MessagePack arrays, private."""
+    return _encode_state(state)
+
+
+def decode_state(payload: bytes) -> UnitState:
+    """A unit's state as `encode_state` wrote it; msgspec.DecodeError for anything else."""
+    return _decode_state(payload)
+
+
+class Codec(Generic[T]):
+    """Decodes the records of one topic into values of one type."""
+
+    def __init__(self, kind: type[T], name: str) -> None:
+        self._decoder = msgspec.json.Decoder(kind)
+        self._name = name
+
+    def decode(self, value: bytes | None) -> T:
+        """Raises UnreadableRecord for bytes that are no such record."""
+        return _decode(self._decoder, value, self._name)
+
+
+def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) -> T:
+    if value is None:
+        raise UnreadableRecord("no_value", f"a {name} cannot be null")
+    if b"\\u0000" in value:
+        raise UnreadableRecord("nul_character", f"a {name} must not hold the character U+0000")
+    try:
+        return decoder.decode(value)
+    except msgspec.ValidationError as error:
+        raise UnreadableRecord(f"not_a_{name}", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise UnreadableRecord("not_json", str(error)) from error
+
+
+movements: "Codec[Movement]" = Codec(Movement, "movement")
+rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read")
+alerts: "Codec[Alert]" = Codec(Alert, "alert")
+recalls: "Codec[Recall]" = Codec(Recall, "recall")
+stations: "Codec[Station]" = Codec(Station, "station")
+products: "Codec[Product]" = Codec(Product, "product")
+
+Headers = list[tuple[str, bytes]]
+
+
+def cloud_event_headers(
+    *, id: str, source: str, type: str, subject: str, time: datetime
+) -> Headers:
+    """CloudEvents 1.0 in Kafka's binary mode."""
+    return [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", id.encode()),
+        ("ce_source", source.encode()),
+        ("ce_type", type.encode()),
+        ("ce_subject", subject.encode()),
+        ("ce_time", time.isoformat().encode()),
+        ("content-type", b"application/json"),
+    ]
+
+
+def rejection_headers(
+    *, reason: str, detail: str, topic: str, partition: int, offset: int, version: str
+) -> Headers:
+    """Kafka Connect's dead-letter headers; key and value stay byte for byte as they came."""
+    told: dict[str, Any] = {
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "exception.class.name": reason,
+        "exception.message": detail[:500],
+        "stage": "SCAN",
+        "connector.name": f"tracker {version}",
+    }
+    return [(f"__connect.errors.{name}", str(value).encode()) for name, value in told.items()]

@@ -1,0 +1,123 @@
+"""Which movements a person must be told of. The tracker states facts; here they are judged."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import blake2b
+
+from scantrail.domain.custody import Fact
+from scantrail.domain.recall import Recall
+from scantrail.domain.scan import Scan
+from scantrail.domain.vocabulary import OUTBOUND_STEPS
+
+
+class AlertKind(StrEnum):
+    DUPLICATE_SERIAL = "duplicate_serial"
+    RECALLED_AT_SHIPPING = "recalled_at_shipping"
+
+
+class AlertStatus(StrEnum):
+    """What the alerter says of an alert; acknowledging and resolving is done by people."""
+
+    RAISED = "raised"
+    WITHDRAWN = "withdrawn"
+
+
+SEVERITY = {
+    AlertKind.DUPLICATE_SERIAL: "warning",
+    AlertKind.RECALLED_AT_SHIPPING: "critical",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One alert. The same cause always makes the same id, however often it is replayed."""
+
+    id: str
+    kind: AlertKind
+    severity: str
+    status: AlertStatus
+    unit: str
+    event_id: str
+    station: str
+    site: str
+    event_time: datetime
+    text: str
+    recall: str | None = None
+
+
+def alert_id(kind: AlertKind, unit: str, event_id: str, cause: str = "") -> str:
+    """32 hexadecimal characters over what the alert is about."""
+    told = repr((kind.value, cause, unit, event_id)).encode("utf-8", "surrogatepass")
+    return blake2b(told, digest_size=16).hexdigest()
+
+
+def judge(
+    scan: Scan,
+    facts_added: Sequence[Fact],
+    facts_withdrawn: Sequence[Fact],
+    recalls: Sequence[Recall],
+    *,
+    site_travel_s: float,
+) -> list[Alert]:
+    """The alerts of one movement: `scan` was accepted, `recalls` are those its unit falls under.
+
+    Two sites within `site_travel_s` seconds are a duplicate; later, the unit may have travelled.
+    """
+    raised = [
+        _duplicate(scan, fact, AlertStatus.RAISED)
+        for fact in facts_added
+        if _contradicts(fact, site_travel_s)
+    ]
+    if scan.business_step in OUTBOUND_STEPS:
+        raised += [_recalled(scan, recall) for recall in recalls]
+    # A re-fold may tell the same contradiction in other words: that withdraws nothing.
+    standing = {alert.id for alert in raised}
+    withdrawn = [
+        _duplicate(scan, fact, AlertStatus.WITHDRAWN)
+        for fact in facts_withdrawn
+        if _contradicts(fact, site_travel_s)
+    ]
+    return [alert for alert in withdrawn if alert.id not in standing] + raised
+
+
+def _contradicts(fact: Fact, site_travel_s: float) -> bool:
+    return fact.rule != "two_sites" or fact.elapsed_s <= site_travel_s
+
+
+def _duplicate(scan: Scan, fact: Fact, status: AlertStatus) -> Alert:
+    seen = {
+        "received_in_custody": "received although it is in custody elsewhere",
+        "shipped_twice": "shipped again without having been returned",
+        "two_sites": f"seen at two sites within {fact.elapsed_s:.0f} s",
+    }[fact.rule]
+    return Alert(
+        id=alert_id(AlertKind.DUPLICATE_SERIAL, scan.unit, fact.event_id),
+        kind=AlertKind.DUPLICATE_SERIAL,
+        severity=SEVERITY[AlertKind.DUPLICATE_SERIAL],
+        status=status,
+        unit=scan.unit,
+        event_id=fact.event_id,
+        station=scan.station,
+        site=scan.site,
+        event_time=scan.event_time,
+        text=f"{scan.unit} was {seen}",
+    )
+
+
+def _recalled(scan: Scan, recall: Recall) -> Alert:
+    return Alert(
+        id=alert_id(AlertKind.RECALLED_AT_SHIPPING, scan.unit, scan.event_id, recall.id),
+        kind=AlertKind.RECALLED_AT_SHIPPING,
+        severity=SEVERITY[AlertKind.RECALLED_AT_SHIPPING],
+        status=AlertStatus.RAISED,
+        unit=scan.unit,
+        event_id=scan.event_id,
+        station=scan.station,
+        site=scan.site,
+        event_time=scan.event_time,
+        text=f"{scan.unit} is recalled ({recall.id}: {recall.title}) and was scanned at"
+        f" {scan.business_step}",
+        recall=recall.id,
+    )

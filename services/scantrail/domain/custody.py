@@ -1,0 +1,333 @@
+"""How scans move a unit: the one place where location and custody change.
+
+Scans are folded in the order of (time, station, sequence), whatever order they arrive in. A unit's
+state keeps its recent scans behind an archived base, so that a late one is folded again at its
+place; arrival order and newest-wins both end in wrong answers.
+"""
+
+from bisect import bisect_left
+from datetime import datetime, timedelta
+from enum import StrEnum
+from hashlib import blake2b
+from typing import NamedTuple
+
+from scantrail.domain.scan import Scan, content_digest, order_reference, ordered_at
+from scantrail.domain.vocabulary import ENTERING_STEPS, LEAVING_STEPS, BusinessStep, Phase
+
+KEEP_FOR = timedelta(hours=48)
+KEEP_AT_LEAST = 16
+KEEP_AT_MOST = 500
+REMEMBER_IDS = 500
+
+_ID_BYTES = 8
+_MEMORY_BYTES = 16  # digest of the id, digest of the content
+
+
+class Outcome(StrEnum):
+    """What became of one scan. In order of precedence: the first that applies decides."""
+
+    REPLAYED = "replayed"  # folded before, by offset: its output is durable
+    REDELIVERED = "redelivered"  # the same event again: harmless
+    CONFLICTING_EVENT = "conflicting_event"  # the same event id, a different story: harm
+    OLDER_THAN_BASE = "older_than_base"  # kept in history, too old to be folded again here
+    REPEAT_READ = "repeat_read"  # the same visit to the same station
+    LATE = "late"  # folded at its place among scans already known
+    MOVED = "moved"
+
+
+class FactKind(StrEnum):
+    DUPLICATE_SERIAL = "duplicate_serial"
+
+
+class Fact(NamedTuple):
+    """What contradicts what. A fact is told by the scan that carries it, and can be withdrawn."""
+
+    kind: FactKind
+    event_id: str
+    #: received_in_custody, shipped_twice or two_sites
+    rule: str
+    #: the earlier scan that it contradicts
+    against: str
+    elapsed_s: float
+
+
+class Visit(NamedTuple):
+    """A scan as the state keeps it: what folding needs, and no more."""
+
+    at: datetime
+    station: str
+    sequence: int
+    event_id: str
+    content: bytes
+    site: str
+    read_point: str
+    business_step: BusinessStep
+    business_location: str | None
+    disposition: str | None
+    possessing_party: str | None
+    order: str | None
+    repeat_window_s: float
+
+    @property
+    def order_key(self) -> tuple[datetime, str, int, str]:
+        return (self.at, self.station, self.sequence, self.event_id)
+
+
+class Position(NamedTuple):
+    """Where a unit is and who has it, after some scan."""
+
+    phase: Phase
+    site: str
+    station: str
+    read_point: str
+    business_location: str | None
+    business_step: BusinessStep
+    disposition: str | None
+    possessing_party: str | None
+    #: the sales order it left under, while it is shipped
+    order: str | None
+    #: since when it is there, with that party
+    since: datetime
+    #: the scan that brought it there, and the last one that saw it
+    event_id: str
+    seen_at: datetime
+
+
+class UnitState(NamedTuple):
+    """Everything known of one unit that the next scan is judged against.
+
+    `kept` is sorted; `base` is the fold of all before it, and ends at `base_key`. `memory` holds
+    16 bytes for each accepted id that is no longer in `kept`, oldest first.
+    """
+
+    unit: str
+    version: int
+    offset: int
+    base: Position | None
+    base_key: tuple[datetime, str, int, str] | None
+    kept: tuple[Visit, ...]
+    current: Position | None
+    memory: bytes
+
+
+class Observation(NamedTuple):
+    """The outcome of one scan. The shell stores the state and publishes the rest."""
+
+    outcome: Outcome
+    state: UnitState
+    facts_added: tuple[Fact, ...] = ()
+    facts_withdrawn: tuple[Fact, ...] = ()
+
+    @property
+    def accepted(self) -> bool:
+        """Accepted scans raise the version by one and are in history."""
+        return self.outcome not in _NOT_ACCEPTED
+
+
+_NOT_ACCEPTED = frozenset({Outcome.REPLAYED, Outcome.REDELIVERED, Outcome.CONFLICTING_EVENT})
+
+
+def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
+    """Judge `scan`, read at `offset` of its log, against what is `known` of its unit.
+
+    Branches read in order of precedence: the first that applies decides.
+    """
+    state = known or UnitState(scan.unit, 0, -1, None, None, (), None, b"")
+    if scan.unit != state.unit:
+        raise ValueError(f"a scan of {scan.unit} was routed to the state of {state.unit}")
+    if offset <= state.offset:
+        return Observation(Outcome.REPLAYED, state)
+
+    visit = _visit(scan)
+    content = _remembered(state, visit.event_id)
+    if content is not None:
+        same = content == visit.content
+        outcome = Outcome.REDELIVERED if same else Outcome.CONFLICTING_EVENT
+        return Observation(outcome, state._replace(offset=offset))
+
+    state = state._replace(version=state.version + 1, offset=offset)
+    if state.base_key is not None and visit.order_key < state.base_key:
+        return Observation(Outcome.OLDER_THAN_BASE, _remember(state, (visit,)))
+    if not state.kept or visit.order_key > state.kept[-1].order_key:
+        return _append(state, visit)
+    return _insert(state, visit)
+
+
+def fold(base: Position | None, visits: tuple[Visit, ...]) -> tuple[Position | None, list[Fact]]:
+    """The position after `visits`, which are sorted, and the facts that they reveal."""
+    position, facts = base, list[Fact]()
+    for visit in visits:
+        position, fact, _ = _step(position, visit)
+        if fact is not None:
+            facts.append(fact)
+    return position, facts
+
+
+def _append(state: UnitState, visit: Visit) -> Observation:
+    current, fact, is_repeat = _step(state.current, visit)
+    moved = _archive(state._replace(kept=(*state.kept, visit), current=current))
+    outcome = Outcome.REPEAT_READ if is_repeat else Outcome.MOVED
+    return Observation(outcome, moved, () if fact is None else (fact,))
+
+
+def _insert(state: UnitState, visit: Visit) -> Observation:
+    """Fold again with a late scan at its place."""
+    _, facts_before = fold(state.base, state.kept)
+    place = bisect_left(state.kept, visit.order_key, key=lambda kept: kept.order_key)
+    kept = (*state.kept[:place], visit, *state.kept[place:])
+    current, facts_after = fold(state.base, kept)
+    return Observation(
+        Outcome.LATE,
+        _archive(state._replace(kept=kept, current=current)),
+        tuple(fact for fact in facts_after if fact not in facts_before),
+        tuple(fact for fact in facts_before if fact not in facts_after),
+    )
+
+
+def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None, bool]:
+    """One scan in its place: (position after, what it contradicts, whether it is a repeat)."""
+    if before is None:
+        return _arrived(visit, visit.business_location, visit.possessing_party), None, False
+    if _is_repeat(before, visit):
+        return before._replace(seen_at=visit.at), None, True
+    location = visit.business_location
+    if location is None and visit.business_step not in LEAVING_STEPS:
+        location = before.business_location
+    party = visit.possessing_party or before.possessing_party
+    after = _arrived(visit, location, party)
+    if after.order is None and after.phase is before.phase is Phase.SHIPPED:
+        after = after._replace(order=before.order)
+    unmoved = (after.phase, location, party) == (
+        before.phase,
+        before.business_location,
+        before.possessing_party,
+    )
+    if unmoved:
+        after = after._replace(since=before.since, event_id=before.event_id)
+    return after, _contradiction(before, visit), False
+
+
+def _arrived(visit: Visit, location: str | None, party: str | None) -> Position:
+    if visit.business_step in LEAVING_STEPS:
+        phase = Phase.SHIPPED
+    elif visit.business_step is BusinessStep.DECOMMISSIONING:
+        phase = Phase.GONE
+    else:
+        phase = Phase.ON_SITE
+    return Position(
+        phase=phase,
+        site=visit.site,
+        station=visit.station,
+        read_point=visit.read_point,
+        business_location=location,
+        business_step=visit.business_step,
+        disposition=visit.disposition,
+        possessing_party=party,
+        order=visit.order if phase is Phase.SHIPPED else None,
+        since=visit.at,
+        event_id=visit.event_id,
+        seen_at=visit.at,
+    )
+
+
+def _is_repeat(before: Position, visit: Visit) -> bool:
+    return (
+        before.station == visit.station
+        and before.business_step is visit.business_step
+        and (visit.at - before.seen_at).total_seconds() <= visit.repeat_window_s
+        and (visit.order is None or visit.order == before.order)
+    )
+
+
+def _contradiction(before: Position, visit: Visit) -> Fact | None:
+    rule = None
+    if before.phase is Phase.ON_SITE:
+        elsewhere = (before.site, before.business_location) != (visit.site, visit.business_location)
+        if visit.business_step in ENTERING_STEPS and elsewhere:
+            rule = "received_in_custody"
+        elif before.site != visit.site:
+            rule = "two_sites"
+    elif (
+        before.phase is Phase.SHIPPED
+        and visit.business_step in LEAVING_STEPS
+        and (visit.business_step is before.business_step or visit.site != before.site)
+    ):
+        rule = "shipped_twice"
+    if rule is None:
+        return None
+    elapsed_s = (visit.at - before.seen_at).total_seconds()
+    return Fact(FactKind.DUPLICATE_SERIAL, visit.event_id, rule, before.event_id, elapsed_s)
+
+
+def _archive(state: UnitState) -> UnitState:
+    """Move scans that are no longer kept into the base."""
+    kept = state.kept
+    if len(kept) <= KEEP_AT_LEAST:
+        return state
+    horizon = kept[-1].at - KEEP_FOR
+    if kept[0].at >= horizon and len(kept) <= KEEP_AT_MOST:
+        return state
+    repeats, base = list[bool](), state.base
+    for visit in kept:
+        base, _, is_repeat = _step(base, visit)
+        repeats.append(is_repeat)
+    places = len(kept) - sum(repeats)  # repeats take no place
+    count = 0
+    while len(kept) - count > KEEP_AT_MOST or (
+        kept[count].at < horizon and places - (not repeats[count]) >= KEEP_AT_LEAST
+    ):
+        places -= not repeats[count]
+        count += 1
+    if count == 0:
+        return state
+    archived = kept[:count]
+    return _remember(
+        state._replace(
+            base=fold(state.base, archived)[0],
+            base_key=archived[-1].order_key,
+            kept=kept[count:],
+        ),
+        archived,
+    )
+
+
+def _remember(state: UnitState, visits: tuple[Visit, ...]) -> UnitState:
+    added = b"".join(_id_digest(visit.event_id) + visit.content for visit in visits)
+    return state._replace(memory=(state.memory + added)[-_MEMORY_BYTES * REMEMBER_IDS :])
+
+
+def _remembered(state: UnitState, event_id: str) -> bytes | None:
+    """The content digest of an accepted id, None for one that is new."""
+    for visit in reversed(state.kept):
+        if visit.event_id == event_id:
+            return visit.content
+    if state.memory:
+        wanted = _id_digest(event_id)
+        place = state.memory.find(wanted)
+        while place != -1:
+            if place % _MEMORY_BYTES == 0:
+                return state.memory[place + _ID_BYTES : place + _MEMORY_BYTES]
+            place = state.memory.find(wanted, place + 1)
+    return None
+
+
+def _id_digest(event_id: str) -> bytes:
+    return blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=_ID_BYTES).digest()
+
+
+def _visit(scan: Scan) -> Visit:
+    return Visit(
+        ordered_at(scan),
+        scan.station,
+        scan.sequence,
+        scan.event_id,
+        content_digest(scan),
+        scan.site,
+        scan.read_point,
+        scan.business_step,
+        scan.business_location,
+        scan.disposition,
+        scan.possessing_party,
+        order_reference(scan),
+        scan.repeat_window_s,
+    )

@@ -1,0 +1,88 @@
+"""A scan: a station's claim that it saw a unit, once."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from hashlib import blake2b
+
+from scantrail.domain.vocabulary import BusinessStep
+
+#: A device's clock may be ahead by this much, or behind by as much as a buffered scan may be late.
+#: Beyond, the scan is ordered by `record_time`: one dated 2038 would stay the newest for ever.
+CLOCK_AHEAD_MAX = timedelta(minutes=5)
+CLOCK_BEHIND_MAX = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transaction:
+    """A business document the scan belongs to (CBV business transaction)."""
+
+    type: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scan:
+    """What a station claims. Times are aware; durations are seconds.
+
+    `event_id` is minted before the first attempt to send and kept over every retry.
+    """
+
+    event_id: str
+    unit: str
+    event_time: datetime
+    record_time: datetime
+    reader: str
+    sequence: int
+    station: str
+    site: str
+    read_point: str
+    business_step: BusinessStep
+    #: Where the unit is to be found from now on; None when the step says nothing (EPCIS).
+    business_location: str | None = None
+    disposition: str | None = None
+    #: Who physically has the unit from now on; None when custody does not change.
+    possessing_party: str | None = None
+    transactions: tuple[Transaction, ...] = ()
+    #: A second scan at the same station within this time is the same visit.
+    repeat_window_s: float = 0.0
+    #: By how much the device's clock is off, where it is beyond the limits above.
+    clock_skew_s: float | None = None
+    #: What the reader sent, for people who ask how the unit was read.
+    read: str | None = None
+
+
+def clock_skew_s(event_time: datetime, record_time: datetime) -> float | None:
+    """Seconds the device's clock is ahead (behind: negative), None while within the limits."""
+    off = event_time - record_time
+    return off.total_seconds() if not -CLOCK_BEHIND_MAX <= off <= CLOCK_AHEAD_MAX else None
+
+
+def ordered_at(scan: Scan) -> datetime:
+    """The time that decides the scan's place among others."""
+    return scan.event_time if scan.clock_skew_s is None else scan.record_time
+
+
+def order_reference(scan: Scan) -> str | None:
+    """The sales order the scan names, if any."""
+    for transaction in scan.transactions:
+        if transaction.type == "order":
+            return transaction.id
+    return None
+
+
+def content_digest(scan: Scan) -> bytes:
+    """8 bytes over what the scan claims. When it was recorded, and by what clock, is no content."""
+    content = (
+        scan.unit,
+        scan.event_time.timestamp(),
+        scan.station,
+        scan.sequence,
+        scan.site,
+        scan.read_point,
+        scan.business_step.value,
+        scan.business_location,
+        scan.disposition,
+        scan.possessing_party,
+        tuple((t.type, t.id) for t in scan.transactions),
+    )
+    return blake2b(repr(content).encode("utf-8", "surrogatepass"), digest_size=8).digest()

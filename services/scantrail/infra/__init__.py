@@ -1,0 +1,1 @@
+"""Settings, metrics, logging, health, Kafka and database plumbing, embedded services."""

@@ -1,0 +1,119 @@
+"""Kafka clients as this project uses them: patient at start, durable when sending."""
+
+import asyncio
+from collections.abc import Callable
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from scantrail.contracts.topics import Topic
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
+
+log = logger(__name__)
+
+RETRY_S = 0.5
+
+
+async def connect_producer(settings: Settings) -> AIOKafkaProducer:
+    """A producer whose records are acknowledged by all replicas, each written once.
+
+    Waits for as long as no broker answers.
+    """
+    while True:
+        producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka_bootstrap,
+            enable_idempotence=True,
+            acks="all",
+            linger_ms=2,
+            max_batch_size=1 << 18,
+            request_timeout_ms=10_000,
+        )
+        try:
+            await producer.start()
+            return producer
+        except KafkaError as error:
+            await producer.stop()
+            log.warning("kafka is away", reason=str(error))
+            await asyncio.sleep(RETRY_S)
+
+
+async def connect_consumer(
+    settings: Settings, *topics: Topic, group: str | None = None
+) -> AIOKafkaConsumer:
+    """A consumer from the earliest record on, which commits only what it is told to.
+
+    Without `group` it must be assigned by hand. Waits for as long as no broker answers.
+    """
+    while True:
+        consumer = AIOKafkaConsumer(
+            *(name_of(settings, topic) for topic in topics),
+            bootstrap_servers=settings.kafka_bootstrap,
+            group_id=f"{settings.topic_prefix}.{group}" if group else None,
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            session_timeout_ms=10_000,
+            heartbeat_interval_ms=1_000,
+            max_poll_records=5_000,
+            fetch_max_wait_ms=100,
+            metadata_max_age_ms=30_000,
+        )
+        try:
+            await consumer.start()
+            return consumer
+        except KafkaError as error:
+            await consumer.stop()
+            log.warning("kafka is away", reason=str(error))
+            await asyncio.sleep(RETRY_S)
+
+
+class Mirror:
+    """A local copy of a compacted topic: each record is told to `apply(key, value or None)`."""
+
+    def __init__(
+        self, settings: Settings, topic: Topic, apply: Callable[[str, bytes | None], None]
+    ) -> None:
+        self._settings = settings
+        self._topic = topic
+        self._apply = apply
+        self._consumer: AIOKafkaConsumer | None = None
+        self._partitions: list[TopicPartition] = []
+
+    async def start(self) -> None:
+        """Connect, and read all that is there. Waits for Kafka and for the topic."""
+        self._consumer = await connect_consumer(self._settings)
+        name = name_of(self._settings, self._topic)
+        while not (found := self._consumer.partitions_for_topic(name)):
+            await asyncio.sleep(RETRY_S)
+            await self._consumer.topics()
+        self._partitions = [TopicPartition(name, partition) for partition in sorted(found)]
+        self._consumer.assign(self._partitions)
+        await self._consumer.seek_to_beginning(*self._partitions)
+        await self.catch_up()
+
+    async def catch_up(self) -> None:
+        """Read to the end, as it is at the time of the call."""
+        consumer = self._started()
+        ends = await consumer.end_offsets(self._partitions)
+        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+            await self._read(timeout_ms=100)
+
+    async def follow(self) -> None:
+        """Read on for ever; returns only by being cancelled."""
+        while True:
+            await self._read(timeout_ms=1000)
+
+    async def stop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+
+    async def _read(self, *, timeout_ms: int) -> None:
+        for records in (await self._started().getmany(timeout_ms=timeout_ms)).values():
+            for record in records:
+                self._apply((record.key or b"").decode(errors="replace"), record.value)
+
+    def _started(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            raise RuntimeError(f"the mirror of {self._topic} was not started")
+        return self._consumer

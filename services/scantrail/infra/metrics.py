@@ -1,0 +1,38 @@
+"""Every metric of every process, declared once. Labels are few, fixed words: never a serial."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from scantrail import __version__
+
+_AGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+
+READS = Counter(
+    "scantrail_reads_total",
+    "Reads that a reader sent, by what became of them",
+    ["protocol", "outcome"],
+)
+READER_UP = Gauge("scantrail_reader_up", "1 while the reader is connected", ["reader"])
+SPOOL_SCANS = Gauge("scantrail_spool_scans", "Records on disk that Kafka has not yet taken")
+PRODUCE_SECONDS = Histogram(
+    "scantrail_produce_seconds", "From a read to its durability", buckets=_AGE_BUCKETS
+)
+SCANS_PROCESSED = Counter(
+    "scantrail_scans_processed_total", "Scans, by process and outcome", ["process", "result"]
+)
+SCAN_AGE_SECONDS = Histogram(
+    "scantrail_scan_age_seconds",
+    "From the gateway's record_time to the stage",
+    ["stage"],
+    buckets=_AGE_BUCKETS,
+)
+LAST_PROCESSED = Gauge(
+    "scantrail_last_processed_timestamp_seconds", "When the process last did its work", ["process"]
+)
+DATABASE_WRITE_SECONDS = Histogram(
+    "scantrail_database_write_seconds", "One transaction of the projector", buckets=_AGE_BUCKETS
+)
+ALERTS_RAISED = Counter("scantrail_alerts_raised_total", "Alerts", ["kind", "severity"])
+REJECTED = Counter("scantrail_rejected_total", "Rejected records and reads", ["topic", "reason"])
+READY = Gauge("scantrail_ready", "1 while the process does its work")
+BUILD_INFO = Gauge("scantrail_build_info", "The running version", ["version"])
+BUILD_INFO.labels(__version__).set(1)

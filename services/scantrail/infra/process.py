@@ -1,0 +1,75 @@
+"""What every process does around its own work: settings, logs, health, signals."""
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+from scantrail.infra.health import Health, HealthServer
+from scantrail.infra.logs import configure_logging, logger
+from scantrail.infra.settings import Settings, SettingsError, load_settings
+
+log = logger(__name__)
+
+#: Seconds from SIGTERM to the end, whatever hangs.
+STOP_S_MAX = 25.0
+
+
+def configured(service: str) -> Settings:
+    """This process's settings, its logs set up; ends it with one sentence where they are wrong."""
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        raise SystemExit(f"scantrail {service}: {error}") from error
+    configure_logging(service, settings.log_level)
+    return settings
+
+
+def run_service(
+    service: str, work: Callable[[Settings, Health], Awaitable[None]], *lacking: str
+) -> None:
+    """Run `work` until SIGTERM or SIGINT cancels it; it then stops taking in, flushes, and ends.
+
+    A second signal, or a stop that takes longer than STOP_S_MAX, ends the process at once.
+    """
+    settings = configured(service)
+    health = Health(*lacking)
+    port = getattr(settings, f"{service}_health_port")
+    try:
+        server = HealthServer(health, settings.listen_host, port)
+    except OSError as error:
+        raise SystemExit(
+            f"scantrail {service}: port {port} is taken:"
+            f" set SCANTRAIL_{service.upper()}_HEALTH_PORT to another ({error})"
+        ) from error
+    with server:
+        asyncio.run(_until_told(work(settings, health), health))
+
+
+async def _until_told(work: Awaitable[None], health: Health) -> None:
+    task = asyncio.ensure_future(work)
+    loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        if task.cancelling():
+            sys.exit(1)
+        log.info("stopping")
+        health.lacks("stopping")
+        task.cancel()
+        loop.call_later(STOP_S_MAX, sys.exit, 1)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    beat = asyncio.create_task(_beat(health))
+    log.info("started")
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    beat.cancel()
+    log.info("stopped")
+
+
+async def _beat(health: Health) -> None:
+    while True:
+        health.beat()
+        await asyncio.sleep(1.0)

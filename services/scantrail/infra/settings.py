@@ -1,0 +1,125 @@
+"""Settings: `SCANTRAIL_…` variables over one TOML file, read once at the edge, passed as values.
+
+Each setting is declared once, here, with its default and its meaning; `scantrail config` prints
+them, `docs/settings.md` and `docker-compose.yml` are compared with them in tests.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+ENV_PREFIX = "SCANTRAIL_"
+
+
+class SettingsError(Exception):
+    """A setting cannot be used. The text names the setting and the mend."""
+
+
+def _setting(default: Any, meaning: str, *, secret: bool = False, choices: str = "") -> Any:
+    return field(
+        default=default,
+        metadata={"meaning": meaning, "secret": secret, "choices": tuple(choices.split())},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that a process may be told. Field `x` is set by `SCANTRAIL_X` or TOML key `x`."""
+
+    kafka_bootstrap: str = _setting("127.0.0.1:9092", "Kafka brokers, host:port, commas between")
+    topic_prefix: str = _setting("scantrail", "first part of every topic and group name")
+    partitions: int = _setting(4, "partitions of scans and movements, fixed at creation")
+    replication: int = _setting(1, "copies of each partition, fixed at creation")
+    database_url: str = _setting(
+        "postgresql://scantrail@127.0.0.1:5432/scantrail",
+        "PostgreSQL 15 or later, as postgresql://user:password@host:port/name",
+        secret=True,
+    )
+    data_dir: str = _setting(".scantrail", "folder of spool, stores and embedded services")
+    cache_dir: str = _setting(".scantrail/cache", "folder of Kafka's jars")
+    listen_host: str = _setting("127.0.0.1", "address every process listens on")
+    api_port: int = _setting(8600, "the page and the API")
+    gateway_port: int = _setting(8601, "reads over HTTP")
+    gateway_health_port: int = _setting(8611, "gateway: /livez /readyz /metrics")
+    tracker_health_port: int = _setting(8612, "tracker: /livez /readyz /metrics")
+    projector_health_port: int = _setting(8613, "projector: /livez /readyz /metrics")
+    alerter_health_port: int = _setting(8614, "alerter: /livez /readyz /metrics")
+    api_health_port: int = _setting(8615, "api: /livez /readyz /metrics")
+    gateway_url: str = _setting("http://127.0.0.1:8601", "where the api sends reads to be replayed")
+    readers_file: str = _setting("", "TOML file with a [[reader]] table per reader")
+    ack_limit_s: float = _setting(1.5, "without Kafka's answer for so long, a scan goes to disk")
+    spool_bytes_max: int = _setting(1 << 30, "the gateway refuses reads beyond this spool size")
+    tracker_store: str = _setting(
+        "rocksdb", "where the tracker keeps units", choices="rocksdb memory"
+    )
+    tracker_ordinal: int = _setting(0, "number of this tracker among its peers, from 0")
+    site_travel_s: float = _setting(
+        1800.0, "a unit seen at two sites within this time raises duplicate_serial"
+    )
+    log_level: str = _setting(
+        "info", "least level that is logged", choices="debug info warning error"
+    )
+
+    def describe(self) -> list[tuple[str, str, str]]:
+        """(variable, value with secrets hidden, meaning) for each setting, in order."""
+        return [
+            (
+                ENV_PREFIX + f.name.upper(),
+                "***" if f.metadata["secret"] else str(getattr(self, f.name)),
+                f.metadata["meaning"],
+            )
+            for f in fields(self)
+        ]
+
+    def environ(self) -> dict[str, str]:
+        """The variables that make another process resolve to these same settings."""
+        return {ENV_PREFIX + f.name.upper(): str(getattr(self, f.name)) for f in fields(self)}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Resolve the settings: variables win over the file named by `SCANTRAIL_CONFIG`.
+
+    Raises SettingsError, naming the setting, for an unknown name, a value of the wrong type or
+    outside its choices, and a file that cannot be read.
+    """
+    environ = os.environ if environ is None else environ
+    values: dict[str, Any] = {}
+    known = {f.name: f for f in fields(Settings)}
+    config = environ.get(ENV_PREFIX + "CONFIG")
+    if config:
+        values.update(_read_toml(Path(config)))
+    for name, text in environ.items():
+        if name.startswith(ENV_PREFIX) and name != ENV_PREFIX + "CONFIG":
+            values[name.removeprefix(ENV_PREFIX).lower()] = text
+    resolved: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in known:
+            raise SettingsError(
+                f"unknown setting {ENV_PREFIX}{name.upper()}: `scantrail config` lists all"
+            )
+        resolved[name] = _convert(name, value, known[name].default, known[name].metadata["choices"])
+    return Settings(**resolved)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text())
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{ENV_PREFIX}CONFIG={path}: cannot be read: {error}") from error
+
+
+def _convert(name: str, value: Any, default: Any, choices: tuple[str, ...]) -> Any:
+    variable = ENV_PREFIX + name.upper()
+    kind = type(default)
+    try:
+        converted = kind(value)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"{variable}={value!r}: give a {kind.__name__}") from error
+    if choices and converted not in choices:
+        raise SettingsError(f"{variable}={value!r}: give one of {', '.join(choices)}")
+    if name.endswith("_port") and not 0 < converted < 65536:
+        raise SettingsError(f"{variable}={value!r}: give a port from 1 to 65535")
+    return converted

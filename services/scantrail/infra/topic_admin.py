@@ -1,0 +1,84 @@
+"""`scantrail topics apply`: makes the topics of `schemas/`; nothing else does."""
+
+import asyncio
+import time
+
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+
+from scantrail.contracts.topics import Topic, topic_name, topic_specs
+from scantrail.infra.settings import Settings, SettingsError
+
+WAIT_S = 30.0
+
+
+async def apply_topics(settings: Settings) -> list[str]:
+    """Create what is missing and return its names.
+
+    Raises SettingsError where `scans` exists with another number of partitions: the number is
+    fixed at creation, for the key decides the partition.
+    """
+    admin = await _connected(settings)
+    try:
+        wanted = {}
+        for spec in topic_specs():
+            name = topic_name(settings.topic_prefix, spec.topic)
+            wanted[name] = NewTopic(
+                name=name,
+                num_partitions=spec.partitions or settings.partitions,
+                replication_factor=settings.replication,
+                topic_configs=spec.config,
+            )
+        present = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in wanted}
+        for name, topic in present.items():
+            have, want = len(topic["partitions"]), wanted[name].num_partitions
+            if have != want:
+                raise SettingsError(
+                    f"SCANTRAIL_PARTITIONS: topic {name} has {have} partitions, not {want}; the"
+                    f" number is fixed at creation: set SCANTRAIL_PARTITIONS={have}"
+                )
+        missing = [topic for name, topic in wanted.items() if name not in present]
+        if missing:
+            answer = await admin.create_topics(missing)
+            for name, code, *told in answer.topic_errors:
+                if code and not issubclass(for_code(code), TopicAlreadyExistsError):
+                    raise SettingsError(f"topic {name} cannot be created: {told}")
+            await _until_present(admin, {topic.name for topic in missing})
+        return [topic.name for topic in missing]
+    finally:
+        await admin.close()
+
+
+async def _connected(settings: Settings) -> AIOKafkaAdminClient:
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+        try:
+            await admin.start()
+            return admin
+        except KafkaConnectionError as error:
+            await admin.close()
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    f"SCANTRAIL_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}: no Kafka answers there"
+                ) from error
+            await asyncio.sleep(0.2)
+
+
+async def _until_present(admin: AIOKafkaAdminClient, names: set[str]) -> None:
+    """Created topics reach the brokers' metadata a moment later; clients would stumble."""
+    deadline = time.monotonic() + WAIT_S
+    while time.monotonic() < deadline:
+        described = await admin.describe_topics(sorted(names))
+        if all(
+            topic["error_code"] == 0 and all(p["leader"] >= 0 for p in topic["partitions"])
+            for topic in described
+        ):
+            return
+        await asyncio.sleep(0.1)
+    raise SettingsError(f"topics {sorted(names)} were created and are not there after {WAIT_S} s")
+
+
+def name_of(settings: Settings, topic: Topic) -> str:
+    """The full name of `topic` in this installation."""
+    return topic_name(settings.topic_prefix, topic)

@@ -1,0 +1,1 @@
+"""scans -> movements, scans.rejected: where each unit is and who has it."""

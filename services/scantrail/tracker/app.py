@@ -1,0 +1,133 @@
+"""The tracker's shell: records in, the pure fold, records out. No rule lives here."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from scantrail import __version__
+from scantrail.contracts.records import (
+    Headers,
+    UnreadableRecord,
+    cloud_event_headers,
+    decode_scan,
+    decode_state,
+    encode_movement,
+    encode_state,
+    rejection_headers,
+)
+from scantrail.contracts.topics import Topic, topic_name
+from scantrail.domain.custody import Outcome, UnitState, observe
+from scantrail.domain.scan import Scan
+from scantrail.infra import metrics
+from scantrail.infra.health import Health
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.tracker.faust_batches import BatchApp, BatchSettings, Outputs
+
+log = logger(__name__)
+
+
+class Tracking:
+    """Decides a batch: which movements and rejections it makes, and which states it ends in."""
+
+    def __init__(self, prefix: str) -> None:
+        self._movements = topic_name(prefix, Topic.MOVEMENTS)
+        self._rejected = topic_name(prefix, Topic.SCANS_REJECTED)
+        self._source = f"/{prefix}/tracker"
+
+    def decide(self, records: Sequence[Any], load: Callable[[bytes], bytes | None]) -> Outputs:
+        """Fold `records` of one partition in their order; `load` gives a stored state by key."""
+        states: dict[bytes, UnitState | None] = {}
+        changed = set[bytes]()
+        movements: list[tuple[bytes | None, bytes | None, Headers]] = []
+        rejected: list[tuple[bytes | None, bytes | None, Headers]] = []
+        for record in records:
+            try:
+                scan = decode_scan(record.key, record.value)
+            except UnreadableRecord as error:
+                rejected.append(self._rejection(record, error.reason, error.detail))
+                continue
+            known = states[record.key] if record.key in states else _load(load, record.key)
+            seen = observe(known, scan, offset=record.offset)
+            metrics.SCANS_PROCESSED.labels("tracker", seen.outcome.value).inc()
+            states[record.key] = known
+            if seen.outcome is Outcome.REPLAYED:
+                continue
+            states[record.key] = seen.state
+            changed.add(record.key)
+            if seen.outcome is Outcome.CONFLICTING_EVENT:
+                rejected.append(
+                    self._rejection(
+                        record,
+                        seen.outcome.value,
+                        f"event {scan.event_id} was accepted before with other content",
+                    )
+                )
+            if seen.accepted:
+                before = known.current if known else None
+                value = encode_movement(scan, before, seen)
+                movements.append((record.key, value, self._headers(scan)))
+                age_s = (datetime.now(UTC) - scan.record_time).total_seconds()
+                metrics.SCAN_AGE_SECONDS.labels("movement").observe(max(age_s, 0.0))
+        metrics.LAST_PROCESSED.labels("tracker").set_to_current_time()
+        made = {self._rejected: rejected, self._movements: movements}
+        return Outputs(
+            records={topic: made[topic] for topic in made if made[topic]},
+            states=[
+                (key, encode_state(state))
+                for key, state in states.items()
+                if key in changed and state is not None
+            ],
+        )
+
+    def _headers(self, scan: Scan) -> Headers:
+        return cloud_event_headers(
+            id=scan.event_id,
+            source=self._source,
+            type="scantrail.movement.v1",
+            subject=scan.unit,
+            time=scan.event_time,
+        )
+
+    def _rejection(
+        self, record: Any, reason: str, detail: str
+    ) -> tuple[bytes | None, bytes | None, Headers]:
+        metrics.REJECTED.labels(Topic.SCANS_REJECTED.value, reason).inc()
+        log.warning("scan rejected", reason=reason, detail=detail, topic=record.topic,
+                    partition=record.partition, offset=record.offset)
+        headers = rejection_headers(
+            reason=reason,
+            detail=detail,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+            version=__version__,
+        )
+        return record.key, record.value, [*record.headers, *headers]
+
+
+def _load(load: Callable[[bytes], bytes | None], key: bytes) -> UnitState | None:
+    stored = load(key)
+    return None if stored is None else decode_state(stored)
+
+
+def build_tracker(settings: Settings, health: Health) -> BatchApp:
+    """The wired process; SystemExit where another tracker holds this ordinal."""
+    prefix = settings.topic_prefix
+    return BatchApp(
+        BatchSettings(
+            app_id=f"{prefix}.tracker",
+            bootstrap=settings.kafka_bootstrap,
+            source=topic_name(prefix, Topic.SCANS),
+            changelog=topic_name(prefix, Topic.UNITS),
+            partitions=settings.partitions,
+            folder=Path(settings.data_dir),
+            store=settings.tracker_store,
+            ordinal=settings.tracker_ordinal,
+        ),
+        Tracking(prefix).decide,
+        on_ready=lambda: health.has("units recovered"),
+        on_unready=lambda: health.lacks("units recovered"),
+        on_beat=health.beat,
+    )

@@ -1,0 +1,431 @@
+"""Faust, made to lose nothing: everything that touches a private name of Faust is in this module.
+
+Faust keeps the consumer group, the assignment, the agent, the table and its store. Its loop of
+one event per record is replaced by one event per fetched run of records of one partition, because
+its costs are per event, and because only so can a batch be made durable in the right order:
+
+1. gap guard: within a generation the batch starts where the last one ended, else the process
+   exits. Died here: nothing was done, the batch is read again.
+2. decide: every scan is folded against a local copy of the states. Died here: as 1.
+3. outputs are sent, every acknowledgement awaited. Died here: the batch is read again, and the
+   same outputs are sent again, byte for byte, with the same versions.
+4. changelog records are sent, every acknowledgement awaited; the first must directly follow our
+   own position, else another worker wrote, and we exit without storing. Died here: recovery reads
+   them; the batch is read again, and every scan in it is skipped by its offset.
+5. the local store is written, then its changelog position. Died in between: as 4.
+6. the batch is acknowledged, and its offset committed later. Died here: as 4.
+
+Only in this order may a scan that was read before be skipped: that the state holds its offset
+proves that its outputs are durable. What is shimmed, and why, stands at each class.
+"""
+
+import asyncio
+import fcntl
+import os
+import threading
+import traceback
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any, NoReturn
+
+import faust
+import rocksdict
+from aiokafka import AIOKafkaProducer
+from faust.stores.rocksdb import Store as RocksStore
+from faust.tables.recovery import Recovery
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from scantrail.contracts.records import Headers
+from scantrail.infra.logs import logger
+
+log = logger(__name__)
+
+#: Read in source and run together; another version may break what is shimmed here.
+TESTED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
+
+EXIT_FAILED = 70
+EXIT_STOP_TOO_SLOW = 72
+EXIT_LOCKED = 73
+EXIT_GAP = 75
+EXIT_OVERTAKEN = 76
+
+#: A stop with the broker away would hang: Faust waits for it without limit.
+STOP_S_MAX = 20.0
+RECORDS_PER_RUN = 2000
+
+Record = tuple[bytes | None, bytes | None, Headers]
+
+
+class UntestedFaust(Exception):
+    """The installed Faust is not the one this module was written for."""
+
+
+def check_versions() -> None:
+    """Raise UntestedFaust, saying which version to install, unless all three are the tested."""
+    for name, tested in TESTED.items():
+        if version(name) != tested:
+            raise UntestedFaust(f"{name} {version(name)} is installed: install {name}=={tested}")
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a batch leads to: records by topic name, and the new states by key."""
+
+    records: dict[str, list[Record]]
+    states: list[tuple[bytes, bytes]]
+
+
+#: (records of one partition, state by key) -> outputs. Runs between two awaits: must not block.
+Decide = Callable[[Sequence[Any], Callable[[bytes], bytes | None]], Outputs]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchSettings:
+    """What the app needs: names, and where the store is."""
+
+    app_id: str
+    bootstrap: str
+    source: str
+    changelog: str
+    partitions: int
+    folder: Path
+    store: str
+    ordinal: int
+
+
+class BatchApp:
+    """A Faust app with one agent and one table, run batch by batch."""
+
+    def __init__(
+        self,
+        settings: BatchSettings,
+        decide: Decide,
+        *,
+        on_ready: Callable[[], None],
+        on_unready: Callable[[], None],
+        on_beat: Callable[[], None],
+    ) -> None:
+        check_versions()
+        self._decide = decide
+        self._expected: dict[int, tuple[int, int]] = {}  # partition -> generation, next offset
+        self._positions: dict[int, int] = {}  # partition -> last changelog offset that is ours
+        folder = settings.folder / f"tracker-{settings.ordinal}"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock_ordinal(folder)
+        self.app = faust.App(
+            settings.app_id,
+            broker=[f"kafka://{broker}" for broker in settings.bootstrap.split(",")],
+            store="rocksdb://" if settings.store == "rocksdb" else "memory://",
+            datadir=str(folder),
+            autodiscover=False,
+            web_enabled=False,
+            processing_guarantee="at_least_once",
+            consumer_auto_offset_reset="earliest",
+            consumer_group_instance_id=f"{settings.app_id}-{settings.ordinal}",
+            broker_commit_interval=0.5,
+            broker_session_timeout=10,
+            broker_heartbeat_interval=1,
+            broker_max_poll_records=RECORDS_PER_RUN,
+            stream_buffer_maxsize=16,
+            table_standby_replicas=0,
+            topic_partitions=settings.partitions,
+            topic_allow_declare=False,
+            topic_disable_leader=True,
+            producer_acks=-1,
+            producer_max_batch_size=262_144,
+            producer_max_request_size=8 << 20,
+            producer_linger=0.005,
+            producer_request_timeout=30,
+        )
+        self.app.transport = _transport_for(settings.source)(
+            self.app.conf.broker_consumer, self.app
+        )
+        raw = {"key_type": bytes, "value_type": bytes}
+        source = self.app.topic(
+            settings.source, key_serializer="raw", value_serializer="raw", **raw
+        )
+        options = {
+            "driver": "rocksdict",
+            "block_cache_size": 64 << 20,
+            "write_buffer_size": 16 << 20,
+            "max_open_files": 256,
+        }
+        self._units = self.app.Table(
+            "units",
+            partitions=settings.partitions,
+            options=options if settings.store == "rocksdb" else None,
+            changelog_topic=self.app.topic(
+                settings.changelog,
+                key_serializer="raw",
+                value_serializer="raw",
+                compacting=True,
+                partitions=settings.partitions,
+                **raw,
+            ),
+            **raw,
+        )
+        self._changelog = settings.changelog
+        self.app.tables._recovery = GuardedRecovery(
+            self.app, self.app.tables, beacon=self.app.tables.beacon, loop=self.app.loop
+        )
+        self.app.tables._recovery.guard(self._recovered, on_ready, on_unready)
+        self.agent = self.app.agent(source, concurrency=1)(self._run)
+
+        @self.app.timer(1.0)
+        async def beat() -> None:
+            on_beat()
+
+    def work(self) -> NoReturn:
+        """Run the worker until it is stopped or dies; exits the process."""
+        worker = BoundedWorker(self.app, quiet=True, loglevel="INFO", override_logging=False)
+        worker.execute_from_commandline()
+        raise SystemExit(0)
+
+    async def _run(self, stream: Any) -> None:
+        async for event in stream.noack().events():
+            try:
+                if await self._process(event.message):
+                    event.ack()
+                self.app.consumer.done(event.message)
+            except BaseException:  # noqa: BLE001  Faust would acknowledge the batch and go on
+                traceback.print_exc()
+                os._exit(EXIT_FAILED)
+
+    async def _process(self, message: Any) -> bool:
+        """Steps 1 to 5; False where a rebalance made the batch another generation's business."""
+        partition, generation = message.partition, message.generation_id
+        if generation != self.app.consumer_generation_id:
+            return False
+        records = message.value
+        expected = self._expected.get(partition)
+        if expected and expected[0] == generation and expected[1] != records[0].offset:
+            log.error("records were skipped", partition=partition, expected=expected[1],
+                      offset=records[0].offset)
+            os._exit(EXIT_GAP)
+        self._expected[partition] = (generation, records[-1].offset + 1)
+
+        store = self._store(partition)
+        outputs = self._decide(records, store.get)
+        producer = self.app.producer._producer
+        for topic, made in outputs.records.items():
+            await produce(producer, topic, partition, made)
+        if generation != self.app.consumer_generation_id:
+            return False
+        if outputs.states:
+            changes: list[Record] = [(key, value, []) for key, value in outputs.states]
+            first, last = await produce(producer, self._changelog, partition, changes)
+            if first != self._positions[partition] + 1:
+                log.error("another worker wrote", partition=partition, offset=first,
+                          position=self._positions[partition])
+                os._exit(EXIT_OVERTAKEN)
+            self._positions[partition] = last
+            store.write(outputs.states, last)
+        return bool(generation == self.app.consumer_generation_id)
+
+    def _recovered(self, highwaters: dict[TP, int]) -> None:
+        self._positions = {tp.partition: offset for tp, offset in highwaters.items()}
+        self._expected = {}
+
+    def _store(self, partition: int) -> "_Rocks | _Memory":
+        data = self._units.data
+        if isinstance(data, RocksStore):
+            return _Rocks(data, TP(self._changelog, partition))
+        return _Memory(data)
+
+
+class _Rocks:
+    """One partition's RocksDB: states and position reach it together."""
+
+    def __init__(self, store: RocksStore, changelog: TP) -> None:
+        self._db = store._db_for_partition(changelog.partition)
+        self._offset_key = store.offset_key
+        self.get: Callable[[bytes], bytes | None] = self._db.get
+
+    def write(self, states: list[tuple[bytes, bytes]], position: int) -> None:
+        batch = rocksdict.WriteBatch(raw_mode=True)
+        for key, value in states:
+            batch.put(key, value)
+        batch.put(self._offset_key, str(position).encode())
+        self._db.write(batch)
+
+
+class _Memory:
+    """All partitions in one dictionary; recovery reads the whole changelog at each start."""
+
+    def __init__(self, data: Any) -> None:
+        self._data = data.data
+        self.get: Callable[[bytes], bytes | None] = self._data.get
+
+    def write(self, states: list[tuple[bytes, bytes]], position: int) -> None:
+        self._data.update(states)
+
+
+async def produce(
+    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
+) -> tuple[int, int]:
+    """Send whole record batches; return the first and last offset once the broker has them all.
+
+    A future for each record, as `send` makes them, costs more than all the rest. `records` must
+    not be empty.
+    """
+    sent, batch, count = [], producer.create_batch(), 0
+    for key, value, headers in records:
+        if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
+            batch.close()
+            sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+            batch, count = producer.create_batch(), 0
+            batch.append(key=key, value=value, timestamp=None, headers=headers)
+        count += 1
+    batch.close()
+    sent.append((await producer.send_batch(batch, topic, partition=partition), count))
+    firsts = [(await future).offset for future, _ in sent]
+    return firsts[0], firsts[-1] + sent[-1][1] - 1
+
+
+class GuardedRecovery(Recovery):
+    """Faust resumes fetching and then clears the queues: scans fetched in between are skipped.
+
+    Here fetching stays stopped until Faust itself resumes it (faust-streaming/faust#596).
+    """
+
+    def guard(
+        self,
+        recovered: Callable[[dict[TP, int]], None],
+        on_ready: Callable[[], None],
+        on_unready: Callable[[], None],
+    ) -> None:
+        self._guard = (recovered, on_ready, on_unready)
+
+    async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
+        self._guard[2]()
+        await super().on_rebalance(*args, **kwargs)
+
+    async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        self.app.flow_control.suspend()
+        self.app.consumer.stop_flow()
+        self._guard[0](dict(self.active_highwaters))
+        await super().on_recovery_completed(generation_id)
+        self._guard[1]()
+
+
+class BoundedWorker(faust.Worker):
+    """Ends on SIGTERM within STOP_S_MAX, the broker away or not."""
+
+    def _on_sigterm(self) -> None:
+        timer = threading.Timer(STOP_S_MAX, os._exit, [EXIT_STOP_TOO_SLOW])
+        timer.daemon = True
+        timer.start()
+        super()._on_sigterm()
+
+
+class BatchConsumer(driver.Consumer):
+    """Yields one message per partition and fetch of the source; its value is the list of records.
+
+    It fetches again only when the agent has finished the last run. Batches then grow with the
+    load, memory stays bounded, and Faust's own back-pressure, which sleeps a whole second when all
+    partitions are full, is never reached.
+    """
+
+    source: str
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._last_offset: dict[TP, dict[int, int]] = {}  # first offset of a batch -> its last
+        self._in_hand: set[tuple[TP, int, int]] = set()  # tp, first offset, generation
+        self._hand_free = asyncio.Event()
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+        await self._wait_until_done()
+        records, active = await self._wait_next_records(timeout)
+        generation = self.app.consumer_generation_id
+        if records is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for tp, run in records.items():
+            batch = list(run)
+            if not batch or not (active is None or tp in active):
+                continue
+            if generation != self.app.consumer_generation_id:
+                break
+            if tp.topic != self.source:  # a changelog in recovery
+                for record in batch:
+                    yield tp, self._to_message(tp, record)
+                continue
+            message = self._to_message(tp, batch[0])
+            message.key, message.value = None, batch
+            self._last_offset.setdefault(tp, {})[batch[0].offset] = batch[-1].offset
+            self._in_hand.add((tp, message.offset, generation))
+            yield tp, message
+
+    async def _wait_until_done(self) -> None:
+        while not self.should_stop:
+            generation = self.app.consumer_generation_id
+            # Faust drops batches of an older generation without acknowledging them.
+            self._in_hand = {batch for batch in self._in_hand if batch[2] == generation}
+            if not self._in_hand:
+                return
+            self._hand_free.clear()
+            try:
+                await asyncio.wait_for(self._hand_free.wait(), 0.5)
+            except TimeoutError:
+                continue
+
+    def done(self, message: Any) -> None:
+        """The agent has finished with this batch."""
+        self._in_hand.discard((message.tp, message.offset, message.generation_id))
+        self._hand_free.set()
+
+    async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
+        if tp.topic != self.source:  # the offsets inside a batch are no gap
+            await super()._add_gap(tp, offset_from, offset_to)
+
+    def _new_offset(self, tp: TP) -> int | None:
+        """Next offset to commit: one past the newest acknowledged batch; they end in order."""
+        if tp.topic != self.source:
+            offset: int | None = super()._new_offset(tp)
+            return offset
+        acked = self._acked[tp]
+        if not acked:
+            return None
+        ends = self._last_offset[tp]
+        newest = max(ends.pop(offset) for offset in acked)
+        self._acked_index[tp].difference_update(acked)
+        acked.clear()
+        return newest + 1
+
+
+class DurableProducer(driver.Producer):
+    """Idempotent also without transactions, which Faust does not offer."""
+
+    def _settings_extra(self) -> dict[str, Any]:
+        return {"acks": "all", "enable_idempotence": True}
+
+
+def _transport_for(source: str) -> type[driver.Transport]:
+    consumer = type("SourceConsumer", (BatchConsumer,), {"source": source})
+    return type(
+        "BatchTransport",
+        (driver.Transport,),
+        {"Consumer": consumer, "Producer": DurableProducer},
+    )
+
+
+def _lock_ordinal(folder: Path) -> IO[str]:
+    """Two workers with one instance id both keep all partitions: a lock per ordinal, while we live.
+
+    Exits the process where another holds it.
+    """
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        log.error("another tracker has this ordinal: set SCANTRAIL_TRACKER_ORDINAL to another",
+                  folder=str(folder))
+        lock.close()
+        raise SystemExit(EXIT_LOCKED) from None
+    return lock

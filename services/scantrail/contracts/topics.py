@@ -1,4 +1,4 @@
-"""The topics, each with one writing process. How each is kept is in `schemas/<topic>/topic.toml`."""
+"""The topics, each with one writing process. `schemas/<topic>/topic.toml` says how each is kept."""
 
 import tomllib
 from dataclasses import dataclass

@@ -177,9 +177,9 @@ class RecallMatcher:
             for serial in selector.serials:
                 self._listed[product].setdefault(serial, set()).add(recall_id)
             return
-        clause = {
-            "range": lambda: serial_range(selector, "selectors"),
-            "prefix": lambda: selector.prefix,
-            "all": lambda: None,
-        }[selector.kind]()
+        clause: SerialRange | str | None = None  # all
+        if selector.kind == "range":
+            clause = serial_range(selector, "selectors")
+        elif selector.kind == "prefix":
+            clause = selector.prefix
         self._clauses.setdefault(product, []).append((clause, recall_id))

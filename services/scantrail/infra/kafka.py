@@ -44,7 +44,7 @@ async def connect_consumer(
 ) -> AIOKafkaConsumer:
     """A consumer from the earliest record on, which commits only what it is told to.
 
-    Without `group` it must be assigned by hand. Waits for as long as no broker answers.
+    Without `group` it reads every partition of its topics. Waits for as long as no broker answers.
     """
     while True:
         consumer = AIOKafkaConsumer(
@@ -82,14 +82,10 @@ class Mirror:
 
     async def start(self) -> None:
         """Connect, and read all that is there. Waits for Kafka and for the topic."""
-        self._consumer = await connect_consumer(self._settings)
-        name = name_of(self._settings, self._topic)
-        while not (found := self._consumer.partitions_for_topic(name)):
-            await asyncio.sleep(RETRY_S)
-            await self._consumer.topics()
-        self._partitions = [TopicPartition(name, partition) for partition in sorted(found)]
-        self._consumer.assign(self._partitions)
-        await self._consumer.seek_to_beginning(*self._partitions)
+        self._consumer = await connect_consumer(self._settings, self._topic)
+        while not self._consumer.assignment():  # without a group: every partition
+            await asyncio.sleep(RETRY_S / 10)
+        self._partitions = sorted(self._consumer.assignment())
         await self.catch_up()
 
     async def catch_up(self) -> None:

@@ -27,9 +27,7 @@ def configure_logging(service: str, level: str) -> None:
         _cut_texts,
     ]
     terminal = sys.stderr.isatty()
-    render = (
-        structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
-    )
+    render = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

@@ -13,7 +13,7 @@ from scantrail.infra.settings import Settings, SettingsError, load_settings
 log = logger(__name__)
 
 #: Seconds from SIGTERM to the end, whatever hangs.
-STOP_S_MAX = 25.0
+STOP_S_MAX = 15.0
 
 
 def configured(service: str) -> Settings:

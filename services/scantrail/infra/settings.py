@@ -39,7 +39,6 @@ class Settings:
         secret=True,
     )
     data_dir: str = _setting(".scantrail", "folder of spool, stores and embedded services")
-    cache_dir: str = _setting(".scantrail/cache", "folder of Kafka's jars")
     listen_host: str = _setting("127.0.0.1", "address every process listens on")
     api_port: int = _setting(8600, "the page and the API")
     gateway_port: int = _setting(8601, "reads over HTTP")

@@ -94,8 +94,14 @@ class Tracking:
         self, record: Any, reason: str, detail: str
     ) -> tuple[bytes | None, bytes | None, Headers]:
         metrics.REJECTED.labels(Topic.SCANS_REJECTED.value, reason).inc()
-        log.warning("scan rejected", reason=reason, detail=detail, topic=record.topic,
-                    partition=record.partition, offset=record.offset)
+        log.warning(
+            "scan rejected",
+            reason=reason,
+            detail=detail,
+            topic=record.topic,
+            partition=record.partition,
+            offset=record.offset,
+        )
         headers = rejection_headers(
             reason=reason,
             detail=detail,

@@ -53,7 +53,7 @@ EXIT_GAP = 75
 EXIT_OVERTAKEN = 76
 
 #: A stop with the broker away would hang: Faust waits for it without limit.
-STOP_S_MAX = 20.0
+STOP_S_MAX = 15.0
 RECORDS_PER_RUN = 2000
 
 Record = tuple[bytes | None, bytes | None, Headers]
@@ -202,8 +202,12 @@ class BatchApp:
         records = message.value
         expected = self._expected.get(partition)
         if expected and expected[0] == generation and expected[1] != records[0].offset:
-            log.error("records were skipped", partition=partition, expected=expected[1],
-                      offset=records[0].offset)
+            log.error(
+                "records were skipped",
+                partition=partition,
+                expected=expected[1],
+                offset=records[0].offset,
+            )
             os._exit(EXIT_GAP)
         self._expected[partition] = (generation, records[-1].offset + 1)
 
@@ -218,8 +222,12 @@ class BatchApp:
             changes: list[Record] = [(key, value, []) for key, value in outputs.states]
             first, last = await produce(producer, self._changelog, partition, changes)
             if first != self._positions[partition] + 1:
-                log.error("another worker wrote", partition=partition, offset=first,
-                          position=self._positions[partition])
+                log.error(
+                    "another worker wrote",
+                    partition=partition,
+                    offset=first,
+                    position=self._positions[partition],
+                )
                 os._exit(EXIT_OVERTAKEN)
             self._positions[partition] = last
             store.write(outputs.states, last)
@@ -337,7 +345,7 @@ class BatchConsumer(driver.Consumer):
         self._in_hand: set[tuple[TP, int, int]] = set()  # tp, first offset, generation
         self._hand_free = asyncio.Event()
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
         await self._wait_until_done()
         records, active = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
@@ -424,8 +432,10 @@ def _lock_ordinal(folder: Path) -> IO[str]:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        log.error("another tracker has this ordinal: set SCANTRAIL_TRACKER_ORDINAL to another",
-                  folder=str(folder))
+        log.error(
+            "another tracker has this ordinal: set SCANTRAIL_TRACKER_ORDINAL to another",
+            folder=str(folder),
+        )
         lock.close()
         raise SystemExit(EXIT_LOCKED) from None
     return lock

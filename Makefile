@@ -1,0 +1,82 @@
+# `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 (up), ONLY=name (bench).
+
+PYTHON ?= python3
+VENV := .venv
+LOCK := deploy/locks/development.txt
+STAMP := $(VENV)/.installed
+INSTALL_LOG := .scantrail/install.log
+
+.DEFAULT_GOAL := help
+.PHONY: help install up test check demo bench clean
+
+help: ## lists these targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: $(STAMP) ## makes .venv with every locked dependency, each checked by its hash
+
+# The stamp comes last: an installation cut short is not taken for a finished one.
+$(STAMP): $(LOCK) pyproject.toml
+	@command -v $(PYTHON) >/dev/null \
+	  || { echo "make: there is no $(PYTHON): install Python 3.11 or later" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "make: $$($(PYTHON) --version) is too old: install Python 3.11 or later" \
+	            "and say make PYTHON=python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "make: $(PYTHON) cannot make virtual environments:" \
+	            "install the system's package python3-venv" >&2; exit 1; }
+	@mkdir -p $(dir $(INSTALL_LOG)) && : > $(INSTALL_LOG)
+	@echo "1/3 virtual environment in $(VENV)"
+	@$(VENV)/bin/python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || rm -rf $(VENV)
+	@rm -f $(STAMP)
+	@$(PYTHON) -m venv $(VENV) >> $(INSTALL_LOG) 2>&1 \
+	  || { echo "make: $(VENV) could not be made: see $(INSTALL_LOG)" >&2; exit 1; }
+	@echo "2/3 $$(grep -c '==' $(LOCK)) locked packages" \
+	      "(the first time about a minute and 600 MB; progress in $(INSTALL_LOG))"
+	@$(VENV)/bin/python -m pip install --no-input --retries 2 --no-deps --require-hashes \
+	    -r $(LOCK) >> $(INSTALL_LOG) 2>&1 \
+	  || { $(call explain_pip); exit 1; }
+	@echo "3/3 scantrail itself"
+	@$(VENV)/bin/python -m pip install --no-input --no-deps --no-build-isolation -e . \
+	    >> $(INSTALL_LOG) 2>&1 \
+	  || { echo "make: scantrail could not be installed: see $(INSTALL_LOG)" >&2; exit 1; }
+	@touch $(STAMP)
+
+define explain_pip
+if grep -q 'DO NOT MATCH THE HASHES' $(INSTALL_LOG); then \
+  echo "make: a downloaded package is not the one of $(LOCK): try from another network;" \
+       "see $(INSTALL_LOG)" >&2; \
+elif grep -qE 'No space left' $(INSTALL_LOG); then \
+  echo "make: the disk is full: free 1 GB and try again" >&2; \
+elif grep -qE 'NewConnectionError|ConnectTimeout|ReadTimeout|ProxyError|SSLError|resolve|timed out|refused|No matching distribution' $(INSTALL_LOG); then \
+  echo "make: could not reach the package index: check the network or the proxy and try again;" \
+       "see $(INSTALL_LOG)" >&2; \
+else \
+  echo "make: the packages could not be installed: $$(grep '^ERROR' $(INSTALL_LOG) | tail -1);" \
+       "see $(INSTALL_LOG)" >&2; \
+fi
+endef
+
+up: install ## starts everything and prints the address of the page (EMPTY=1: no simulated site)
+	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty)
+
+test: install check ## checks, then runs every test
+	@$(VENV)/bin/pytest
+
+check: install ## style, types and the direction of imports
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/lint-imports
+
+demo: install ## shows a recall, a hold and a crash in a private installation
+	@$(VENV)/bin/scantrail demo
+
+bench: install ## measures (ONLY=name for one)
+	@PYTHONPATH=tests $(VENV)/bin/python -m bench $(ONLY)
+
+clean: ## removes data, logs, downloads and caches; the virtual environment stays
+	@if [ -e .scantrail/lock ] && command -v flock >/dev/null && ! flock -n .scantrail/lock true; \
+	  then echo "make: Scantrail runs here: stop it first with Ctrl-C" >&2; exit 1; fi
+	@rm -rf .scantrail .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	@find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""movements, recalls -> alerts: what a person must be told of."""

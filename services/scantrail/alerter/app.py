@@ -1,0 +1,124 @@
+"""The alerter's shell. Per batch of movements:
+
+1. `recalls` is read to its end: a recall that was published before the movement is known.
+2. the batch is judged. Died up to here: the batch is read again.
+3. alerts are sent, every acknowledgement awaited. Died here: the batch is read again, and the
+   same alerts, with the same ids, are sent again; whoever takes them, takes each id once.
+4. the offsets are committed.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError
+
+from scantrail.contracts.records import (
+    UnreadableRecord,
+    cloud_event_headers,
+    encode,
+    facts,
+    movements,
+    recalls,
+)
+from scantrail.contracts.topics import Topic
+from scantrail.domain.alert import Alert, judge
+from scantrail.domain.recall import RecallMatcher, RecallRefused
+from scantrail.domain.unit import product_and_serial
+from scantrail.infra import metrics
+from scantrail.infra.health import Health
+from scantrail.infra.kafka import Mirror, connect_consumer, connect_producer
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
+
+log = logger(__name__)
+
+
+async def run_alerter(settings: Settings, health: Health) -> None:
+    """Judge movements until cancelled."""
+    producer = await connect_producer(settings)
+    matcher = RecallMatcher()
+    mirror = Mirror(settings, Topic.RECALLS, lambda key, value: take_recall(matcher, key, value))
+    consumer: AIOKafkaConsumer | None = None
+    try:
+        await mirror.start()
+        health.has("recalls")
+        consumer = await connect_consumer(settings, Topic.MOVEMENTS, group="alerter")
+        health.has("kafka")
+        while True:
+            batch = await consumer.getmany(timeout_ms=200)
+            if batch:
+                await mirror.catch_up()
+                raised = judge_batch(batch.values(), matcher, settings.site_travel_s)
+                await _send(producer, settings, raised)
+                await _commit(consumer, batch)
+    finally:
+        if consumer is not None:
+            await consumer.stop()
+        await mirror.stop()
+        await producer.stop()
+
+
+def take_recall(matcher: RecallMatcher, key: str, value: bytes | None) -> None:
+    """Take over a record of `recalls`; one that cannot be applied is logged and left out."""
+    if value is None:
+        matcher.remove(key)
+        return
+    try:
+        matcher.put(recalls.decode(value))
+    except (UnreadableRecord, RecallRefused) as error:
+        log.error("recall cannot be applied", recall=key, reason=str(error))
+
+
+def judge_batch(
+    batch: Iterable[Iterable[Any]], matcher: RecallMatcher, site_travel_s: float
+) -> list[Alert]:
+    """The alerts of a batch of movement records, in their order."""
+    raised: list[Alert] = []
+    for records in batch:
+        for record in records:
+            try:
+                movement = movements.decode(record.value)
+            except UnreadableRecord as error:
+                log.error("movement cannot be read", reason=str(error), offset=record.offset)
+                continue
+            raised += judge(
+                movement.scan,
+                facts(movement.facts_added),
+                facts(movement.facts_withdrawn),
+                matcher.match(*product_and_serial(movement.unit)),
+                site_travel_s=site_travel_s,
+            )
+            metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
+            age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
+            metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
+    metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
+    return raised
+
+
+async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Alert]) -> None:
+    topic = name_of(settings, Topic.ALERTS)
+    sent = []
+    for alert in raised:
+        metrics.ALERTS_RAISED.labels(alert.kind.value, alert.severity).inc()
+        headers = cloud_event_headers(
+            id=f"{alert.id}-{alert.status}",
+            source=f"/{settings.topic_prefix}/alerter",
+            type="scantrail.alert.v1",
+            subject=alert.unit,
+            time=alert.event_time,
+        )
+        sent.append(
+            await producer.send(topic, encode(alert), key=alert.id.encode(), headers=headers)
+        )
+    await asyncio.gather(*sent)
+
+
+async def _commit(consumer: AIOKafkaConsumer, batch: dict[TopicPartition, list[Any]]) -> None:
+    try:
+        await consumer.commit({tp: records[-1].offset + 1 for tp, records in batch.items()})
+    except (CommitFailedError, IllegalStateError) as error:
+        log.warning("rebalanced: the batch is judged again", reason=str(error))

@@ -1,0 +1,1 @@
+"""PostgreSQL -> people and programs; what they enter -> PostgreSQL and, by the outbox, topics."""

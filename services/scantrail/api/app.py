@@ -1,0 +1,67 @@
+"""The api's shell: requests in, one query or one transaction, answers out."""
+
+import asyncio
+
+import httpx
+from litestar import Litestar
+from litestar.contrib.jinja import JinjaTemplateEngine
+from litestar.exceptions import HTTPException
+from litestar.openapi.config import OpenAPIConfig
+from litestar.static_files import create_static_files_router
+from litestar.template.config import TemplateConfig
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scantrail import __version__
+from scantrail.api.entities import build_entities
+from scantrail.api.outbox import Outbox
+from scantrail.api.page import STATIC, TEMPLATES, build_page
+from scantrail.api.problems import Problem, answer_database_away, answer_http, answer_problem
+from scantrail.api.units import build_units
+from scantrail.api.worklists import build_worklists
+from scantrail.infra.database import connect_database, until_answers
+from scantrail.infra.health import Health
+from scantrail.infra.settings import Settings
+from scantrail.infra.web import serve_http
+
+BODY_BYTES_MAX = 32 << 20
+STATEMENT_S_MAX = 10.0
+
+
+async def run_api(settings: Settings, health: Health) -> None:
+    """Answer, and relay the outbox, until cancelled."""
+    engine = connect_database(settings, statement_timeout_s=STATEMENT_S_MAX)
+    outbox = Outbox(settings, engine)
+    try:
+        async with httpx.AsyncClient(base_url=settings.gateway_url, timeout=30) as gateway:
+            app = build_api(engine, outbox, gateway)
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(serve_http(app, settings.listen_host, settings.api_port))
+                tasks.create_task(outbox.relay(health))
+                await until_answers(engine)
+                health.has("database")
+    finally:
+        await engine.dispose()
+
+
+def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -> Litestar:
+    """The application: the page at `/`, the API beside it, its description at `/schema`."""
+    return Litestar(
+        route_handlers=[
+            *build_page(engine),
+            *build_units(engine),
+            *build_entities(engine, outbox),
+            *build_worklists(engine, gateway),
+            create_static_files_router(path="/static", directories=[STATIC]),
+        ],
+        template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
+        exception_handlers={
+            Problem: answer_problem,
+            HTTPException: answer_http,
+            OperationalError: answer_database_away,
+            InterfaceError: answer_database_away,
+        },
+        request_max_body_size=BODY_BYTES_MAX,
+        logging_config=None,  # ours is set up
+        openapi_config=OpenAPIConfig(title="Scantrail", version=__version__),
+    )

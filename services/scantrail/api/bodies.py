@@ -1,0 +1,116 @@
+"""What callers send: decoded strictly, every refusal naming its field."""
+
+import re
+from typing import TypeVar
+
+import msgspec
+
+from scantrail.api.problems import bad_field
+from scantrail.domain.product import Serials
+from scantrail.domain.recall import RecallStatus, Selector
+from scantrail.domain.vocabulary import BusinessStep
+
+_AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+_NAMED = re.compile(r"field `(?P<name>[^`]+)`")
+
+#: Ids stand in addresses, topics and labels; they are kept to what all of these take.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+
+
+class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class StationBody(_Body, frozen=True, kw_only=True):
+    """`PUT /stations/{id}`."""
+
+    site: str
+    business_step: BusinessStep
+    read_point: str | None = None
+    name: str | None = None
+    business_location: str | None = None
+    disposition: str | None = None
+    possessing_party: str | None = None
+    repeat_window_s: float = 0.0
+
+
+class ProductBody(_Body, frozen=True, kw_only=True):
+    """`PUT /products/{id}`."""
+
+    name: str
+    serials: Serials = Serials.MANDATORY
+
+
+class PurchaserBody(_Body, frozen=True, kw_only=True):
+    """Who bought: name and address stay in PostgreSQL."""
+
+    name: str
+    address: str
+    id: str | None = None
+
+
+class LineBody(_Body, frozen=True, kw_only=True):
+    """One line of an order."""
+
+    product: str
+    quantity: int
+
+
+class OrderBody(_Body, frozen=True, kw_only=True):
+    """`PUT /orders/{ref}`."""
+
+    purchaser: PurchaserBody
+    lines: tuple[LineBody, ...] = ()
+
+
+class RecallBody(_Body, frozen=True, kw_only=True):
+    """`POST /recalls`."""
+
+    id: str
+    title: str
+    reason: str
+    selectors: tuple[Selector, ...]
+    products: tuple[str, ...] = ()
+    status: RecallStatus = RecallStatus.ACTIVE
+
+
+class ReplayBody(_Body, frozen=True, kw_only=True):
+    """`POST /rejected/replay`."""
+
+    reader: str
+    reason: str | None = None
+
+
+B = TypeVar("B")
+
+
+def decode_body(body: bytes, kind: type[B]) -> B:
+    """A request's body as `kind`. Raises Problem 400 with the field and the mend."""
+    if b"\\u0000" in body:
+        raise bad_field("", "the character U+0000 cannot be stored: leave it out")
+    try:
+        return msgspec.json.decode(body, type=kind)
+    except msgspec.ValidationError as error:
+        told = str(error)
+        at, named = _AT.search(told), _NAMED.search(told)
+        place = at["place"] if at else ""
+        field = ".".join(part for part in (place, named["name"] if named else "") if part)
+        raise bad_field(field, _AT.sub("", told)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise bad_field("", f"the body is not JSON: {error}") from error
+
+
+def checked_id(value: str, field: str) -> str:
+    """`value` where it is fit to be an id. Raises Problem 400."""
+    if not _ID.fullmatch(value):
+        raise bad_field(
+            field, "give 1 to 64 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit"
+        )
+    return value
+
+
+def not_blank(value: str, field: str) -> str:
+    """`value` where it says something. Raises Problem 400."""
+    if not value.strip():
+        raise bad_field(field, "must not be empty")
+    return value

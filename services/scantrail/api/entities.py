@@ -1,0 +1,250 @@
+"""Stations, products, orders and recalls: entered here, published by the outbox."""
+
+from dataclasses import replace
+from typing import Any, TypeVar
+
+import msgspec
+from litestar import Request, Response, get, post, put
+from sqlalchemy import Table, bindparam, delete, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from scantrail.api.bodies import (
+    OrderBody,
+    ProductBody,
+    RecallBody,
+    StationBody,
+    checked_id,
+    decode_body,
+    not_blank,
+)
+from scantrail.api.outbox import Outbox
+from scantrail.api.problems import Problem, bad_field
+from scantrail.contracts.records import encode
+from scantrail.contracts.topics import Topic
+from scantrail.domain.identifiers import is_gtin
+from scantrail.domain.product import Product
+from scantrail.domain.recall import Recall, RecallRefused, check_recall
+from scantrail.domain.station import Station
+from scantrail.infra import tables
+
+AnyRequest = Request[Any, Any, Any]
+Entity = TypeVar("Entity", Station, Product, Recall)
+
+#: So long an answer waits for Kafka to have the change; it is committed in any case.
+PUBLISH_S_MAX = 3.0
+
+
+def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
+    """The route handlers."""
+
+    async def store(
+        table: Table, topic: Topic, entity: Entity, *, only_new: bool = False
+    ) -> dict[str, Any]:
+        """Commit an entity's next version with its outbox row; wait until Kafka has it."""
+        async with engine.begin() as connection:
+            version = await _next_version(connection, table, entity.id, only_new=only_new)
+            if version is None:
+                raise Problem(409, "Exists", f"{table.name} {entity.id!r} exists", field="id")
+            entity = replace(entity, version=version)
+            document = msgspec.to_builtins(entity)
+            await connection.execute(
+                table.update().where(table.c.id == entity.id).values(document=document)
+            )
+            row = await outbox.add(connection, topic, entity.id, encode(entity))
+        return {**document, "published": await outbox.published(row, within_s=PUBLISH_S_MAX)}
+
+    async def load(table: Table, entity_id: str) -> dict[str, Any]:
+        query = select(table.c.document).where(table.c.id == entity_id)
+        async with engine.connect() as connection:
+            document: dict[str, Any] | None = (await connection.execute(query)).scalar()
+        if document is None:
+            raise Problem(404, "Not found", f"there is no {table.name} {entity_id!r}")
+        return document
+
+    async def load_all(table: Table) -> list[dict[str, Any]]:
+        async with engine.connect() as connection:
+            rows = await connection.execute(select(table.c.document).order_by(table.c.id))
+            return [row.document for row in rows]
+
+    @put("/stations/{station_id:str}")
+    async def put_station(station_id: str, request: AnyRequest) -> dict[str, Any]:
+        """Configure a place of reading; its next version where it exists."""
+        body = decode_body(await request.body(), StationBody)
+        if not 0 <= body.repeat_window_s <= 86_400:
+            raise bad_field("repeat_window_s", "give seconds from 0 to 86400")
+        new = Station(
+            id=checked_id(station_id, "id"),
+            site=checked_id(body.site, "site"),
+            business_step=body.business_step,
+            read_point=not_blank(body.read_point or station_id, "read_point"),
+            name=body.name,
+            business_location=body.business_location,
+            disposition=body.disposition,
+            possessing_party=body.possessing_party,
+            repeat_window_s=body.repeat_window_s,
+        )
+        return await store(tables.station, Topic.STATIONS, new)
+
+    @get("/stations")
+    async def list_stations() -> list[dict[str, Any]]:
+        return await load_all(tables.station)
+
+    @get("/stations/{station_id:str}")
+    async def get_station(station_id: str) -> dict[str, Any]:
+        return await load(tables.station, station_id)
+
+    @put("/products/{product_id:str}")
+    async def put_product(product_id: str, request: AnyRequest) -> dict[str, Any]:
+        """Name a product and decide about its serials; its next version where it exists."""
+        body = decode_body(await request.body(), ProductBody)
+        new = Product(
+            id=_product_id(checked_id(product_id, "id")),
+            name=not_blank(body.name, "name"),
+            serials=body.serials,
+        )
+        return await store(tables.product, Topic.PRODUCTS, new)
+
+    @get("/products")
+    async def list_products() -> list[dict[str, Any]]:
+        return await load_all(tables.product)
+
+    @get("/products/{product_id:str}")
+    async def get_product(product_id: str) -> dict[str, Any]:
+        return await load(tables.product, _product_id(product_id))
+
+    @post("/recalls")
+    async def post_recall(request: AnyRequest) -> Response[dict[str, Any]]:
+        """Enter a recall as its notice is worded. Active recalls are watched for at once."""
+        body = decode_body(await request.body(), RecallBody)
+        new = Recall(
+            id=checked_id(body.id, "id"),
+            title=not_blank(body.title, "title"),
+            reason=body.reason,
+            selectors=body.selectors,
+            products=tuple(_product_id(name) for name in body.products),
+            status=body.status,
+        )
+        try:
+            check_recall(new)
+        except RecallRefused as error:
+            raise bad_field(error.field, error.reason) from error
+        stored = await store(tables.recall, Topic.RECALLS, new, only_new=True)
+        return Response(stored, status_code=201, headers={"Location": f"/recalls/{new.id}"})
+
+    @get("/recalls")
+    async def list_recalls() -> list[dict[str, Any]]:
+        return await load_all(tables.recall)
+
+    @get("/recalls/{recall_id:str}")
+    async def get_recall(recall_id: str) -> dict[str, Any]:
+        return await load(tables.recall, recall_id)
+
+    @put("/orders/{ref:str}")
+    async def put_order(ref: str, request: AnyRequest) -> dict[str, Any]:
+        """Enter an order and its purchaser, before or after its units are scanned."""
+        body = decode_body(await request.body(), OrderBody)
+        checked_id(ref, "ref")
+        for place, line in enumerate(body.lines):
+            if line.quantity < 1:
+                raise bad_field(f"lines[{place}].quantity", "give 1 or more")
+        purchaser = checked_id(body.purchaser.id or f"purchaser-{ref}"[:64], "purchaser.id")
+        not_blank(body.purchaser.name, "purchaser.name")
+        not_blank(body.purchaser.address, "purchaser.address")
+        async with engine.begin() as connection:
+            await _upsert(
+                connection,
+                tables.party,
+                {
+                    "id": purchaser,
+                    "name": body.purchaser.name,
+                    "address": body.purchaser.address,
+                },
+            )
+            orders = tables.sales_order
+            new = upsert(orders).values(ref=ref, version=1, purchaser=purchaser)
+            changed = new.on_conflict_do_update(
+                index_elements=[orders.c.ref],
+                set_={"version": orders.c.version + 1, "purchaser": purchaser},
+            )
+            version = (await connection.execute(changed.returning(orders.c.version))).scalar_one()
+            lines = tables.sales_order_line
+            await connection.execute(delete(lines).where(lines.c.ref == ref))
+            if body.lines:
+                await connection.execute(
+                    insert(lines),
+                    [
+                        {
+                            "ref": ref,
+                            "line": number,
+                            "product": _product_id(line.product),
+                            "quantity": line.quantity,
+                        }
+                        for number, line in enumerate(body.lines, start=1)
+                    ],
+                )
+        return {"ref": ref, "version": version, "purchaser": purchaser, "lines": len(body.lines)}
+
+    @get("/orders/{ref:str}")
+    async def get_order(ref: str) -> dict[str, Any]:
+        orders, parties, lines = tables.sales_order, tables.party, tables.sales_order_line
+        query = select(orders, parties).join(parties).where(orders.c.ref == ref)
+        async with engine.connect() as connection:
+            order = (await connection.execute(query)).first()
+            if order is None:
+                raise Problem(404, "Not found", f"there is no order {ref!r}")
+            ordered = await connection.execute(
+                select(lines).where(lines.c.ref == ref).order_by(lines.c.line)
+            )
+            shipped = await connection.execute(
+                select(tables.unit.c.unit)
+                .where(tables.unit.c.order_ref == ref)
+                .order_by(tables.unit.c.unit)
+            )
+        return {
+            "ref": ref,
+            "version": order.version,
+            "purchaser": {"id": order.id, "name": order.name, "address": order.address},
+            "lines": [{"product": row.product, "quantity": row.quantity} for row in ordered],
+            "units": [row.unit for row in shipped],
+        }
+
+    return [
+        put_station,
+        list_stations,
+        get_station,
+        put_product,
+        list_products,
+        get_product,
+        post_recall,
+        list_recalls,
+        get_recall,
+        put_order,
+        get_order,
+    ]
+
+
+async def _next_version(
+    connection: AsyncConnection, table: Table, entity_id: str, *, only_new: bool
+) -> int | None:
+    new = upsert(table).values(id=bindparam("id", entity_id), version=1, document={})
+    if only_new:
+        statement = new.on_conflict_do_nothing()
+    else:
+        statement = new.on_conflict_do_update(
+            index_elements=[table.c.id], set_={"version": table.c.version + 1}
+        )
+    version: int | None = (await connection.execute(statement.returning(table.c.version))).scalar()
+    return version
+
+
+async def _upsert(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
+    new = upsert(table).values(row)
+    await connection.execute(
+        new.on_conflict_do_update(index_elements=[table.primary_key.columns[0]], set_=row)
+    )
+
+
+def _product_id(name: str) -> str:
+    """GTINs of any length are one product: 14 digits."""
+    return name.zfill(14) if is_gtin(name) else name

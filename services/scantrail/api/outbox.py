@@ -1,0 +1,107 @@
+"""The outbox: what is entered leaves for its topic exactly as committed.
+
+1. a change and its outbox row are committed together. Died here: the row waits.
+2. the relay sends the oldest rows and awaits every acknowledgement. Died here: they are sent
+   again, same key and value; topics are compacted and versions tell.
+3. the rows are deleted.
+"""
+
+import asyncio
+import time
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+from sqlalchemy import delete, insert, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from scantrail.contracts.topics import Topic
+from scantrail.infra.health import Health
+from scantrail.infra.kafka import connect_producer
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.infra.tables import outbox
+from scantrail.infra.topic_admin import name_of
+
+log = logger(__name__)
+
+POLL_S = 0.5
+ROWS = 500
+
+#: One relay at a time sends, or a later version could be overtaken by an earlier one.
+_RELAY_LOCK = 7_264_502
+
+
+class Outbox:
+    """Adds rows to a caller's transaction, and relays them to Kafka."""
+
+    def __init__(self, settings: Settings, engine: AsyncEngine) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._kick = asyncio.Event()
+
+    async def add(self, connection: AsyncConnection, topic: Topic, key: str, value: bytes) -> int:
+        """Let a record leave with the transaction of `connection`; returns the row's number."""
+        name = name_of(self._settings, topic)
+        row = insert(outbox).values(topic=name, key=key, value=value).returning(outbox.c.id)
+        number: int = (await connection.execute(row)).scalar_one()
+        return number
+
+    async def published(self, number: int, *, within_s: float) -> bool:
+        """Whether the committed row has left by `within_s` seconds from now."""
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            self._kick.set()
+            await asyncio.sleep(0.01)
+            async with self._engine.connect() as connection:
+                row = await connection.execute(select(outbox.c.id).where(outbox.c.id == number))
+                if row.first() is None:
+                    return True
+        return False
+
+    async def relay(self, health: Health) -> None:
+        """Send rows until cancelled; waits while Kafka or PostgreSQL is away."""
+        producer = await connect_producer(self._settings)
+        health.has("kafka")
+        try:
+            while True:
+                try:
+                    sent = await self._send_oldest(producer)
+                except KafkaError as error:
+                    log.warning("kafka refused, connecting anew", reason=repr(error))
+                    await producer.stop()
+                    producer = await connect_producer(self._settings)
+                    continue
+                except DBAPIError as error:
+                    log.warning("database is away", reason=str(error.orig))
+                    sent = 0
+                if not sent:
+                    await self._wait()
+        finally:
+            await producer.stop()
+
+    async def _send_oldest(self, producer: AIOKafkaProducer) -> int:
+        async with self._engine.begin() as connection:
+            locked = await connection.execute(
+                text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _RELAY_LOCK}
+            )
+            if not locked.scalar_one():
+                return 0
+            rows = (
+                await connection.execute(select(outbox).order_by(outbox.c.id).limit(ROWS))
+            ).all()
+            if rows:
+                futures = [
+                    await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
+                ]
+                await asyncio.gather(*futures)
+                ids = [row.id for row in rows]
+                await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
+            return len(rows)
+
+    async def _wait(self) -> None:
+        try:
+            await asyncio.wait_for(self._kick.wait(), POLL_S)
+        except TimeoutError:
+            return
+        self._kick.clear()

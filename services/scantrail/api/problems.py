@@ -1,0 +1,54 @@
+"""Problems told to callers, as RFC 9457 `application/problem+json`."""
+
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from scantrail.infra.logs import logger
+
+log = logger(__name__)
+
+AnyRequest = Request[Any, Any, Any]
+
+
+class Problem(Exception):
+    """Ends a request. `more` joins the body: `field`, `reason`, `understood` …"""
+
+    def __init__(self, status: int, title: str, detail: str, **more: Any) -> None:
+        super().__init__(f"{title}: {detail}")
+        self.status = status
+        self.body = {"title": title, "status": status, "detail": detail, **more}
+
+
+def bad_field(field: str, detail: str) -> Problem:
+    """400: what was sent cannot be used; names the field and the mend."""
+    return Problem(400, "Bad input", detail, field=field)
+
+
+def answer_problem(_: AnyRequest, problem: Problem) -> Response[dict[str, Any]]:
+    return _response(problem.status, problem.body)
+
+
+def answer_http(_: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:
+    body = {"title": "Refused", "status": error.status_code, "detail": error.detail}
+    if isinstance(error.extra, list) and error.extra:
+        first: Any = error.extra[0]
+        body |= {"field": first.get("key", ""), "detail": first.get("message", error.detail)}
+    return _response(error.status_code, body)
+
+
+def answer_database_away(
+    _: AnyRequest, error: OperationalError | InterfaceError
+) -> Response[dict[str, Any]]:
+    log.warning("database is away", reason=str(error.orig))
+    detail = "the query database does not answer; scans are kept meanwhile: try again"
+    body = {"title": "Try again", "status": 503, "detail": detail}
+    response = _response(503, body)
+    response.headers["Retry-After"] = "2"
+    return response
+
+
+def _response(status: int, body: dict[str, Any]) -> Response[dict[str, Any]]:
+    return Response(body, status_code=status, media_type="application/problem+json")

@@ -1,0 +1,145 @@
+"""What is asked of the query database."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Row, select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scantrail.infra.tables import alert, movement, party, rejected, sales_order, unit
+
+#: More candidates than a person can choose among are cut.
+CANDIDATES_MAX = 50
+
+
+async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
+    """Where the unit is and who has it, with open alerts; None where it was never scanned."""
+    query = (
+        select(unit, party.c.id.label("purchaser_id"), party.c.name, party.c.address)
+        .outerjoin(sales_order, sales_order.c.ref == unit.c.order_ref)
+        .outerjoin(party, party.c.id == sales_order.c.purchaser)
+        .where(unit.c.unit == key)
+    )
+    open_alerts = (
+        select(alert)
+        .where(alert.c.unit == key, alert.c.status == "open")
+        .order_by(alert.c.event_time, alert.c.id)
+    )
+    async with engine.connect() as connection:
+        row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        alerts = (await connection.execute(open_alerts)).all()
+    return {**_unit(row), "alerts": [_plain(found) for found in alerts]}
+
+
+async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any]]:
+    """Every unit that carries this serial, of whatever product."""
+    query = (
+        select(unit.c.unit, unit.c.product, unit.c.serial)
+        .where(unit.c.serial == serial)
+        .order_by(unit.c.unit)
+        .limit(CANDIDATES_MAX)
+    )
+    async with engine.connect() as connection:
+        return [_plain(row) for row in (await connection.execute(query)).all()]
+
+
+async def find_trail(engine: AsyncEngine, key: str) -> list[dict[str, Any]]:
+    """Each accepted scan of the unit, in the order in which they happened."""
+    query = (
+        select(movement)
+        .where(movement.c.unit == key)
+        .order_by(
+            movement.c.event_time, movement.c.station, movement.c.sequence, movement.c.event_id
+        )
+    )
+    async with engine.connect() as connection:
+        return [_plain(row) for row in (await connection.execute(query)).all()]
+
+
+async def list_alerts(
+    engine: AsyncEngine,
+    *,
+    status: str | None,
+    kind: str | None,
+    unit_key: str | None,
+    after: str,
+    limit: int,
+) -> list[dict[str, Any]]:
+    """Alerts by id, from the one behind `after` on."""
+    query = select(alert).where(alert.c.id > after).order_by(alert.c.id).limit(limit)
+    for column, wanted in (
+        (alert.c.status, status),
+        (alert.c.kind, kind),
+        (alert.c.unit, unit_key),
+    ):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    async with engine.connect() as connection:
+        return [_plain(row) for row in (await connection.execute(query)).all()]
+
+
+async def list_rejected(
+    engine: AsyncEngine, *, reader: str | None, reason: str | None, after: str, limit: int
+) -> list[dict[str, Any]]:
+    """Reads and scans that were set aside, by id, from the one behind `after` on."""
+    query = select(rejected).where(rejected.c.id > after).order_by(rejected.c.id).limit(limit)
+    for column, wanted in ((rejected.c.reader, reader), (rejected.c.reason, reason)):
+        if wanted is not None:
+            query = query.where(column == wanted)
+    async with engine.connect() as connection:
+        rows = (await connection.execute(query)).all()
+    return [
+        {**_plain(row), "payload": row.payload.decode("utf-8", "backslashreplace")} for row in rows
+    ]
+
+
+async def waiting_reads(
+    engine: AsyncEngine, *, reader: str, reason: str | None, limit: int
+) -> Sequence[Row[Any]]:
+    """Set-aside reads of a reader that were not replayed yet, oldest first."""
+    query = (
+        select(rejected)
+        .where(
+            rejected.c.source == "read",
+            rejected.c.reader == reader,
+            rejected.c.replayed_at.is_(None),
+        )
+        .order_by(rejected.c.record_time, rejected.c.id)
+        .limit(limit)
+    )
+    if reason is not None:
+        query = query.where(rejected.c.reason == reason)
+    async with engine.connect() as connection:
+        return (await connection.execute(query)).all()
+
+
+def _unit(row: Any) -> dict[str, Any]:
+    shipped = row.phase == "shipped"
+    purchaser = None
+    if shipped and row.purchaser_id is not None:
+        purchaser = {"id": row.purchaser_id, "name": row.name, "address": row.address}
+    return {
+        "unit": row.unit,
+        "product": row.product,
+        "serial": row.serial,
+        "version": row.version,
+        "phase": row.phase,
+        "site": row.site,
+        "location": row.business_location,
+        "read_point": row.read_point,
+        "station": row.station,
+        "business_step": row.business_step,
+        "disposition": row.disposition,
+        "custody": row.possessing_party,
+        "order": row.order_ref,
+        "purchaser": purchaser,
+        "since": row.since,
+        "seen_at": row.seen_at,
+        "event_id": row.event_id,
+    }
+
+
+def _plain(row: Any) -> dict[str, Any]:
+    return dict(row._mapping)

@@ -1,0 +1,87 @@
+"""Where is this unit, and how did it get there: by any spelling of any identifier."""
+
+from typing import Any
+from urllib.parse import unquote
+
+from litestar import Request, Response, get
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scantrail.api.problems import Problem
+from scantrail.api.queries import find_by_serial, find_trail, find_unit
+from scantrail.contracts.identity import identify
+from scantrail.domain.identifiers import Identified, NotIdentified
+
+AnyRequest = Request[Any, Any, Any]
+
+_PREFIX = "/units/"
+_TRAIL = "/trail"
+
+
+def build_units(engine: AsyncEngine) -> list[Any]:
+    """The route handlers."""
+
+    @get("/units/{spelling:path}")
+    async def get_unit(request: AnyRequest, spelling: str) -> Response[Any]:
+        """`GET /units/{spelling}` and `GET /units/{spelling}/trail`.
+
+        The spelling is taken from the address as it was sent, for a Digital Link has slashes.
+        """
+        sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX)
+        if sent.endswith(_TRAIL):
+            found = await look_up(engine, unquote(sent.removesuffix(_TRAIL)))
+            return Response(await find_trail(engine, found["unit"]))
+        return Response(await look_up(engine, unquote(sent)))
+
+    return [get_unit]
+
+
+async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:
+    """The one unit that `text` names. Raises Problem 404, or 300 where it names several."""
+    try:
+        identified = identify(text)
+    except NotIdentified as error:
+        understood = {"input": text[:200], "reason": error.reason, "detail": error.detail}
+        return await _by_serial(engine, text, understood)
+    understood = _understood(text, identified)
+    unit = await find_unit(engine, identified.key)
+    if unit is None:
+        raise Problem(
+            404,
+            "Never scanned",
+            f"{identified.key} was understood, and was never scanned here",
+            understood=understood,
+        )
+    return {**unit, "understood": understood}
+
+
+async def _by_serial(engine: AsyncEngine, text: str, understood: dict[str, Any]) -> dict[str, Any]:
+    """A bare serial may be several products'."""
+    serial = text.strip()
+    found = await find_by_serial(engine, serial) if 0 < len(serial) <= 200 else []
+    if not found:
+        raise Problem(404, "Not identified", f"{understood['detail']}", understood=understood)
+    if len(found) > 1:
+        raise Problem(
+            300,
+            "Several units",
+            f"{len(found)} units carry the serial {serial}: ask for one of the candidates",
+            understood=understood,
+            candidates=found,
+        )
+    unit = await find_unit(engine, found[0]["unit"])
+    if unit is None:
+        raise Problem(404, "Never scanned", f"{found[0]['unit']} is gone", understood=understood)
+    return {**unit, "understood": {"input": text[:200], "key": unit["unit"], "scheme": "serial"}}
+
+
+def _understood(text: str, identified: Identified) -> dict[str, Any]:
+    return {
+        "input": text[:200],
+        "key": identified.key,
+        "scheme": identified.scheme,
+        "gtin": identified.gtin,
+        "serial": identified.serial,
+        "lot": identified.lot,
+        "expiry": identified.expiry,
+        "notes": list(identified.notes),
+    }

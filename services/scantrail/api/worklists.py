@@ -1,0 +1,82 @@
+"""Alerts and set-aside reads: what waits for a person."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import httpx
+from litestar import Request, get, post
+from litestar.params import Parameter
+from sqlalchemy import update
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scantrail.api.bodies import ReplayBody, decode_body
+from scantrail.api.problems import Problem
+from scantrail.api.queries import list_alerts, list_rejected, waiting_reads
+from scantrail.infra.tables import rejected
+
+AnyRequest = Request[Any, Any, Any]
+Limit = Annotated[int, Parameter(ge=1, le=1000)]
+
+#: Reads that one call replays; call again while any are left.
+REPLAY_MAX = 500
+
+
+def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any]:
+    """The route handlers. `gateway` is a client with the gateway's address as its base."""
+
+    @get("/alerts")
+    async def get_alerts(
+        status: str | None = None,
+        kind: str | None = None,
+        unit: str | None = None,
+        after: str = "",
+        limit: Limit = 100,
+    ) -> dict[str, Any]:
+        """Alerts by id; give `next` of one page as `after` of the following."""
+        alerts = await list_alerts(
+            engine, status=status, kind=kind, unit_key=unit, after=after, limit=limit
+        )
+        return {"alerts": alerts, "next": _next(alerts, limit)}
+
+    @get("/rejected")
+    async def get_rejected(
+        reader: str | None = None,
+        reason: str | None = None,
+        after: str = "",
+        limit: Limit = 100,
+    ) -> dict[str, Any]:
+        """Reads and scans that were set aside, with the reason."""
+        found = await list_rejected(engine, reader=reader, reason=reason, after=after, limit=limit)
+        return {"rejected": found, "next": _next(found, limit)}
+
+    @post("/rejected/replay", status_code=200)
+    async def replay(request: AnyRequest) -> dict[str, Any]:
+        """Send a reader's set-aside reads through the gateway again, under their own ids."""
+        body = decode_body(await request.body(), ReplayBody)
+        rows = await waiting_reads(engine, reader=body.reader, reason=body.reason, limit=REPLAY_MAX)
+        if not rows:
+            return {"replayed": 0, "rejected": [], "left": False}
+        records = b"[" + b",".join(row.payload for row in rows) + b"]"
+        try:
+            answer = await gateway.post("/ingest/v1/replay", content=records)
+            answer.raise_for_status()
+        except httpx.HTTPError as error:
+            raise Problem(
+                503, "Gateway away", f"nothing was replayed, try again: {error}"
+            ) from error
+        told = answer.json()["rejected"]
+        again = {refusal["index"] for refusal in told}
+        done = [row.id for index, row in enumerate(rows) if index not in again]
+        async with engine.begin() as connection:
+            await connection.execute(
+                update(rejected)
+                .where(rejected.c.id.in_(done))
+                .values(replayed_at=datetime.now(UTC))
+            )
+        return {"replayed": len(done), "rejected": told, "left": len(rows) == REPLAY_MAX}
+
+    return [get_alerts, get_rejected, replay]
+
+
+def _next(rows: list[dict[str, Any]], limit: int) -> str | None:
+    return rows[-1]["id"] if len(rows) == limit else None

@@ -1,0 +1,1 @@
+"""`scantrail …`: the command line, the supervisor, and the simulated site."""

@@ -1,0 +1,294 @@
+"""`scantrail demo`: two thousand lives through real sockets, then every answer compared.
+
+The stack is fresh and private; the devices speak TCP and HTTP; the comparison goes through the
+HTTP API alone.
+"""
+
+import asyncio
+import json
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from scantrail.cli.demo_plan import RECALL_ID, Life, Plan, make_plan, purchaser
+from scantrail.cli.floor import Floor, furnish, open_floor
+from scantrail.cli.site import (
+    DOCK,
+    GATE,
+    LINE,
+    SHELF,
+    SOUTH,
+    STAGE,
+    Place,
+    readers_toml,
+    tcp_readers,
+)
+from scantrail.cli.stack import Stack, StackError, page_address, private_settings
+from scantrail.infra.child_processes import EmbeddedError, free_ports
+from scantrail.infra.settings import Settings, SettingsError
+
+SETTLE_S_MAX = 120.0
+PARALLEL = 16
+WRONGS_SHOWN = 20
+
+Disturb = Callable[[str], Awaitable[None]]
+
+
+def run_demo(settings: Settings, *, seed: int, units: int, cache: Path) -> int:
+    """Run it, print the table and the line of JSON; 1 where anything differs."""
+    started = time.monotonic()
+
+    def say(line: str) -> None:
+        print(f"[{time.monotonic() - started:5.1f} s] {line}", flush=True)
+
+    print(f"seed {seed} (repeat with: scantrail demo --seed {seed})")
+    try:
+        with tempfile.TemporaryDirectory(prefix="scantrail-demo-") as folder:
+            ports = dict(zip(tcp_readers(), free_ports(len(tcp_readers())), strict=True))
+            readers = Path(folder) / "readers.toml"
+            readers.write_text(readers_toml(ports))
+            private = replace(
+                private_settings(Path(folder) / "data", settings), readers_file=str(readers)
+            )
+            with Stack(private, cache=cache, say=say) as stack:
+                report = asyncio.run(
+                    live_and_compare(stack.settings, ports, make_plan(seed, units=units), say=say)
+                )
+    except (StackError, EmbeddedError, SettingsError) as error:
+        print(f"scantrail demo: {error}")
+        return 1
+    seconds = round(time.monotonic() - started, 1)
+    print(_table(report))
+    print(json.dumps({**report, "seconds": seconds}))
+    return 0 if report["ok"] else 1
+
+
+async def live_and_compare(
+    settings: Settings,
+    ports: dict[str, int],
+    plan: Plan,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    disturb: Disturb | None = None,
+) -> dict[str, Any]:
+    """Drive the plan against running processes, wait for the end, and compare.
+
+    `disturb(moment)` is called while `receiving`, `storing` and `shipping` are under way: faults
+    are injected there.
+    """
+    api_url = page_address(settings)
+    async with open_floor(api_url, settings.gateway_url, ports) as floor:
+        await furnish(floor.api)
+        await _live(floor, plan, say, disturb)
+        say("everything was sent; waiting until every unit is told of")
+        wrong = await _settle(floor.api, plan)
+        answers = await _counts(floor.api)
+    for line in wrong[:WRONGS_SHOWN]:
+        say(f"WRONG {line}")
+    return {
+        "ok": not wrong,
+        "units": len(plan.lives),
+        "scans": plan.scans,
+        "movements": plan.movements,
+        "alerts": answers["alerts"],
+        "rejected": answers["rejected"],
+        "wrong": len(wrong),
+    }
+
+
+async def _live(
+    floor: Floor, plan: Plan, say: Callable[[str], None], disturb: Disturb | None
+) -> None:
+    async def during(moment: str, *work: Awaitable[Any]) -> None:
+        say(moment)
+        disturbing = [disturb(moment)] if disturb else []
+        await asyncio.gather(*work, *disturbing)
+
+    def of(place: Place) -> list[Life]:
+        return [life for life in plan.lives if place in life.path]
+
+    def codes(place: Place) -> list[bytes]:
+        return [life.code.encode() for life in of(place)]
+
+    def malformed(place: Place) -> list[bytes]:
+        return [told.sent for told in plan.malformed if told.place is place]
+
+    dock = [*codes(DOCK), *malformed(DOCK)]
+    random.Random(0).shuffle(dock)
+    await during("receiving", floor.text[DOCK].send(dock))
+    await during("storing", floor.text[SHELF].send(codes(SHELF)))
+    await during("receiving the clones", floor.text[SOUTH].send(codes(SOUTH)))
+    at_line = {life.key: _read(life, LINE) for life in of(LINE)}
+    punctual = [at_line[life.key] for life in of(LINE) if not life.late]
+    await during("assembling", floor.http[LINE].send(punctual))
+    for sent in malformed(LINE):
+        await floor.http[LINE].post(sent)
+    await _enter_recall(floor.api, plan)
+    refs = sorted({life.order for life in plan.lives if life.order})
+    early, later = refs[::2], refs[1::2]
+    await _enter_orders(floor.api, early)
+    await during("staging", floor.text[STAGE].send(codes(STAGE)))
+    shipped = [_read(life, GATE) for life in of(GATE)]
+    twice = [read for life, read in zip(of(GATE), shipped, strict=True) if GATE in life.redelivered]
+    await during("shipping", floor.http[GATE].send(shipped))
+    await floor.http[GATE].send(twice)
+    await _enter_orders(floor.api, later)  # the order may come after the scan
+    say("late scans")
+    await floor.http[LINE].send([at_line[life.key] for life in of(LINE) if life.late])
+
+
+def _read(life: Life, place: Place) -> dict[str, Any]:
+    read = {
+        "code": life.code,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "event_id": f"{place.station}-{life.gtin}-{life.serial}",
+    }
+    return {**read, "order": life.order} if place is GATE else read
+
+
+async def _enter_recall(api: httpx.AsyncClient, plan: Plan) -> None:
+    by_gtin: dict[str, list[str]] = {}
+    for life in plan.lives:
+        if life.recalled:
+            by_gtin.setdefault(life.gtin, []).append(life.serial)
+    for number, (gtin, serials) in enumerate(sorted(by_gtin.items())):
+        answer = await api.post(
+            "/recalls",
+            json={
+                "id": f"{RECALL_ID}-{number}",
+                "title": "Battery may overheat",
+                "reason": "Notice of the maker",
+                "products": [gtin],
+                "selectors": [{"kind": "list", "serials": serials}],
+            },
+        )
+        answer.raise_for_status()
+        while not answer.json()["published"]:
+            await asyncio.sleep(0.2)
+            answer = await api.get(f"/recalls/{RECALL_ID}-{number}")
+
+
+async def _enter_orders(api: httpx.AsyncClient, refs: list[str]) -> None:
+    for ref in refs:
+        answer = await api.put(f"/orders/{ref}", json={"purchaser": purchaser(ref)})
+        answer.raise_for_status()
+
+
+async def _settle(api: httpx.AsyncClient, plan: Plan) -> list[str]:
+    """Compare until nothing differs, or time is up; what differs then is returned."""
+    deadline = time.monotonic() + SETTLE_S_MAX
+    waiting = list(plan.lives)
+    while True:
+        differing = await _compare_units(api, waiting)
+        others = await _compare_alerts(api, plan) + await _compare_rejected(api, plan)
+        waiting = [life for life, _ in differing]
+        if not (waiting or others) or time.monotonic() > deadline:
+            return [wrong for _, wrongs in differing for wrong in wrongs] + others
+        await asyncio.sleep(0.3)
+
+
+async def _compare_units(api: httpx.AsyncClient, lives: list[Life]) -> list[tuple[Life, list[str]]]:
+    gate = asyncio.Semaphore(PARALLEL)
+
+    async def compare(life: Life) -> list[str]:
+        async with gate:
+            address = f"/units/{quote(life.code, safe='')}"
+            unit = await api.get(address)
+            if unit.status_code != 200:
+                return [f"{life.key}: {unit.status_code} {unit.text[:200]}"]
+            trail = await api.get(f"{address}/trail")
+            trail.raise_for_status()
+            return _differences(life, unit.json(), trail.json())
+
+    found = await asyncio.gather(*map(compare, lives))
+    return [(life, wrongs) for life, wrongs in zip(lives, found, strict=True) if wrongs]
+
+
+def _differences(life: Life, unit: dict[str, Any], trail: list[dict[str, Any]]) -> list[str]:
+    expected = {
+        "unit": life.key,
+        "location": life.location,
+        "custody": life.custody,
+        "phase": "shipped" if GATE in life.path else "on_site",
+        "site": life.path[-1].site,
+        "business_step": life.path[-1].step.value,
+        "version": len(life.path),
+        "order": life.order,
+    }
+    wrongs = [
+        f"{life.key}: {name} is {unit[name]!r}, not {value!r}"
+        for name, value in expected.items()
+        if unit[name] != value
+    ]
+    bought = unit["purchaser"] and {k: unit["purchaser"][k] for k in ("name", "address")}
+    if bought != (purchaser(life.order) if life.order else None):
+        wrongs.append(f"{life.key}: purchaser is {bought}, not that of {life.order}")
+    stations = [scan["station"] for scan in trail]
+    if stations != [place.station for place in life.path]:
+        wrongs.append(f"{life.key}: trail is {stations}")
+    return wrongs
+
+
+async def _compare_alerts(api: httpx.AsyncClient, plan: Plan) -> list[str]:
+    found = Counter(
+        (alert["kind"], alert["unit"])
+        for alert in await _pages(api, "alerts")
+        if alert["status"] == "open"
+    )
+    expected = Counter(plan.alerts)
+    missing, surplus = expected - found, found - expected
+    return [f"alert {alert} is missing" for alert in missing] + [
+        f"alert {alert} was not expected" for alert in surplus.elements()
+    ]
+
+
+async def _compare_rejected(api: httpx.AsyncClient, plan: Plan) -> list[str]:
+    found = Counter((read["reader"], read["reason"]) for read in await _pages(api, "rejected"))
+    expected = Counter((told.place.reader, told.reason) for told in plan.malformed)
+    missing, surplus = expected - found, found - expected
+    return [f"rejected read {read} is missing" for read in missing.elements()] + [
+        f"rejected read {read} was not expected" for read in surplus.elements()
+    ]
+
+
+async def _counts(api: httpx.AsyncClient) -> dict[str, Any]:
+    alerts = await _pages(api, "alerts")
+    return {
+        "alerts": dict(Counter(alert["kind"] for alert in alerts)),
+        "rejected": len(await _pages(api, "rejected")),
+    }
+
+
+async def _pages(api: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    after = ""
+    while True:
+        answer = await api.get(f"/{name}", params={"after": after, "limit": 1000})
+        answer.raise_for_status()
+        page = answer.json()
+        rows += page[name]
+        if page["next"] is None:
+            return rows
+        after = page["next"]
+
+
+def _table(report: dict[str, Any]) -> str:
+    rows = [
+        ("units", report["units"]),
+        ("scans delivered", report["scans"]),
+        ("movements expected", report["movements"]),
+        *[(f"alerts: {kind}", count) for kind, count in sorted(report["alerts"].items())],
+        ("reads rejected", report["rejected"]),
+        ("answers that differ", report["wrong"]),
+    ]
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"  {name:<{width}}  {value:>7,}" for name, value in rows)

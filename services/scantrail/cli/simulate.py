@@ -1,0 +1,87 @@
+"""`scantrail simulate`: the small site that `make up` shows, alive until it is stopped."""
+
+import asyncio
+import random
+import secrets
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from scantrail.cli.floor import Floor, furnish, open_floor
+from scantrail.cli.site import DOCK, GATE, LINE, PRODUCTS, SHELF, SOUTH, STAGE
+from scantrail.cli.stack import page_address
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+
+log = logger(__name__)
+
+BEAT_S = 0.5
+CLONED_SHARE = 0.01
+FURNISH_RETRY_S = 1.0
+
+
+async def simulate(settings: Settings) -> None:
+    """Move units through the site for ever: about two scans a second."""
+    ports = _ports(Path(settings.readers_file))
+    async with open_floor(page_address(settings), settings.gateway_url, ports) as floor:
+        while True:
+            try:
+                await furnish(floor.api)
+                break
+            except httpx.HTTPError as error:
+                log.warning("the api does not take the stations yet", reason=str(error))
+                await asyncio.sleep(FURNISH_RETRY_S)
+        start = secrets.token_hex(2).upper()
+        number = 0
+        async with asyncio.TaskGroup() as lives:
+            while True:
+                number += 1
+                lives.create_task(_live(floor, f"{start}{number:05}", number))
+                await asyncio.sleep(BEAT_S * 5)
+
+
+async def _live(floor: Floor, serial: str, number: int) -> None:
+    """One unit from the dock to its purchaser, in a minute or two."""
+    chance = random.Random(serial)
+    gtin = chance.choice(list(PRODUCTS))
+    code = f"01{gtin}21{serial}"
+
+    async def wait() -> None:
+        await asyncio.sleep(BEAT_S * chance.uniform(5, 40))
+
+    await floor.text[DOCK].send([code.encode()])
+    await wait()
+    await floor.text[SHELF].send([code.encode()])
+    await wait()
+    if chance.random() < CLONED_SHARE:
+        await floor.text[SOUTH].send([code.encode()])
+        return
+    if chance.random() < 0.4:
+        await floor.http[LINE].send([_read(code)])
+        await wait()
+    if chance.random() < 0.6:
+        ref = f"SO-{serial}"
+        buyer = {"name": f"Customer {number}", "address": f"{number} Harbour Street, Rotterdam"}
+        answer = await floor.api.put(f"/orders/{ref}", json={"purchaser": buyer})
+        answer.raise_for_status()
+        await floor.text[STAGE].send([code.encode()])
+        await wait()
+        await floor.http[GATE].send([_read(code, order=ref)])
+
+
+def _read(code: str, **more: str) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat()
+    return {"code": code, "timestamp": now, "event_id": secrets.token_hex(8), **more}
+
+
+def _ports(readers: Path) -> dict[str, int]:
+    """The TCP ports of the site's readers, as the gateway's file has them."""
+    tables = tomllib.loads(readers.read_text())["reader"]
+    return {
+        table["id"]: int(table["address"].rpartition(":")[2])
+        for table in tables
+        if "address" in table
+    }

@@ -1,0 +1,388 @@
+"""A whole Scantrail on this machine: Kafka, PostgreSQL, topics, tables and every process."""
+
+import asyncio
+import errno
+import fcntl
+import http.client
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from scantrail.cli.site import DEFAULT_READERS
+from scantrail.cli.supervisor import Program, Supervisor, python_command
+from scantrail.infra.child_processes import (
+    LOOPBACK,
+    EmbeddedError,
+    EmbeddedProcess,
+    free_ports,
+    log_tail,
+    port_is_free,
+)
+from scantrail.infra.database import migrate
+from scantrail.infra.embedded_kafka import EmbeddedKafka, jars_are_fetched
+from scantrail.infra.embedded_postgres import EmbeddedPostgres
+from scantrail.infra.settings import ENV_PREFIX, Settings
+from scantrail.infra.topic_admin import apply_topics
+
+#: In this order they are stopped: what takes in ends first.
+PROCESSES = ("gateway", "tracker", "alerter", "projector", "api")
+SIMULATION = "simulate"
+
+_READY_LIMIT_S = 60.0
+# A process that ends so often before it is ready will not get ready.
+_ENDS_MAX = 5
+_PROCESSES_STOP_S = 18.0
+_SERVICE_STOP_S = 4.0
+_LOOK_EVERY_S = 0.5
+_REVIVE_EVERY_S = 2.0
+
+
+class StackError(Exception):
+    """The whole cannot run. The text names what is wrong and the mend."""
+
+
+class Stack:
+    """Everything Scantrail needs, started together and stopped together.
+
+    `settings` are the effective ones once it is started: absolute paths, and the addresses of the
+    embedded Kafka and PostgreSQL, which are None where the settings' own are to be used.
+    Kafka and PostgreSQL that end by themselves are started again; after their kill() or stop()
+    they stay away until their start().
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cache: Path | None = None,
+        say: Callable[[str], None] = lambda line: None,
+        embed_kafka: bool = True,
+        embed_postgres: bool = True,
+        simulated: bool = False,
+    ) -> None:
+        self.folder = Path(settings.data_dir).absolute()
+        self.settings = _with_own_paths(settings, self.folder)
+        self._cache = (cache or self.folder / "cache").absolute()
+        self._say = say
+        self._simulated = simulated
+        self.kafka = EmbeddedKafka(self.folder / "kafka", self._cache) if embed_kafka else None
+        self.postgres = EmbeddedPostgres(self.folder / "postgres") if embed_postgres else None
+        self.supervisor = Supervisor(say)
+        self._folder_lock = _FolderLock(self.folder, page_address(self.settings))
+        self._closing = threading.Event()
+        self._watch = threading.Thread(target=self._tend_embedded, name="embedded", daemon=True)
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start everything and return when every process is ready.
+
+        Raises StackError, EmbeddedError or SettingsError, each one sentence; nothing is left
+        running then.
+        """
+        try:
+            self._folder_lock.take()
+            check_ports(self.settings)
+            self._write_readers()
+            self._start_embedded()
+            self._prepare()
+            self._start_processes()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Stop everything, within 27 s whatever hangs. Stopping twice does no harm."""
+        self._closing.set()
+        self.supervisor.stop_all((SIMULATION, *PROCESSES), _PROCESSES_STOP_S)
+        services = [service for service in (self.postgres, self.kafka) if service is not None]
+        for service in services:
+            service.stop(_SERVICE_STOP_S)
+        if self._watch.is_alive():
+            self._watch.join(timeout=1.0)
+        for service in services:
+            service.kill()  # where the watch was just starting it again
+        self._folder_lock.release()
+
+    def kill_all(self) -> None:
+        """End everything at once, as a power failure would; stop() is still to be called.
+
+        Waits for nothing: a signal handler may call it.
+        """
+        self._closing.set()
+        self.supervisor.kill_all()
+        for service in (self.postgres, self.kafka):
+            if service is not None:
+                service.send_kill()
+
+    def pid(self, name: str) -> int | None:
+        """The process number of one of PROCESSES, None while it does not run."""
+        return self.supervisor.pid(name)
+
+    def kill(self, name: str) -> None:
+        """SIGKILL one of PROCESSES: the supervisor starts it anew."""
+        self.supervisor.kill(name)
+
+    def restart(self, name: str) -> None:
+        """Stop one of PROCESSES and start it without delay."""
+        self.supervisor.restart(name)
+
+    def await_ready(self, *names: str, limit_s: float = _READY_LIMIT_S) -> None:
+        """Return when these processes, or all, answer on /readyz that they are ready.
+
+        Raises StackError, with what is missing and the end of the log.
+        """
+        deadline = time.monotonic() + limit_s
+        names = names or PROCESSES
+        ends_before = {name: self.supervisor.ends(name) for name in names}
+        for name in names:
+            while (missing := self._missing(name)) is not None:
+                ends = self.supervisor.ends(name) - ends_before[name]
+                if ends >= _ENDS_MAX or time.monotonic() > deadline:
+                    fate = f"ended {ends} times" if ends >= _ENDS_MAX else "is not ready"
+                    log = self.supervisor.log(name)
+                    raise StackError(
+                        f"{name} {fate} (missing: {missing}); its log {log} ends"
+                        f" with:{log_tail(log)}"
+                    )
+                time.sleep(0.05)
+            self._say(f"{name} is ready")
+
+    def _write_readers(self) -> None:
+        path = Path(self.settings.readers_file)
+        if path == self.folder / "readers.toml" and not path.exists():
+            path.write_text(DEFAULT_READERS)
+
+    def _start_embedded(self) -> None:
+        if self.kafka and not jars_are_fetched(self._cache):
+            self._say("Kafka is downloaded, 45 MB, this first time only")
+        # Threads of our own, not an executor: an interrupted start does not wait for them.
+        starts = [_Start(s, self._say) for s in (self.kafka, self.postgres) if s is not None]
+        while any(start.is_alive() for start in starts):
+            failed = next((start.error for start in starts if start.error), None)
+            if failed:
+                raise failed
+            time.sleep(0.02)
+        for start in starts:
+            if start.error:
+                raise start.error
+            if start.service is self.kafka:
+                self.settings = replace(self.settings, kafka_bootstrap=start.address)
+            else:
+                self.settings = replace(self.settings, database_url=start.address)
+        self._watch.start()
+
+    def _prepare(self) -> None:
+        if self.kafka is None:
+            self._say(f"Kafka is awaited on {self.settings.kafka_bootstrap}")
+        created = asyncio.run(apply_topics(self.settings))
+        self._say(f"topics are there ({len(created)} new)")
+        try:
+            migrate(self.settings)
+        except SQLAlchemyError as error:
+            raise StackError(
+                "the tables could not be made or changed in the database of"
+                f" {ENV_PREFIX}DATABASE_URL: {str(error).splitlines()[0]}"
+            ) from error
+        self._say("tables are there")
+
+    def _start_processes(self) -> None:
+        for name in PROCESSES:
+            self.supervisor.start(self._program(name, f"scantrail.{name}"))
+        self.await_ready()
+        if self._simulated:
+            self.supervisor.start(self._program(SIMULATION, "scantrail.cli", "simulate"))
+
+    def _program(self, name: str, *arguments: str) -> Program:
+        return Program(
+            name=name,
+            command=python_command(*arguments),
+            log=self.folder / "logs" / f"{name}.log",
+            env=self.settings.environ(),
+        )
+
+    def _missing(self, name: str) -> str | None:
+        """What the process says it still lacks, None when it is ready."""
+        port = getattr(self.settings, f"{name}_health_port")
+        connection = http.client.HTTPConnection(
+            reachable_host(self.settings.listen_host), port, timeout=2
+        )
+        try:
+            connection.request("GET", "/readyz")
+            answer = connection.getresponse()
+            told = answer.read().decode(errors="replace").strip()
+        except (OSError, http.client.HTTPException) as error:
+            return f"an answer on port {port}: {error}"
+        finally:
+            connection.close()
+        return None if answer.status == 200 else told
+
+    def _tend_embedded(self) -> None:
+        """Start Kafka and PostgreSQL again when they ended by themselves."""
+        while not self._closing.wait(_LOOK_EVERY_S):
+            for service in (self.kafka, self.postgres):
+                if service is not None and service.lost:
+                    self._say(f"{service.name} ended; it is started again ({service.folder})")
+                    self._revive(service)
+
+    def _revive(self, service: EmbeddedProcess) -> None:
+        while not self._closing.is_set():
+            try:
+                service.start()
+            except EmbeddedError as error:
+                if not self._closing.is_set():
+                    self._say(str(error))
+                self._closing.wait(_REVIVE_EVERY_S)
+            else:
+                self._say(f"{service.name} is ready again")
+                return
+
+
+class _Start(threading.Thread):
+    """The start of one embedded service, beside the other's."""
+
+    def __init__(self, service: EmbeddedProcess, say: Callable[[str], None]) -> None:
+        super().__init__(name=f"start {service.name}", daemon=True)
+        self.service = service
+        self.address = ""
+        self.error: BaseException | None = None
+        self._say = say
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.address = self.service.start()
+        except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
+            self.error = error
+        else:
+            self._say(f"{self.service.name} is ready on {self.address.rsplit('@', 1)[-1]}")
+
+
+class _FolderLock:
+    """One supervisor per data folder; says whose it is."""
+
+    def __init__(self, folder: Path, page: str) -> None:
+        self._path = folder / "lock"
+        self._page = page
+        self._descriptor: int | None = None
+
+    def take(self) -> None:
+        folder = self._path.parent
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise StackError(
+                f"the data folder {folder} cannot be written ({error.strerror}):"
+                f" make it writable, or set {ENV_PREFIX}DATA_DIR to another"
+            ) from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            pid, page, *_ = [*os.read(descriptor, 1000).decode().split("\n"), "", ""]
+            os.close(descriptor)
+            raise StackError(
+                f"Scantrail already runs here (process {pid}); its page is {page}"
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n{self._page}\n".encode())
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def check_ports(settings: Settings) -> None:
+    """Raise StackError unless all ports of the settings are different and free."""
+    users: dict[int, str] = {}
+    for name in port_fields():
+        port, variable = getattr(settings, name), ENV_PREFIX + name.upper()
+        if port in users:
+            raise StackError(f"{users[port]} and {variable} are both {port}: set one to another")
+        users[port] = variable
+        with _address_errors(settings.listen_host, port, variable):
+            free = port_is_free(settings.listen_host, port)
+        if not free:
+            raise StackError(f"port {port} is taken by another program: set {variable} to another")
+
+
+@contextmanager
+def _address_errors(host: str, port: int, variable: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise StackError(
+                f"port {port} may not be opened by this user: set {variable} to another above 1023"
+            ) from error
+        raise StackError(
+            f"{ENV_PREFIX}LISTEN_HOST={host} is no address of this machine"
+            f" ({error.strerror}): set it to one, or to 0.0.0.0 for all"
+        ) from error
+
+
+def private_settings(folder: Path, base: Settings) -> Settings:
+    """The base with free ports and `folder` for its data, to run beside others."""
+    names = port_fields()
+    ports = dict(zip(names, free_ports(len(names), base.listen_host), strict=True))
+    host = reachable_host(base.listen_host)
+    return replace(
+        base,
+        data_dir=str(folder),
+        gateway_url=f"http://{_in_url(host)}:{ports['gateway_port']}",
+        **ports,  # type: ignore[arg-type]  # their names are known only now
+    )
+
+
+def port_fields() -> list[str]:
+    """The names of the settings that are a port to listen on."""
+    return [f.name for f in fields(Settings) if f.name.endswith("_port")]
+
+
+def reachable_host(listen_host: str) -> str:
+    """An address at which what listens on `listen_host` is reached from this machine."""
+    return {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}.get(listen_host, listen_host)
+
+
+def page_address(settings: Settings) -> str:
+    """The address of the page, for a browser on this machine."""
+    return f"http://{_in_url(reachable_host(settings.listen_host))}:{settings.api_port}/"
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _with_own_paths(settings: Settings, folder: Path) -> Settings:
+    """Absolute folders, a readers file, and the gateway's address where only its port was told."""
+    default = Settings()
+    gateway_url = settings.gateway_url
+    if gateway_url == default.gateway_url:
+        host = reachable_host(settings.listen_host)
+        gateway_url = f"http://{_in_url(host)}:{settings.gateway_port}"
+    return replace(
+        settings,
+        data_dir=str(folder),
+        readers_file=settings.readers_file or str(folder / "readers.toml"),
+        gateway_url=gateway_url,
+    )

@@ -1,0 +1,123 @@
+"""`scantrail up`: everything in one terminal, till Ctrl-C."""
+
+import logging
+import os
+import signal
+import sys
+import time
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+
+from scantrail.cli.stack import Stack, StackError, page_address
+from scantrail.infra.child_processes import EmbeddedError
+from scantrail.infra.settings import ENV_PREFIX, Settings, SettingsError
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+# GTIN 09506000134352 of GS1's examples, serial 1.
+_EXAMPLE_BARCODE = "0109506000134352211"
+
+
+def run_up(settings: Settings, *, empty: bool) -> int:
+    """Start everything, keep it running until SIGINT or SIGTERM, stop it; the exit status.
+
+    `KAFKA_BOOTSTRAP` and `DATABASE_URL` name services that run already. Without a readers file,
+    and unless `empty`, a simulated site sends scans.
+    """
+    settings, embed_kafka, embed_postgres = _given_services(settings)
+    say = _Progress()
+    # Its attempts to connect, one line each, are no news here.
+    logging.getLogger("aiokafka").addHandler(logging.NullHandler())
+    stack = Stack(
+        settings,
+        say=say,
+        embed_kafka=embed_kafka,
+        embed_postgres=embed_postgres,
+        simulated=not empty and not settings.readers_file,
+    )
+    with _signals(stack):
+        try:
+            say(f"Scantrail starts; its data are in {stack.folder}")
+            stack.start()
+            print(_greeting(stack), flush=True)
+            while True:
+                time.sleep(3600)
+        except KeyboardInterrupt:
+            say("stopping; Ctrl-C again ends it at once")
+            stack.stop()
+            say("stopped; `scantrail up` finds the data again")
+            return 0
+        except (StackError, EmbeddedError, SettingsError) as error:
+            print(f"scantrail up: {error}", file=sys.stderr)
+            return 1
+
+
+def _given_services(settings: Settings) -> tuple[Settings, bool, bool]:
+    """The settings with the services that run already, and which of the two are to be embedded."""
+    default = Settings()
+    kafka, database = os.environ.get("KAFKA_BOOTSTRAP"), os.environ.get("DATABASE_URL")
+    if kafka:
+        settings = replace(settings, kafka_bootstrap=kafka)
+    if database:
+        settings = replace(settings, database_url=database)
+    return (
+        settings,
+        settings.kafka_bootstrap == default.kafka_bootstrap
+        and not (kafka or os.environ.get(f"{ENV_PREFIX}KAFKA_BOOTSTRAP")),
+        settings.database_url == default.database_url
+        and not (database or os.environ.get(f"{ENV_PREFIX}DATABASE_URL")),
+    )
+
+
+class _Progress:
+    """Prints lines with the seconds since the start."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self, line: str) -> None:
+        print(f"[{time.monotonic() - self._began:.1f} s] {line}", flush=True)
+
+
+@contextmanager
+def _signals(stack: Stack) -> Iterator[None]:
+    """The first SIGINT or SIGTERM interrupts; another SIGINT ends all children at once."""
+    told = False
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        nonlocal told
+        if not told:
+            told = True
+            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            stack.kill_all()
+
+    before = {number: signal.signal(number, on_signal) for number in _STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _greeting(stack: Stack) -> str:
+    return f"""
+  Scantrail runs:  {page_address(stack.settings)}
+  Send a scan:     {_example_scan(stack.settings)}
+  Readers:         {stack.settings.readers_file}
+  Logs:            {stack.folder / "logs"}
+  Ctrl-C stops; the data stay.
+"""
+
+
+def _example_scan(settings: Settings) -> str:
+    """A command that sends one scan as the first reader that is called over HTTP would."""
+    readers = tomllib.loads(Path(settings.readers_file).read_text()).get("reader", [])
+    over_http = [r["id"] for r in readers if r.get("protocol") == "http-generic"]
+    if not over_http:
+        return f"configure a reader in {settings.readers_file}"
+    url = f"{settings.gateway_url}/ingest/v1/generic?reader={over_http[0]}"
+    return f"""curl --data '{{"barcode": "{_EXAMPLE_BARCODE}"}}' '{url}'"""

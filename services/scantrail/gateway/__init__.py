@@ -1,0 +1,1 @@
+"""readers -> scans, reads.rejected: every read that was taken in is durable before it is told."""

@@ -1,0 +1,10 @@
+from scantrail.gateway.app import run_gateway
+from scantrail.infra.process import run_service
+
+
+def main() -> None:
+    run_service("gateway", run_gateway, "stations")
+
+
+if __name__ == "__main__":
+    main()

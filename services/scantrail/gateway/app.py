@@ -1,0 +1,72 @@
+"""The gateway's shell: readers in, the intake, Kafka or disk out.
+
+1. bytes are decoded, each read's id is minted. Died here: nothing was told, the reader has it.
+2. the scan is acknowledged by Kafka or on disk. Died here: it is durable; a reader that sends it
+   again under its own id counts once, one without ids makes a repeat read.
+3. the reader is told.
+"""
+
+import asyncio
+from pathlib import Path
+
+from scantrail.gateway.http import build_http
+from scantrail.gateway.intake import Intake
+from scantrail.gateway.outlet import Outlet
+from scantrail.gateway.readers import ReaderSettings, ReaderSettingsError, load_readers
+from scantrail.gateway.spool import Spool
+from scantrail.gateway.stations import KnownStations
+from scantrail.gateway.tcp import serve_reader
+from scantrail.infra.health import Health
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.infra.web import serve_http
+
+log = logger(__name__)
+
+BIND_RETRY_S = 2.0
+
+
+async def run_gateway(settings: Settings, health: Health) -> None:
+    """Take reads until cancelled; SystemExit with one sentence where the readers' file is wrong."""
+    readers = _readers(settings)
+    folder = Path(settings.data_dir) / "gateway"
+    spool = Spool(folder / "spool.db", bytes_max=settings.spool_bytes_max)
+    outlet = Outlet(settings, spool)
+    known = KnownStations(folder / "stations.json")
+    intake = Intake(settings.topic_prefix, readers, known.by_id, outlet)
+    http = build_http(intake)
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(outlet.drain())
+            tasks.create_task(known.follow(settings))
+            await known.loaded.wait()
+            health.has("stations")
+            for reader in readers.values():
+                if reader.protocol == "tcp":
+                    tasks.create_task(_serve(reader, intake, health))
+            tasks.create_task(serve_http(http, settings.listen_host, settings.gateway_port))
+    finally:
+        await outlet.stop()
+        await spool.close()
+
+
+def _readers(settings: Settings) -> dict[str, ReaderSettings]:
+    if not settings.readers_file:
+        return {}
+    try:
+        return {reader.id: reader for reader in load_readers(Path(settings.readers_file))}
+    except ReaderSettingsError as error:
+        raise SystemExit(f"scantrail gateway: {error}") from error
+
+
+async def _serve(reader: ReaderSettings, intake: Intake, health: Health) -> None:
+    """A reader whose address is taken keeps the gateway unready, and the others going."""
+    lacking = f"address of reader {reader.id}"
+    while True:
+        try:
+            await serve_reader(reader, intake)
+        except OSError as error:
+            health.lacks(lacking)
+            log.error("reader's address cannot be used", reader=reader.id, reason=str(error))
+            await asyncio.sleep(BIND_RETRY_S)
+            health.has(lacking)

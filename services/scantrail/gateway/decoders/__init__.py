@@ -1,0 +1,1 @@
+"""What a device sent, to reads, no-reads and the rest: bytes in, outcomes out, no I/O."""

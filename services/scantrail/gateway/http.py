@@ -1,0 +1,68 @@
+"""Reads over HTTP, and reads that were set aside and are sent again."""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Litestar, Request, Response, post
+from litestar.datastructures import State
+from litestar.params import Parameter
+
+from scantrail.contracts.records import RejectedRead
+from scantrail.gateway.decoders.generic import UnreadableBody, decode_generic
+from scantrail.gateway.decoders.outcome import Invalid
+from scantrail.gateway.intake import Intake, Taken
+from scantrail.gateway.spool import SpoolFull
+
+BODY_BYTES_MAX = 1 << 20
+RETRY_AFTER_S = 5
+
+_rejected_reads = msgspec.json.Decoder(list[RejectedRead])
+
+
+def build_http(intake: Intake) -> Litestar:
+    """The gateway's HTTP side: `POST /ingest/v1/generic`, `POST /ingest/v1/replay`."""
+
+    @post("/ingest/v1/generic", status_code=200)
+    async def generic(
+        request: Request[Any, Any, State],
+        reader: Annotated[str, Parameter(min_length=1, max_length=64)],
+    ) -> Response[dict[str, Any]]:
+        """One read, an array, `{"reads": […]}` or a JSON object a line; see docs/readers.md."""
+        body = await request.body()
+        try:
+            outcomes = decode_generic(body)
+        except UnreadableBody as error:
+            invalid = Invalid(error.reason, body[:BODY_BYTES_MAX])
+            return await _answer(intake.take(reader, [invalid]), told=error)
+        return await _answer(intake.take(reader, outcomes))
+
+    @post("/ingest/v1/replay", status_code=200)
+    async def replay(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
+        """Records of `reads.rejected`, once what was missing is configured."""
+        try:
+            reads = _rejected_reads.decode(await request.body())
+        except msgspec.MsgspecError as error:
+            return Response({"reason": "not_rejected_reads", "detail": str(error)}, status_code=400)
+        return await _answer(intake.replay(reads))
+
+    return Litestar(
+        [generic, replay],
+        request_max_body_size=BODY_BYTES_MAX,
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+async def _answer(taking: Any, told: UnreadableBody | None = None) -> Response[dict[str, Any]]:
+    try:
+        taken: Taken = await taking
+    except SpoolFull as error:
+        return Response(
+            {"reason": "no_room", "detail": f"nothing was taken, send it again later: {error}"},
+            status_code=503,
+            headers={"Retry-After": str(RETRY_AFTER_S)},
+        )
+    if told is not None:
+        return Response({"reason": told.reason, "detail": told.detail}, status_code=400)
+    rejected = [{"index": r.index, "reason": r.reason, "detail": r.detail} for r in taken.rejected]
+    return Response({"accepted": taken.accepted, "rejected": rejected})

@@ -1,0 +1,250 @@
+"""Reads become scans here, or are set aside with the reason; either is durable before it counts."""
+
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from scantrail.contracts.identity import identify
+from scantrail.contracts.records import RejectedRead, cloud_event_headers, encode
+from scantrail.contracts.topics import Topic, topic_name
+from scantrail.domain.identifiers import NotIdentified
+from scantrail.domain.station import Station, claim
+from scantrail.gateway.decoders.outcome import Control, Heartbeat, Invalid, NoRead, Outcome, Read
+from scantrail.gateway.outlet import Outlet
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.spool import Outgoing
+from scantrail.infra import metrics
+
+#: Reads whose repetition within a reader's debounce_s is noticed.
+REMEMBERED_READS = 20_000
+
+#: A set-aside read is kept whole up to here: codes are far shorter.
+READ_LENGTH_MAX = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """Why the read at `index` of what was sent made no scan."""
+
+    index: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of a delivery: all of it is durable."""
+
+    accepted: int
+    rejected: tuple[Rejection, ...]
+
+
+class Intake:
+    """One for the gateway: mints event ids, and remembers what each reader just read."""
+
+    def __init__(
+        self,
+        prefix: str,
+        readers: Mapping[str, ReaderSettings],
+        stations: Mapping[str, Station],
+        outlet: Outlet,
+        *,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._prefix = prefix
+        self._readers = readers
+        self._stations = stations
+        self._outlet = outlet
+        self._now = now
+        self._start = secrets.token_hex(4)  # ids of another start are others
+        self._sequence = 0
+        self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    async def take(self, reader_id: str, outcomes: Sequence[Outcome]) -> Taken:
+        """Make scans of what reader `reader_id` told; returns once all of it is durable.
+
+        Raises SpoolFull where it cannot be made durable; then nothing of it counts.
+        """
+        reader = self._readers.get(reader_id)
+        protocol = reader.protocol if reader else "unknown"
+        records: list[Outgoing] = []
+        rejected: list[Rejection] = []
+        accepted = 0
+        seen: list[tuple[str, str]] = []
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, NoRead | Heartbeat | Control):
+                word = "no_read" if isinstance(outcome, NoRead) else "control"
+                metrics.READS.labels(protocol, word).inc()
+                continue
+            if isinstance(outcome, Read) and self._is_repeat(reader, outcome):
+                metrics.READS.labels(protocol, "repeat").inc()
+                accepted += 1
+                continue
+            made = self._made(reader_id, reader, outcome)
+            if isinstance(made, RejectedRead):
+                rejected.append(Rejection(index, made.reason, made.detail))
+                metrics.READS.labels(protocol, "invalid").inc()
+                metrics.REJECTED.labels(Topic.READS_REJECTED.value, made.reason).inc()
+                records.append(self._set_aside(made))
+                continue
+            accepted += 1
+            metrics.READS.labels(protocol, "accepted").inc()
+            records.append(made)
+            if isinstance(outcome, Read) and outcome.event_id is None:
+                seen.append((reader_id, outcome.text))
+        if records:
+            await self._outlet.keep(records)
+        self._remember(seen)
+        return Taken(accepted, tuple(rejected))
+
+    async def replay(self, reads: Sequence[RejectedRead]) -> Taken:
+        """Take reads that were set aside once more, under the ids and times they had."""
+        records: list[Outgoing] = []
+        rejected: list[Rejection] = []
+        for index, read in enumerate(reads):
+            outcome = Read(read.read, aim=read.aim, order=read.order)
+            made = self._scan(
+                read.reader,
+                self._readers.get(read.reader),
+                outcome,
+                event_id=read.event_id,
+                sequence=read.sequence,
+                event_time=read.event_time,
+                record_time=self._now(),
+            )
+            if isinstance(made, RejectedRead):
+                rejected.append(Rejection(index, made.reason, made.detail))
+                made = self._set_aside(made)
+            records.append(made)
+        if records:
+            await self._outlet.keep(records)
+        return Taken(len(reads) - len(rejected), tuple(rejected))
+
+    def _made(
+        self, reader_id: str, reader: ReaderSettings | None, outcome: Read | Invalid
+    ) -> Outgoing | RejectedRead:
+        self._sequence += 1
+        record_time = self._now()
+        minted = f"{reader_id}.{self._start}.{self._sequence}"
+        if isinstance(outcome, Invalid):
+            return RejectedRead(
+                event_id=minted,
+                reader=reader_id,
+                station=reader.station if reader else None,
+                reason=outcome.reason,
+                detail=f"reader {reader_id} sent what is no read: {outcome.reason}",
+                read=_text(outcome.raw),
+                event_time=record_time,
+                record_time=record_time,
+                sequence=self._sequence,
+            )
+        event_id, sequence = minted, self._sequence
+        if outcome.event_id is not None:
+            # The device's own id: the same after a retry, and so must be all that goes with it.
+            event_id, sequence = f"{reader_id}.{outcome.event_id}", outcome.sequence or 0
+        return self._scan(
+            reader_id,
+            reader,
+            outcome,
+            event_id=event_id,
+            sequence=sequence,
+            event_time=outcome.event_time,
+            record_time=record_time,
+        )
+
+    def _scan(
+        self,
+        reader_id: str,
+        reader: ReaderSettings | None,
+        read: Read,
+        *,
+        event_id: str,
+        sequence: int,
+        event_time: datetime | None,
+        record_time: datetime,
+    ) -> Outgoing | RejectedRead:
+        def refused(reason: str, detail: str) -> RejectedRead:
+            return RejectedRead(
+                event_id=event_id,
+                reader=reader_id,
+                station=reader.station if reader else None,
+                reason=reason,
+                detail=detail,
+                read=_text(read.text),
+                event_time=event_time or record_time,
+                record_time=record_time,
+                sequence=sequence,
+                aim=read.aim,
+                order=read.order,
+            )
+
+        if reader is None:
+            return refused(
+                "unknown_reader",
+                f"no [[reader]] has id {reader_id!r}: add it to the readers' file, then replay",
+            )
+        station = self._stations.get(reader.station)
+        if station is None:
+            return refused(
+                "unknown_station",
+                f"station {reader.station!r} of reader {reader_id!r} is not configured:"
+                f" PUT /stations/{reader.station}, then replay",
+            )
+        if read.event_id is not None and event_time is None:
+            return refused(
+                "no_event_time",
+                "a read with its own event_id needs its time too: give `timestamp`, or its"
+                " repetition cannot be told from another read",
+            )
+        try:
+            unit = identify(read.text, aim=read.aim, product=reader.product)
+        except NotIdentified as error:
+            return refused(error.reason, error.detail)
+        scan = claim(
+            station,
+            unit.key,
+            event_id=event_id,
+            reader=reader_id,
+            sequence=sequence,
+            event_time=event_time or record_time,
+            record_time=record_time,
+            order=read.order,
+            read=_text(read.text),
+        )
+        headers = cloud_event_headers(
+            id=event_id,
+            source=f"/{self._prefix}/gateway/{reader_id}",
+            type="scantrail.scan.v1",
+            subject=unit.key,
+            time=scan.event_time,
+        )
+        topic = topic_name(self._prefix, Topic.SCANS)
+        return Outgoing(topic, unit.key.encode(), encode(scan), headers)
+
+    def _set_aside(self, read: RejectedRead) -> Outgoing:
+        topic = topic_name(self._prefix, Topic.READS_REJECTED)
+        return Outgoing(topic, read.reader.encode(), encode(read), [])
+
+    def _is_repeat(self, reader: ReaderSettings | None, read: Read) -> bool:
+        """The same code at the same reader within debounce_s; a device's own ids speak louder."""
+        if reader is None or read.event_id is not None or not reader.debounce_s:
+            return False
+        last = self._last.get((reader.id, read.text))
+        return last is not None and time.monotonic() - last <= reader.debounce_s
+
+    def _remember(self, seen: Sequence[tuple[str, str]]) -> None:
+        """Only what is durable: a repeat of a read that was lost must count."""
+        for read in seen:
+            self._last[read] = time.monotonic()
+            self._last.move_to_end(read)
+        while len(self._last) > REMEMBERED_READS:
+            self._last.popitem(last=False)
+
+
+def _text(raw: bytes | str) -> str:
+    """What was read, as text that every store takes: bytes that are none are escaped."""
+    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
+    return text.replace("\0", "\\x00")[:READ_LENGTH_MAX]

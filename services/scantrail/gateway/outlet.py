@@ -1,0 +1,118 @@
+"""From the gateway to Kafka, or to disk while Kafka is away: kept means durable."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from scantrail.gateway.spool import Outgoing, Spool
+from scantrail.infra import metrics
+from scantrail.infra.kafka import RETRY_S, connect_producer
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+
+log = logger(__name__)
+
+DRAIN_RECORDS = 500
+
+
+class Outlet:
+    """`keep` returns once Kafka has acknowledged the records, or they are on disk.
+
+    While anything is on disk everything goes there, so that each reader's reads keep their order;
+    `drain` sends the oldest first, and live sending begins again when the spool is empty. A record
+    whose acknowledgement was waited for too long may reach Kafka twice: by its id it counts once.
+    """
+
+    def __init__(self, settings: Settings, spool: Spool) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._producer: AIOKafkaProducer | None = None
+        self._live = False
+        self._away = asyncio.Event()
+        self._away.set()
+        self._overdue = set[asyncio.Task[None]]()
+
+    async def keep(self, records: Sequence[Outgoing]) -> None:
+        """Make `records` durable. Raises SpoolFull where neither Kafka nor the disk takes them."""
+        started = time.monotonic()
+        if not (self._live and await self._sent_in_time(records)):
+            await self._spool.append(records)
+            metrics.SPOOL_SCANS.set(self._spool.count)
+        metrics.PRODUCE_SECONDS.observe(time.monotonic() - started)
+
+    async def drain(self) -> None:
+        """Connect, send what is on disk, go live, and again when Kafka was away."""
+        while True:
+            await self._away.wait()
+            if self._producer is None:
+                self._producer = await connect_producer(self._settings)
+            try:
+                while kept := await self._spool.oldest(DRAIN_RECORDS):
+                    await _send(self._producer, [record for _, record in kept])
+                    await self._spool.remove(kept)
+                    metrics.SPOOL_SCANS.set(self._spool.count)
+            except KafkaError as error:
+                await self._renew(error)
+                continue
+            if self._spool.count == 0:  # else some are being written at this moment
+                self._away.clear()
+                self._live = True
+                log.info("live: Kafka takes the reads")
+
+    async def stop(self) -> None:
+        """Stop sending; what Kafka has not acknowledged is on disk."""
+        for task in self._overdue:
+            task.cancel()
+        if self._producer is not None:
+            await _stop(self._producer)
+
+    async def _sent_in_time(self, records: Sequence[Outgoing]) -> bool:
+        producer = self._producer
+        if producer is None:
+            return False
+        sending = asyncio.create_task(_send(producer, records))
+        done, _ = await asyncio.wait({sending}, timeout=self._settings.ack_limit_s)
+        if done and sending.exception() is None:
+            return True
+        if done:
+            log.warning("kafka refused", reason=repr(sending.exception()))
+        else:  # it may yet arrive
+            self._overdue.add(sending)
+            sending.add_done_callback(self._forget)
+        if self._live:
+            self._live = False
+            self._away.set()
+            log.warning("kafka is away: reads go to disk")
+        return False
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._overdue.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("an overdue record was refused; it is on disk", reason=repr(error))
+
+    async def _renew(self, error: KafkaError) -> None:
+        """An idempotent producer that failed cannot go on; a new one can."""
+        log.warning("kafka refused, connecting anew", reason=repr(error))
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await _stop(producer)
+        await asyncio.sleep(RETRY_S)
+
+
+async def _send(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None:
+    futures = [
+        await producer.send(record.topic, record.value, key=record.key, headers=record.headers)
+        for record in records
+    ]
+    await asyncio.gather(*futures)
+
+
+async def _stop(producer: AIOKafkaProducer) -> None:
+    """aiokafka flushes when it stops, for ever where no broker answers."""
+    try:
+        await asyncio.wait_for(producer.stop(), 5)
+    except (TimeoutError, KafkaError) as error:
+        log.warning("producer did not stop cleanly", reason=repr(error))

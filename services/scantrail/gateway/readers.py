@@ -1,0 +1,341 @@
+"""The readers of a gateway, from its TOML file: one `[[reader]]` table each.
+
+```toml
+[[reader]]
+id = "dock-1-scanner"
+station = "dock-1"
+protocol = "tcp"               # or "http-generic"
+mode = "listen"                # tcp: the reader connects to us; "connect": we connect to it
+address = "0.0.0.0:9004"       # tcp
+pattern = '(?P<scanner_no>\\d\\d) (?P<read>.*)'
+```
+
+Bytes that cannot be typed are written as text: `start = "\\u0002"`, `end = ["\\u0003"]`.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn
+
+from scantrail.domain.identifiers import NotIdentified, product_serial
+
+Protocol = Literal["tcp", "http-generic"]
+Mode = Literal["listen", "connect"]
+
+DEFAULT_END: Final = (b"\r\n", b"\r", b"\n")
+DEFAULT_NO_READ: Final = frozenset({"NoRead", "NOREAD", "ERROR", "NR", "?", "\x18"})
+DEFAULT_HEARTBEAT: Final = frozenset({"HEARTBEAT"})
+ENCODINGS: Final = ("utf-8", "ascii", "latin-1", "cp1252")
+
+_MAX_FRAME_RANGE: Final = (16, 1024 * 1024)
+_PATTERN_GROUPS: Final = frozenset({"read", "scanner_no", "order"})
+_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: Keys that each protocol knows, beside id, station and protocol.
+_KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "tcp": frozenset(
+        {
+            "mode",
+            "address",
+            "start",
+            "end",
+            "no_read",
+            "heartbeat",
+            "heartbeat_pattern",
+            "silence_s",
+            "split",
+            "pattern",
+            "gs_aliases",
+            "ack",
+            "debounce_s",
+            "max_frame",
+            "encoding",
+            "product",
+        }
+    ),
+    "http-generic": frozenset({"silence_s", "debounce_s", "product"}),
+}
+
+
+class ReaderSettingsError(Exception):
+    """The readers' file cannot be used. The text names file, line, reader and key, and the mend."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderSettings:
+    """One reader, as its `[[reader]]` table says.
+
+    `mode` and `address` (host, port) are None for a reader that calls over HTTP. A frame runs from
+    `start` (bytes before it are dropped; empty: from the last end) to the first of `end`, and has
+    at most `max_frame` bytes. Where neither is set, an STX...ETX pair frames a read too. `no_read`
+    and `heartbeat` are whole texts; `heartbeat_pattern` and `pattern` match a whole frame, and
+    `pattern` finds `read` in it, and `scanner_no` and `order` where it has them. `split` stands
+    between the codes of one frame. Each of `gs_aliases` stands for FNC1. `ack` is sent once a read
+    is durable. The same read within `debounce_s` seconds is one; a reader silent for `silence_s`
+    seconds is taken for dead (None: never). `product` is the product whose plain serials the
+    reader expects.
+    """
+
+    id: str
+    station: str
+    protocol: Protocol
+    mode: Mode | None = None
+    address: tuple[str, int] | None = None
+    start: bytes = b""
+    end: tuple[bytes, ...] = DEFAULT_END
+    no_read: frozenset[str] = DEFAULT_NO_READ
+    heartbeat: frozenset[str] = DEFAULT_HEARTBEAT
+    heartbeat_pattern: re.Pattern[str] | None = None
+    silence_s: float | None = None
+    split: str | None = None
+    pattern: re.Pattern[str] | None = None
+    gs_aliases: tuple[str, ...] = ()
+    ack: bytes = b""
+    debounce_s: float = 2.0
+    max_frame: int = 4096
+    encoding: str = "utf-8"
+    product: str | None = None
+
+
+def load_readers(path: Path) -> tuple[ReaderSettings, ...]:
+    """The readers of the TOML file at `path`, in its order; an empty file has none.
+
+    Raises ReaderSettingsError for what cannot be read or is not meant: an unknown key, protocol,
+    mode or encoding, a wrong type, a pattern without `read`, an id twice, an address on which two
+    readers would listen.
+    """
+    try:
+        source = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ReaderSettingsError(f"{path}: cannot be read: {error}") from error
+    try:
+        document = tomllib.loads(source)
+    except tomllib.TOMLDecodeError as error:
+        raise ReaderSettingsError(f"{path}: is not TOML: {error}") from error
+    for key in document:
+        if key != "reader":
+            raise ReaderSettingsError(
+                f"{path}: unknown table {key!r}; readers stand in [[reader]] tables"
+            )
+    tables = document.get("reader", [])
+    if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
+        raise ReaderSettingsError(f"{path}: write [[reader]] with two brackets for each reader")
+    readings = [
+        _Table(path, source, number, len(tables), table) for number, table in enumerate(tables)
+    ]
+    readers = tuple(reading.settings() for reading in readings)
+    _refuse_shared_ids(readers, readings)
+    _refuse_shared_addresses(readers, readings)
+    return readers
+
+
+class _Table:
+    """One `[[reader]]` table being read; every refusal says where it stands."""
+
+    def __init__(
+        self, path: Path, source: str, number: int, count: int, table: dict[str, Any]
+    ) -> None:
+        self._path = path
+        self._source = source
+        self._number = number
+        self._count = count
+        self._table = table
+
+    def settings(self) -> ReaderSettings:
+        """The values of the table, checked. Raises ReaderSettingsError."""
+        protocol = self._required("protocol")
+        if protocol not in _KEYS:
+            self.refuse("protocol", f"{protocol!r} is unknown; one of {_listed(_KEYS)}")
+        self._refuse_unknown_keys(protocol)
+        defaults = {field.name: field.default for field in fields(ReaderSettings)}
+        values: dict[str, Any] = {
+            "id": self._name("id"),
+            "station": self._name("station"),
+            "protocol": protocol,
+        }
+        if protocol == "tcp":
+            values["mode"] = self._one_of("mode", ("listen", "connect"))
+            values["address"] = self._address(values["mode"])
+        readings = {
+            "start": self._bytes,
+            "end": self._ends,
+            "no_read": self._words,
+            "heartbeat": self._words,
+            "heartbeat_pattern": self._pattern,
+            "silence_s": self._seconds,
+            "split": self._text,
+            "pattern": self._read_pattern,
+            "gs_aliases": self._texts,
+            "ack": self._bytes,
+            "debounce_s": self._seconds,
+            "max_frame": self._max_frame,
+            "product": self._product,
+        }
+        for key, reading in readings.items():
+            values[key] = reading(key) if key in self._table else defaults[key]
+        if "encoding" in self._table:
+            values["encoding"] = self._one_of("encoding", ENCODINGS)
+        return ReaderSettings(**values)
+
+    def refuse(self, key: str, why: str) -> NoReturn:
+        """Say what is wrong with `key` of this reader, and at which line where it can be found."""
+        name = self._table.get("id")
+        reader = f"reader {name!r}" if isinstance(name, str) else f"reader no. {self._number + 1}"
+        line = self._line(key)
+        where = f"{self._path}:{line}" if line else str(self._path)
+        raise ReaderSettingsError(f"{where}: {reader}: {key}: {why}")
+
+    def _line(self, key: str) -> int | None:
+        """The line of `key`, else of the table's head; None when the heads are not to be told."""
+        lines = self._source.splitlines()
+        heads = [
+            index for index, line in enumerate(lines) if re.match(r"\s*\[\[\s*reader\s*\]\]", line)
+        ]
+        if len(heads) != self._count:
+            return None
+        head = heads[self._number]
+        end = heads[self._number + 1] if self._number + 1 < self._count else len(lines)
+        spelled = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
+        return next((i + 1 for i in range(head + 1, end) if spelled.match(lines[i])), head + 1)
+
+    def _refuse_unknown_keys(self, protocol: str) -> None:
+        known = {"id", "station", "protocol"} | _KEYS[protocol]
+        for key in self._table:
+            if key in known:
+                continue
+            if any(key in keys for keys in _KEYS.values()):
+                self.refuse(key, f"has no meaning for protocol {protocol!r}; take it out")
+            self.refuse(key, f"unknown key; one of {_listed(known)}")
+
+    def _required(self, key: str) -> str:
+        if key not in self._table:
+            self.refuse(key, "is missing")
+        return self._text(key)
+
+    def _text(self, key: str) -> str:
+        value = self._table[key]
+        if not isinstance(value, str) or not value:
+            self.refuse(key, f"a text is expected, not {value!r}")
+        return value
+
+    def _name(self, key: str) -> str:
+        value = self._required(key)
+        if not _IDENTIFIER.fullmatch(value):
+            self.refuse(key, f"{value!r}: 1 to 64 letters, digits, '.', '_' or '-' are expected")
+        return value
+
+    def _one_of(self, key: str, choices: tuple[str, ...]) -> str:
+        value = self._required(key)
+        if value not in choices:
+            self.refuse(key, f"{value!r} is unknown; one of {_listed(choices)}")
+        return value
+
+    def _texts(self, key: str) -> tuple[str, ...]:
+        value = self._table[key]
+        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+            self.refuse(key, f"a list of texts is expected, not {value!r}")
+        return tuple(value)
+
+    def _words(self, key: str) -> frozenset[str]:
+        return frozenset(self._texts(key))
+
+    def _as_bytes(self, key: str, text: str) -> bytes:
+        try:
+            return text.encode("latin-1")
+        except UnicodeEncodeError:
+            self.refuse(key, f"{text!r}: one character stands for one byte, up to \\u00ff")
+
+    def _bytes(self, key: str) -> bytes:
+        return self._as_bytes(key, self._text(key))
+
+    def _ends(self, key: str) -> tuple[bytes, ...]:
+        ends = tuple(self._as_bytes(key, text) for text in self._texts(key))
+        if not ends:
+            self.refuse(key, "no end of a frame; take the key out for CR LF, CR or LF")
+        return ends
+
+    def _seconds(self, key: str) -> float:
+        value = self._table[key]
+        # 0 <= NaN is false, too.
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 86400:
+            self.refuse(key, f"seconds from 0 to 86400 are expected, not {value!r}")
+        if key == "silence_s" and value == 0:
+            self.refuse(key, "0 would take every reader for dead; take the key out for never")
+        return float(value)
+
+    def _max_frame(self, key: str) -> int:
+        value = self._table[key]
+        low, high = _MAX_FRAME_RANGE
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            self.refuse(key, f"bytes from {low} to {high} are expected, not {value!r}")
+        return value
+
+    def _pattern(self, key: str) -> re.Pattern[str]:
+        text = self._text(key)
+        try:
+            return re.compile(text)
+        except (re.error, RecursionError, OverflowError) as error:
+            self.refuse(key, f"{text!r} is no regular expression: {error}")
+
+    def _read_pattern(self, key: str) -> re.Pattern[str]:
+        pattern = self._pattern(key)
+        if "read" not in pattern.groupindex:
+            self.refuse(key, f"{pattern.pattern!r} has no group (?P<read>...)")
+        if unknown := sorted(set(pattern.groupindex) - _PATTERN_GROUPS):
+            self.refuse(key, f"group {unknown[0]!r} is unknown; {_listed(_PATTERN_GROUPS)}")
+        return pattern
+
+    def _product(self, key: str) -> str:
+        product = self._text(key)
+        try:
+            product_serial(product, "0")
+        except NotIdentified as error:
+            self.refuse(key, error.detail)
+        return product
+
+    def _address(self, mode: str) -> tuple[str, int]:
+        text = self._required("address")
+        host, colon, port = text.rpartition(":")
+        host = host.removeprefix("[").removesuffix("]")
+        lowest = 0 if mode == "listen" else 1
+        if not (colon and host and port.isascii() and port.isdecimal() and len(port) <= 5):
+            self.refuse("address", f"{text!r}: 'host:port' is expected, such as '0.0.0.0:9004'")
+        if not lowest <= int(port) <= 65535:
+            self.refuse("address", f"port {port}: {lowest} to 65535 is expected")
+        return host, int(port)
+
+
+def _refuse_shared_ids(readers: Iterable[ReaderSettings], tables: Iterable[_Table]) -> None:
+    seen: set[str] = set()
+    for reader, table in zip(readers, tables, strict=True):
+        if reader.id in seen:
+            table.refuse("id", f"{reader.id!r} stands twice; give each reader its own id")
+        seen.add(reader.id)
+
+
+def _refuse_shared_addresses(readers: Iterable[ReaderSettings], tables: Iterable[_Table]) -> None:
+    """Two readers on one port, of the same host or of all hosts. Port 0 takes any free one."""
+    listening: list[ReaderSettings] = []
+    for reader, table in zip(readers, tables, strict=True):
+        if reader.mode != "listen" or reader.address is None or reader.address[1] == 0:
+            continue
+        host, port = reader.address
+        for other in listening:
+            assert other.address is not None
+            other_host, other_port = other.address
+            if port == other_port and (
+                host == other_host or {host, other_host} & {"0.0.0.0", "::", "*"}
+            ):
+                table.refuse(
+                    "address",
+                    f"reader {other.id!r} listens on {other_host}:{other_port} already; give each"
+                    " its own port",
+                )
+        listening.append(reader)
+
+
+def _listed(words: Iterable[str]) -> str:
+    return ", ".join(sorted(words))

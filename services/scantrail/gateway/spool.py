@@ -1,0 +1,146 @@
+"""The spool: records on disk that Kafka has not taken yet. SQLite keeps them (decision 0004)."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+from scantrail.contracts.records import Headers
+
+T = TypeVar("T")
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS spool (
+    id INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL
+)
+"""
+
+
+class Outgoing(NamedTuple):
+    """A record on its way to Kafka."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: Headers
+
+
+class SpoolFull(Exception):
+    """The disk, or the limit that was set for the spool, has no room. Nothing was kept."""
+
+
+class Spool:
+    """Records in the order they came, each on disk before `append` returns.
+
+    One thread owns the connection; appends that wait together share one fsync. Limits are bytes of
+    keys, values and headers.
+    """
+
+    def __init__(self, path: Path, *, bytes_max: int) -> None:
+        self._bytes_max = bytes_max
+        self._thread = ThreadPoolExecutor(1, "spool")
+        self._waiting: list[tuple[Sequence[Outgoing], asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._db = self._thread.submit(_open, path).result()
+        self.count, self.bytes = self._thread.submit(self._measure).result()
+
+    async def append(self, records: Sequence[Outgoing]) -> None:
+        """Keep `records`; SpoolFull where there is no room for all of them."""
+        size = sum(map(_size, records))
+        if self.bytes + size > self._bytes_max:
+            raise SpoolFull(f"the spool has {self.bytes} of {self._bytes_max} bytes")
+        # Counted at once, so that nobody overtakes records that are still being written.
+        self.count += len(records)
+        self.bytes += size
+        kept = asyncio.get_running_loop().create_future()
+        self._waiting.append((records, kept))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        try:
+            await asyncio.shield(kept)
+        except SpoolFull:
+            self.count -= len(records)
+            self.bytes -= size
+            raise
+
+    async def oldest(self, count: int) -> list[tuple[int, Outgoing]]:
+        """Up to `count` records, oldest first, with the numbers that `remove` takes."""
+        return await self._run(self._oldest, count)
+
+    async def remove(self, kept: Sequence[tuple[int, Outgoing]]) -> None:
+        """Kafka has these."""
+        await self._run(self._remove, kept[0][0], kept[-1][0])
+        self.count -= len(kept)
+        self.bytes -= sum(_size(record) for _, record in kept)
+
+    async def close(self) -> None:
+        """Finish what is being written, and close."""
+        if self._writer is not None:
+            await self._writer
+        await self._run(self._db.close)
+        self._thread.shutdown()
+
+    async def _write(self) -> None:
+        while self._waiting:
+            waiting, self._waiting = self._waiting, []
+            records = [record for some, _ in waiting for record in some]
+            try:
+                await self._run(self._insert, records)
+            except sqlite3.Error as error:
+                full = SpoolFull(f"the spool cannot be written: {error}")
+                for _, kept in waiting:
+                    kept.set_exception(full)
+            else:
+                for _, kept in waiting:
+                    kept.set_result(None)
+        self._writer = None
+
+    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
+
+    def _measure(self) -> tuple[int, int]:
+        query = "SELECT count(*), sum(length(key) + length(value) + length(headers)) FROM spool"
+        count, size = self._db.execute(query).fetchone()
+        return count, size or 0
+
+    def _insert(self, records: Sequence[Outgoing]) -> None:
+        with self._db:  # one transaction, one fsync
+            self._db.executemany(
+                "INSERT INTO spool (topic, key, value, headers) VALUES (?, ?, ?, ?)",
+                [(r.topic, r.key, r.value, _packed(r.headers)) for r in records],
+            )
+
+    def _oldest(self, count: int) -> list[tuple[int, Outgoing]]:
+        rows = self._db.execute(
+            "SELECT id, topic, key, value, headers FROM spool ORDER BY id LIMIT ?", (count,)
+        )
+        return [(row[0], Outgoing(row[1], row[2], row[3], _unpacked(row[4]))) for row in rows]
+
+    def _remove(self, first: int, last: int) -> None:
+        with self._db:
+            self._db.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    db = sqlite3.connect(path)
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = FULL")  # each commit is on disk
+    db.execute(_SCHEMA)
+    return db
+
+
+def _size(record: Outgoing) -> int:
+    return len(record.key) + len(record.value) + len(_packed(record.headers))
+
+
+def _packed(headers: Headers) -> bytes:
+    return b"\n".join(name.encode() + b"=" + value for name, value in headers)
+
+
+def _unpacked(packed: bytes) -> Headers:
+    pairs = (line.partition(b"=") for line in packed.split(b"\n") if line)
+    return [(name.decode(), value) for name, _, value in pairs]

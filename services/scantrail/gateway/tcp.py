@@ -1,0 +1,110 @@
+"""Text readers over TCP: they connect to us, or we connect to them."""
+
+import asyncio
+import contextlib
+import socket
+
+from scantrail.gateway.decoders.outcome import Invalid, Outcome, Read
+from scantrail.gateway.decoders.text import TextDecoder
+from scantrail.gateway.intake import Intake
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.spool import SpoolFull
+from scantrail.infra import metrics
+from scantrail.infra.logs import logger
+
+log = logger(__name__)
+
+READ_BYTES = 65_536
+CONNECT_S_MAX = 5.0
+RETRY_S_FIRST = 0.5
+RETRY_S_MAX = 30.0
+
+
+async def serve_reader(reader: ReaderSettings, intake: Intake) -> None:
+    """Run one reader's connections until cancelled. OSError where its address is taken."""
+    if reader.mode == "connect":
+        await _connect_on(reader, intake)
+    else:
+        await _listen(reader, intake)
+
+
+async def _listen(reader: ReaderSettings, intake: Intake) -> None:
+    host, port = _address(reader)
+
+    async def connected(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _talk(reader, intake, stream, writer)
+
+    server = await asyncio.start_server(connected, host, port)
+    async with server:
+        await server.serve_forever()
+
+
+async def _connect_on(reader: ReaderSettings, intake: Intake) -> None:
+    host, port = _address(reader)
+    delay_s = RETRY_S_FIRST
+    while True:
+        try:
+            stream, writer = await asyncio.wait_for(
+                asyncio.open_connection(host, port), CONNECT_S_MAX
+            )
+        except (OSError, TimeoutError) as error:
+            log.warning("reader is away", reader=reader.id, reason=str(error), retry_s=delay_s)
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, RETRY_S_MAX)
+            continue
+        delay_s = RETRY_S_FIRST
+        await _talk(reader, intake, stream, writer)
+        await asyncio.sleep(delay_s)
+
+
+async def _talk(
+    reader: ReaderSettings,
+    intake: Intake,
+    stream: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    """One connection, until the reader ends it, is silent too long, or cannot be served.
+
+    Where neither Kafka nor the disk takes a read, the connection is closed without an
+    acknowledgement: that is how this protocol says no.
+    """
+    peer = writer.get_extra_info("peername")
+    connection: socket.socket = writer.get_extra_info("socket")
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    metrics.READER_UP.labels(reader.id).inc()
+    log.info("reader connected", reader=reader.id, peer=str(peer))
+    decoder = TextDecoder(reader)
+    try:
+        while True:
+            data = await asyncio.wait_for(stream.read(READ_BYTES), reader.silence_s)
+            outcomes = decoder.feed(data) if data else decoder.end()
+            if outcomes:
+                await intake.take(reader.id, outcomes)
+                await _acknowledge(reader, outcomes, writer)
+            if not data:
+                break
+    except TimeoutError:
+        log.warning("reader is silent", reader=reader.id, silence_s=reader.silence_s)
+    except SpoolFull as error:
+        log.error("read refused", reader=reader.id, reason=str(error))
+    except OSError as error:
+        log.warning("reader lost", reader=reader.id, reason=str(error))
+    finally:
+        metrics.READER_UP.labels(reader.id).dec()
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+async def _acknowledge(
+    reader: ReaderSettings, outcomes: list[Outcome], writer: asyncio.StreamWriter
+) -> None:
+    if reader.ack:
+        writer.write(reader.ack * sum(isinstance(o, Read | Invalid) for o in outcomes))
+        await writer.drain()
+
+
+def _address(reader: ReaderSettings) -> tuple[str, int]:
+    if reader.address is None:
+        raise ValueError(f"reader {reader.id} has no address")
+    return reader.address

@@ -1,0 +1,1 @@
+"""Alembic's scripts: how the query database came to its shape."""

@@ -1,0 +1,173 @@
+"""The query database's tables. Alembic's migrations make them; a test compares the two.
+
+Keys lead with the unit's key, so that a distributed PostgreSQL can shard by it. Names and
+addresses of people stand in `party` and nowhere else.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+metadata = MetaData()
+
+_TIME = DateTime(timezone=True)
+
+#: Where each unit is and who has it: the newest version that the tracker told.
+unit = Table(
+    "unit",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("product", Text),
+    Column("serial", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("phase", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("station", Text, nullable=False),
+    Column("read_point", Text, nullable=False),
+    Column("business_location", Text),
+    Column("business_step", Text, nullable=False),
+    Column("disposition", Text),
+    Column("possessing_party", Text),
+    Column("order_ref", Text),
+    Column("since", _TIME, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("seen_at", _TIME, nullable=False),
+    Index("unit_by_serial", "serial"),
+    Index("unit_by_product", "product", "serial"),
+)
+
+#: History: one row for each accepted scan; of repeats with one key the highest version wins.
+movement = Table(
+    "movement",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("event_id", Text, primary_key=True),
+    Column("record_time", _TIME, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("outcome", Text, nullable=False),
+    Column("event_time", _TIME, nullable=False),
+    Column("clock_skew_s", Double),
+    Column("reader", Text, nullable=False),
+    Column("sequence", BigInteger, nullable=False),
+    Column("station", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("read_point", Text, nullable=False),
+    Column("business_step", Text, nullable=False),
+    Column("business_location", Text),
+    Column("disposition", Text),
+    Column("possessing_party", Text),
+    Column("order_ref", Text),
+    Column("read", Text),
+)
+
+alert = Table(
+    "alert",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("kind", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("status", Text, nullable=False),  # open, withdrawn
+    Column("unit", Text, nullable=False),
+    Column("event_id", Text, nullable=False),
+    Column("station", Text, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("event_time", _TIME, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("recall", Text),
+    Index("alert_by_unit", "unit"),
+)
+
+#: Reads and scans that were set aside, with the reason; a read can be replayed from here.
+rejected = Table(
+    "rejected",
+    metadata,
+    Column("id", Text, primary_key=True),  # a read's event_id, or topic/partition/offset
+    Column("source", Text, nullable=False),  # read, scan
+    Column("reader", Text),
+    Column("station", Text),
+    Column("reason", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("payload", LargeBinary, nullable=False),
+    Column("record_time", _TIME, nullable=False),
+    Column("replayed_at", _TIME),
+    Index("rejected_by_reader", "reader", "reason"),
+)
+
+consumer_offset = Table(
+    "consumer_offset",
+    metadata,
+    Column("topic", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("next_offset", BigInteger, nullable=False),
+)
+
+#: Records that leave with the transaction that made them; the relay publishes and deletes them.
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("topic", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", LargeBinary, nullable=False),
+)
+
+station = Table(
+    "station",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+
+product = Table(
+    "product",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+
+recall = Table(
+    "recall",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+
+#: People and companies.
+party = Table(
+    "party",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("address", Text, nullable=False),
+)
+
+sales_order = Table(
+    "sales_order",
+    metadata,
+    Column("ref", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("purchaser", Text, ForeignKey("party.id"), nullable=False),
+)
+
+sales_order_line = Table(
+    "sales_order_line",
+    metadata,
+    Column("ref", Text, ForeignKey("sales_order.ref", ondelete="CASCADE"), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("product", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+)

@@ -1,0 +1,1 @@
+"""movements, alerts, scans.rejected, reads.rejected -> PostgreSQL: rows and offsets together."""

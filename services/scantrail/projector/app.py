@@ -1,0 +1,209 @@
+"""The projector's shell. Per batch, in one transaction: rows, then the next offsets.
+
+1. records are fetched, from where the database says. Died here: they are fetched again.
+2. rows are copied into staging tables and merged, guarded by version. Died here: rolled back.
+3. each partition's next offset replaces the one we started from; another writer's has moved it,
+   and then everything is rolled back and the process ends. Died here: rolled back.
+4. commit. Died here: done; the next start begins behind it.
+
+Kafka's own committed offset is only a hint for tools that show lag.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
+from aiokafka.errors import KafkaError
+from sqlalchemy import Table, select, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from scantrail.contracts.topics import Topic
+from scantrail.infra import metrics, tables
+from scantrail.infra.database import connect_database, until_answers
+from scantrail.infra.health import Health
+from scantrail.infra.kafka import connect_consumer
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
+from scantrail.projector.rows import Row, Rows, add_records
+
+log = logger(__name__)
+
+TOPICS = (Topic.MOVEMENTS, Topic.ALERTS, Topic.SCANS_REJECTED, Topic.READS_REJECTED)
+RETRY_S = 0.5
+COMMIT_EVERY_S = 1.0
+
+
+class StaleWriter(Exception):
+    """Another projector has written this partition since we read its offset."""
+
+
+async def run_projector(settings: Settings, health: Health) -> None:
+    """Project until cancelled."""
+    engine = connect_database(settings)
+    await until_answers(engine)
+    health.has("database")
+    consumer = await connect_consumer(settings, group="projector")
+    projector = Projector(settings, engine, consumer)
+    try:
+        consumer.subscribe([name_of(settings, topic) for topic in TOPICS], listener=projector)
+        health.has("kafka")
+        await projector.project(health)
+    finally:
+        await consumer.stop()
+        await engine.dispose()
+
+
+class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Reads what it was assigned, from the offsets in the database, into the database."""
+
+    def __init__(self, settings: Settings, engine: AsyncEngine, consumer: AIOKafkaConsumer) -> None:
+        self._engine = engine
+        self._consumer = consumer
+        self._topics = {name_of(settings, topic): topic for topic in TOPICS}
+        self._next: dict[TopicPartition, int] = {}
+        self._writing = asyncio.Lock()
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Finish the batch in hand before another takes over."""
+        async with self._writing:
+            self._next = {}
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Begin where the rows end."""
+        await until_answers(self._engine)
+        async with self._engine.connect() as connection:
+            stored = {
+                TopicPartition(row.topic, row.partition): row.next_offset
+                for row in await connection.execute(select(tables.consumer_offset))
+            }
+        for partition in assigned:
+            self._next[partition] = stored.get(partition, 0)
+            self._consumer.seek(partition, self._next[partition])
+        log.info("assigned", partitions=len(self._next))
+
+    async def project(self, health: Health) -> None:
+        """Write batch after batch until cancelled; waits while PostgreSQL is away."""
+        committed_at = time.monotonic()
+        while True:
+            batch = await self._consumer.getmany(timeout_ms=200)
+            if batch:
+                async with self._writing:
+                    batch = {tp: records for tp, records in batch.items() if tp in self._next}
+                    await self._write_patiently(batch, health)
+            if time.monotonic() - committed_at > COMMIT_EVERY_S:
+                committed_at = time.monotonic()
+                await self._hint()
+
+    async def _write_patiently(
+        self, batch: dict[TopicPartition, list[Any]], health: Health
+    ) -> None:
+        rows = Rows()
+        for partition, records in batch.items():
+            add_records(rows, self._topics[partition.topic], records)
+        nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
+        while True:
+            started = time.monotonic()
+            try:
+                async with self._engine.begin() as connection:
+                    await self._write(connection, rows, nexts)
+                break
+            except (OperationalError, InterfaceError) as error:
+                health.lacks("database")
+                log.warning("database is away", reason=str(error.orig))
+                await asyncio.sleep(RETRY_S)
+        health.has("database")
+        self._next.update(nexts)
+        metrics.DATABASE_WRITE_SECONDS.observe(time.monotonic() - started)
+        metrics.LAST_PROCESSED.labels("projector").set_to_current_time()
+        metrics.SCANS_PROCESSED.labels("projector", "written").inc(len(rows.movements))
+        now = datetime.now(UTC)
+        for record_time in rows.record_times:
+            age_s = (now - record_time).total_seconds()
+            metrics.SCAN_AGE_SECONDS.labels("database").observe(max(age_s, 0.0))
+
+    async def _write(
+        self, connection: AsyncConnection, rows: Rows, nexts: dict[TopicPartition, int]
+    ) -> None:
+        await _merge(connection, tables.movement, rows.movements.values(), _BY_VERSION)
+        await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION)
+        await _merge(connection, tables.alert, rows.alerts.values(), _ALERT)
+        await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
+        for partition, offset in nexts.items():
+            await _advance(connection, partition, self._next[partition], offset)
+
+    async def _hint(self) -> None:
+        offsets = {partition: offset for partition, offset in self._next.items() if offset}
+        if not offsets:
+            return
+        try:
+            await self._consumer.commit(offsets)
+        except KafkaError as error:
+            log.debug("offsets not committed", reason=str(error))
+
+
+_BY_VERSION = "DO UPDATE SET {all} WHERE excluded.version > {table}.version"
+
+#: What people did with an alert stays; only a re-fold withdraws it, or raises it again.
+_ALERT = (
+    "DO UPDATE SET status = excluded.status"
+    " WHERE excluded.status = 'withdrawn' OR {table}.status = 'withdrawn'"
+)
+
+#: A read that was replayed and is rejected again waits again; a record read twice changes nothing.
+_REJECTED = "DO UPDATE SET {all} WHERE excluded.record_time > {table}.record_time"
+
+
+async def _merge(
+    connection: AsyncConnection, table: Table, rows: Iterable[Row], on_conflict: str
+) -> None:
+    """Copy `rows` into a staging table of this transaction and merge it into `table`."""
+    rows = list(rows)
+    if not rows:
+        return
+    staging = f"staging_{table.name}"
+    columns = [column.name for column in table.columns]
+    await connection.execute(
+        text(f"CREATE TEMP TABLE IF NOT EXISTS {staging} (LIKE {table.name}) ON COMMIT DELETE ROWS")
+    )
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    async with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {staging} ({', '.join(columns)}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            await copy.write_row(row)
+    keys = ", ".join(column.name for column in table.primary_key)
+    update = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    resolution = on_conflict.format(all=update, table=table.name)
+    await connection.execute(
+        text(
+            f"INSERT INTO {table.name} SELECT * FROM {staging} ORDER BY {keys}"
+            f" ON CONFLICT ({keys}) {resolution}"
+        )
+    )
+
+
+async def _advance(
+    connection: AsyncConnection, partition: TopicPartition, expected: int, offset: int
+) -> None:
+    """Replace the stored offset, which must be the one we started from. Raises StaleWriter."""
+    advanced = await connection.execute(
+        text(
+            "INSERT INTO consumer_offset AS o VALUES (:topic, :partition, :offset)"
+            " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset"
+            " WHERE o.next_offset = :expected"
+        ),
+        {
+            "topic": partition.topic,
+            "partition": partition.partition,
+            "offset": offset,
+            "expected": expected,
+        },
+    )
+    if advanced.rowcount != 1:
+        raise StaleWriter(f"{partition} was written by another projector: offset is not {expected}")

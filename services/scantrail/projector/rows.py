@@ -1,0 +1,159 @@
+"""Records to rows. Pure: a batch of records in, the rows of one transaction out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from scantrail.contracts.records import (
+    Movement,
+    UnreadableRecord,
+    alerts,
+    movements,
+    rejected_reads,
+)
+from scantrail.contracts.topics import Topic
+from scantrail.domain.alert import AlertStatus
+from scantrail.domain.scan import order_reference
+from scantrail.domain.unit import product_and_serial
+
+#: The order of the columns is that of infra.tables; tests hold the two together.
+Row = tuple[Any, ...]
+
+_REJECTED_REASON = "__connect.errors.exception.class.name"
+_REJECTED_DETAIL = "__connect.errors.exception.message"
+
+
+@dataclass(slots=True)
+class Rows:
+    """What one batch writes, already free of doubles: the highest version of each row."""
+
+    units: dict[str, Row] = field(default_factory=dict)
+    movements: dict[tuple[str, str, datetime], Row] = field(default_factory=dict)
+    alerts: dict[str, Row] = field(default_factory=dict)
+    rejected: dict[str, Row] = field(default_factory=dict)
+    record_times: list[datetime] = field(default_factory=list)
+
+
+UNIT_VERSION = 3
+MOVEMENT_VERSION = 3
+
+
+def add_records(rows: Rows, topic: Topic, records: Iterable[Any]) -> None:
+    """Add the rows of `records` (one partition, in order) of `topic`.
+
+    A record that cannot be read becomes a rejected row: the offset moves on, nothing is lost.
+    """
+    for record in records:
+        try:
+            if topic is Topic.MOVEMENTS:
+                _add_movement(rows, movements.decode(record.value))
+            elif topic is Topic.ALERTS:
+                _add_alert(rows, record.value)
+            elif topic is Topic.READS_REJECTED:
+                _add_rejected_read(rows, record.value)
+            else:
+                _add_rejected_scan(rows, record)
+        except UnreadableRecord as error:
+            _add_rejected(rows, record, error.reason, error.detail)
+
+
+def _add_movement(rows: Rows, movement: Movement) -> None:
+    scan, after = movement.scan, movement.after
+    key = (movement.unit, scan.event_id, scan.record_time)
+    known = rows.movements.get(key)
+    if known is None or known[MOVEMENT_VERSION] < movement.version:
+        rows.movements[key] = (
+            *key,
+            movement.version,
+            movement.outcome.value,
+            scan.event_time,
+            scan.clock_skew_s,
+            scan.reader,
+            scan.sequence,
+            scan.station,
+            scan.site,
+            scan.read_point,
+            scan.business_step.value,
+            scan.business_location,
+            scan.disposition,
+            scan.possessing_party,
+            order_reference(scan),
+            scan.read,
+        )
+        rows.record_times.append(scan.record_time)
+    current = rows.units.get(movement.unit)
+    if after is not None and (current is None or current[UNIT_VERSION] < movement.version):
+        product, serial = product_and_serial(movement.unit)
+        rows.units[movement.unit] = (
+            movement.unit,
+            product,
+            serial,
+            movement.version,
+            after.phase.value,
+            after.site,
+            after.station,
+            after.read_point,
+            after.business_location,
+            after.business_step.value,
+            after.disposition,
+            after.possessing_party,
+            after.order,
+            after.since,
+            after.event_id,
+            after.seen_at,
+        )
+
+
+def _add_alert(rows: Rows, value: bytes | None) -> None:
+    alert = alerts.decode(value)
+    status = "open" if alert.status is AlertStatus.RAISED else "withdrawn"
+    rows.alerts[alert.id] = (
+        alert.id,
+        alert.kind.value,
+        alert.severity,
+        status,
+        alert.unit,
+        alert.event_id,
+        alert.station,
+        alert.site,
+        alert.event_time,
+        alert.text,
+        alert.recall,
+    )
+
+
+def _add_rejected_read(rows: Rows, value: bytes | None) -> None:
+    read = rejected_reads.decode(value)
+    rows.rejected[read.event_id] = (
+        read.event_id,
+        "read",
+        read.reader,
+        read.station,
+        read.reason,
+        read.detail,
+        value,
+        read.record_time,
+        None,
+    )
+
+
+def _add_rejected_scan(rows: Rows, record: Any) -> None:
+    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    reason = headers.get(_REJECTED_REASON, "unknown")
+    _add_rejected(rows, record, reason, headers.get(_REJECTED_DETAIL, ""))
+
+
+def _add_rejected(rows: Rows, record: Any, reason: str, detail: str) -> None:
+    place = f"{record.topic}/{record.partition}/{record.offset}"
+    rows.rejected[place] = (
+        place,
+        "scan",
+        None,
+        None,
+        reason,
+        detail.replace("\0", "\\0"),
+        record.value or b"",
+        datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        None,
+    )

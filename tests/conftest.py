@@ -1,0 +1,33 @@
+"""What tests share: one broker and one PostgreSQL per session, the cache of downloaded jars."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from scantrail.infra.embedded_kafka import EmbeddedKafka
+from scantrail.infra.embedded_postgres import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def stack_cache() -> Path:
+    """Where Kafka's jars are kept from one session to the next, as `make up` does."""
+    return Path(__file__).parents[1] / ".scantrail" / "cache"
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory, stack_cache: Path) -> Iterator[EmbeddedKafka]:
+    """The session's broker, at `kafka.address`: give each test a topic prefix of its own."""
+    broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"), stack_cache)
+    broker.start()
+    yield broker
+    broker.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The session's server, at `postgres.address`: give each test a database of its own."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
+    server.start()
+    yield server
+    server.stop()

@@ -1,0 +1,187 @@
+"""The readers' file: what it says, and each refusal with its text."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from scantrail.gateway.readers import (
+    DEFAULT_END,
+    DEFAULT_HEARTBEAT,
+    DEFAULT_NO_READ,
+    ReaderSettings,
+    ReaderSettingsError,
+    load_readers,
+)
+
+TCP = """
+[[reader]]
+id = "dock-1"
+station = "dock"
+protocol = "tcp"
+mode = "listen"
+address = "0.0.0.0:9004"
+"""
+
+
+def readers(tmp_path: Path, text: str) -> tuple[ReaderSettings, ...]:
+    path = tmp_path / "readers.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_readers(path)
+
+
+def test_a_reader_with_defaults(tmp_path: Path) -> None:
+    (reader,) = readers(tmp_path, TCP)
+    assert reader == ReaderSettings(
+        id="dock-1",
+        station="dock",
+        protocol="tcp",
+        mode="listen",
+        address=("0.0.0.0", 9004),
+    )
+    assert reader.end == DEFAULT_END == (b"\r\n", b"\r", b"\n")
+    assert reader.no_read == DEFAULT_NO_READ
+    assert reader.heartbeat == DEFAULT_HEARTBEAT
+    assert (reader.debounce_s, reader.max_frame, reader.encoding) == (2.0, 4096, "utf-8")
+
+
+def test_a_reader_with_everything(tmp_path: Path) -> None:
+    (reader,) = readers(
+        tmp_path,
+        r"""
+        [[reader]]
+        id = "dock-1"
+        station = "dock"
+        protocol = "tcp"
+        mode = "connect"
+        address = "[::1]:2112"
+        start = "\u0002"
+        end = ["\u0003", "\u00ff\r"]
+        no_read = ["NoRead", "\u0018"]
+        heartbeat = ["HB"]
+        heartbeat_pattern = 'MOTEVTHB:\d+'
+        silence_s = 30
+        split = ";"
+        pattern = '(?P<scanner_no>\d\d) (?P<order>\w+) (?P<read>.*)'
+        gs_aliases = ["<GS>", "{GS}"]
+        ack = "\u0006"
+        debounce_s = 0.5
+        max_frame = 512
+        encoding = "latin-1"
+        product = "X100"
+        """,
+    )
+    assert reader == ReaderSettings(
+        id="dock-1",
+        station="dock",
+        protocol="tcp",
+        mode="connect",
+        address=("::1", 2112),
+        start=b"\x02",
+        end=(b"\x03", b"\xff\r"),
+        no_read=frozenset({"NoRead", "\x18"}),
+        heartbeat=frozenset({"HB"}),
+        heartbeat_pattern=re.compile(r"MOTEVTHB:\d+"),
+        silence_s=30.0,
+        split=";",
+        pattern=re.compile(r"(?P<scanner_no>\d\d) (?P<order>\w+) (?P<read>.*)"),
+        gs_aliases=("<GS>", "{GS}"),
+        ack=b"\x06",
+        debounce_s=0.5,
+        max_frame=512,
+        encoding="latin-1",
+        product="X100",
+    )
+
+
+def test_readers_over_http_have_no_address(tmp_path: Path) -> None:
+    (reader,) = readers(
+        tmp_path, '[[reader]]\nid = "gate"\nstation = "gate"\nprotocol = "http-generic"\n'
+    )
+    assert (reader.mode, reader.address) == (None, None)
+
+
+def test_an_empty_file_has_no_readers(tmp_path: Path) -> None:
+    assert readers(tmp_path, "") == ()
+
+
+def test_any_free_port_may_be_taken_twice(tmp_path: Path) -> None:
+    text = TCP.replace("9004", "0")
+    assert len(readers(tmp_path, text + text.replace("dock-1", "dock-2"))) == 2
+
+
+SECOND = TCP.replace("dock-1", "dock-2")
+
+# One line is one file and what is said of it.
+REFUSED = [
+    (TCP + "colour = 1\n", ":8: reader 'dock-1': colour: unknown key; one of ack, address,"),
+    (TCP + 'split = ""\n', ":8: reader 'dock-1': split: a text is expected, not ''"),
+    (TCP + 'end = "x"\n', ":8: reader 'dock-1': end: a list of texts is expected, not 'x'"),
+    (TCP + "end = []\n", ":8: reader 'dock-1': end: no end of a frame; take the key out"),
+    (TCP + 'start = "€"\n', ":8: reader 'dock-1': start: '€': one character stands for one byte"),
+    (TCP + "pattern = '('\n", ":8: reader 'dock-1': pattern: '(' is no regular expression"),
+    (TCP + "pattern = '.*'\n", ":8: reader 'dock-1': pattern: '.*' has no group (?P<read>...)"),
+    (
+        TCP + "pattern = '(?P<read>.)(?P<sku>.)'\n",
+        ":8: reader 'dock-1': pattern: group 'sku' is unknown; order, read, scanner_no",
+    ),
+    (TCP + 'debounce_s = "2"\n', ":8: reader 'dock-1': debounce_s: seconds from 0 to 86400"),
+    (TCP + "debounce_s = true\n", ":8: reader 'dock-1': debounce_s: seconds from 0 to 86400"),
+    (TCP + "debounce_s = nan\n", ":8: reader 'dock-1': debounce_s: seconds from 0 to 86400"),
+    (TCP + "silence_s = 0\n", ":8: reader 'dock-1': silence_s: 0 would take every reader for dead"),
+    (TCP + "max_frame = 1\n", ":8: reader 'dock-1': max_frame: bytes from 16 to 1048576"),
+    (TCP + 'encoding = "utf-16"\n', ":8: reader 'dock-1': encoding: 'utf-16' is unknown; one of"),
+    (TCP + 'product = "X.1"\n', ":8: reader 'dock-1': product: 'X.1' cannot be a product in a key"),
+    (
+        TCP.replace('"tcp"', '"mqtt"'),
+        ":5: reader 'dock-1': protocol: 'mqtt' is unknown; one of http-generic, tcp",
+    ),
+    (
+        TCP.replace('"tcp"', '"http-generic"'),
+        ":6: reader 'dock-1': mode: has no meaning for protocol 'http-generic'; take it out",
+    ),
+    (
+        TCP.replace('"listen"', '"both"'),
+        ":6: reader 'dock-1': mode: 'both' is unknown; one of connect, listen",
+    ),
+    (TCP.replace('mode = "listen"\n', ""), ":2: reader 'dock-1': mode: is missing"),
+    (TCP.replace('id = "dock-1"\n', ""), ":2: reader no. 1: id: is missing"),
+    (TCP.replace('"dock-1"', "7"), ":3: reader no. 1: id: a text is expected, not 7"),
+    (TCP.replace('"dock-1"', '"dock 1"'), ":3: reader 'dock 1': id: 'dock 1': 1 to 64 letters"),
+    (TCP.replace(":9004", ""), ":7: reader 'dock-1': address: '0.0.0.0': 'host:port' is expected"),
+    (TCP.replace(":9004", ":99999"), ":7: reader 'dock-1': address: port 99999: 0 to 65535"),
+    (
+        TCP.replace("listen", "connect").replace(":9004", ":0"),
+        ":7: reader 'dock-1': address: port 0: 1 to 65535 is expected",
+    ),
+    (TCP + TCP.replace("9004", "9005"), ":10: reader 'dock-1': id: 'dock-1' stands twice; give"),
+    (
+        TCP + SECOND,
+        ":14: reader 'dock-2': address: reader 'dock-1' listens on 0.0.0.0:9004 already; give each",
+    ),
+    (
+        TCP + SECOND.replace("0.0.0.0", "127.0.0.1"),
+        ":14: reader 'dock-2': address: reader 'dock-1' listens on 0.0.0.0:9004 already",
+    ),
+    ("reader = [{ id = 'a' }]\n", ": reader 'a': protocol: is missing"),
+    ("[reader]\nid = 'a'\n", ": write [[reader]] with two brackets for each reader"),
+    ("[[readers]]\n", ": unknown table 'readers'; readers stand in [[reader]] tables"),
+    ("[[reader]\n", ": is not TOML: "),
+]
+
+
+@pytest.mark.parametrize(("text", "refusal"), REFUSED)
+def test_each_refusal_says_where_and_what(tmp_path: Path, text: str, refusal: str) -> None:
+    with pytest.raises(ReaderSettingsError) as refused:
+        readers(tmp_path, text)
+    assert str(refused.value).startswith(f"{tmp_path / 'readers.toml'}{refusal}")
+
+
+def test_two_readers_may_share_a_port_on_two_addresses(tmp_path: Path) -> None:
+    text = TCP.replace("0.0.0.0", "10.0.0.1") + SECOND.replace("0.0.0.0", "10.0.0.2")
+    assert len(readers(tmp_path, text)) == 2
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(ReaderSettingsError, match="cannot be read"):
+        load_readers(tmp_path / "none.toml")

@@ -1,0 +1,76 @@
+"""What `scantrail up` refuses before it starts anything, and how it finds room beside others."""
+
+import os
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from scantrail.cli.stack import Stack, StackError, check_ports, port_fields, private_settings
+from scantrail.cli.up import run_up
+from scantrail.infra.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return private_settings(tmp_path / "data", Settings())
+
+
+def test_private_settings_have_free_and_different_ports(settings: Settings) -> None:
+    ports = [getattr(settings, name) for name in port_fields()]
+    assert len(set(ports)) == len(ports) == 7
+    assert settings.gateway_url == f"http://127.0.0.1:{settings.gateway_port}"
+    check_ports(settings)
+
+
+def test_a_taken_port_is_named_with_its_setting(settings: Settings) -> None:
+    with (
+        socket.create_server(("127.0.0.1", settings.gateway_port)),
+        pytest.raises(StackError) as refusal,
+    ):
+        check_ports(settings)
+    assert str(refusal.value) == (
+        f"port {settings.gateway_port} is taken by another program:"
+        " set SCANTRAIL_GATEWAY_PORT to another"
+    )
+
+
+def test_one_port_for_two_is_refused(settings: Settings) -> None:
+    with pytest.raises(StackError, match="SCANTRAIL_API_PORT and SCANTRAIL_GATEWAY_PORT are both"):
+        check_ports(replace(settings, api_port=settings.gateway_port))
+
+
+def test_an_address_of_another_machine_is_refused(settings: Settings) -> None:
+    with pytest.raises(StackError, match=r"SCANTRAIL_LISTEN_HOST=192\.0\.2\.1 is no address"):
+        check_ports(replace(settings, listen_host="192.0.2.1"))
+
+
+def test_a_second_start_names_the_first(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = Stack(settings)
+    first._folder_lock.take()
+    try:
+        assert run_up(settings, empty=True) == 1
+        assert capsys.readouterr().err == (
+            f"scantrail up: Scantrail already runs here (process {os.getpid()});"
+            f" its page is http://127.0.0.1:{settings.api_port}/\n"
+        )
+    finally:
+        first.stop()
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused_in_one_sentence(
+    settings: Settings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert run_up(replace(settings, data_dir=str(tmp_path / "file" / "x")), empty=True) == 1
+    refusal = capsys.readouterr().err
+    assert "cannot be written (Not a directory)" in refusal
+    assert refusal.count("\n") == 1
+
+
+def test_a_gateway_on_another_port_is_found_by_the_api(settings: Settings) -> None:
+    moved = replace(Settings(), data_dir=settings.data_dir, gateway_port=9999)
+    assert Stack(moved).settings.gateway_url == "http://127.0.0.1:9999"

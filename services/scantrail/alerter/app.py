@@ -10,6 +10,7 @@
 import asyncio
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -29,7 +30,13 @@ from scantrail.domain.recall import RecallMatcher, RecallRefused
 from scantrail.domain.unit import product_and_serial
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
-from scantrail.infra.kafka import Mirror, connect_consumer, connect_producer
+from scantrail.infra.kafka import (
+    Mirror,
+    connect_consumer,
+    connect_producer,
+    patiently,
+    stop_producer,
+)
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
@@ -51,15 +58,15 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         while True:
             batch = await consumer.getmany(timeout_ms=200)
             if batch:
-                await mirror.catch_up()
+                await patiently(mirror.catch_up)
                 raised = judge_batch(batch.values(), matcher, settings.site_travel_s)
                 await _send(producer, settings, raised)
-                await _commit(consumer, batch)
+                await patiently(partial(_commit, consumer, batch))
     finally:
         if consumer is not None:
             await consumer.stop()
         await mirror.stop()
-        await producer.stop()
+        await stop_producer(producer)
 
 
 def take_recall(matcher: RecallMatcher, key: str, value: bytes | None) -> None:

@@ -1,7 +1,8 @@
 """What callers send: decoded strictly, every refusal naming its field."""
 
 import re
-from typing import TypeVar
+from enum import StrEnum
+from typing import TypeVar, get_type_hints
 
 import msgspec
 
@@ -95,9 +96,17 @@ def decode_body(body: bytes, kind: type[B]) -> B:
         at, named = _AT.search(told), _NAMED.search(told)
         place = at["place"] if at else ""
         field = ".".join(part for part in (place, named["name"] if named else "") if part)
-        raise bad_field(field, _AT.sub("", told)) from error
+        raise bad_field(field, _AT.sub("", told) + _choices(kind, place)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_field("", f"the body is not JSON: {error}") from error
+
+
+def _choices(kind: type, field: str) -> str:
+    """The words that an enumerated field takes; nothing for other fields."""
+    annotated = get_type_hints(kind).get(field)
+    if isinstance(annotated, type) and issubclass(annotated, StrEnum):
+        return f": give one of {', '.join(annotated)}"
+    return ""
 
 
 def checked_id(value: str, field: str) -> str:

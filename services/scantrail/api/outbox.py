@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.contracts.topics import Topic
 from scantrail.infra.health import Health
-from scantrail.infra.kafka import connect_producer
+from scantrail.infra.kafka import connect_producer, stop_producer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.tables import outbox
@@ -26,6 +26,9 @@ from scantrail.infra.topic_admin import name_of
 log = logger(__name__)
 
 POLL_S = 0.5
+
+#: With Kafka away the transaction is given up after so long, and begun again.
+SEND_S_MAX = 10.0
 ROWS = 500
 
 #: One relay at a time sends, or a later version could be overtaken by an earlier one.
@@ -69,16 +72,19 @@ class Outbox:
                     sent = await self._send_oldest(producer)
                 except KafkaError as error:
                     log.warning("kafka refused, connecting anew", reason=repr(error))
-                    await producer.stop()
+                    await stop_producer(producer)
                     producer = await connect_producer(self._settings)
                     continue
+                except TimeoutError:
+                    log.warning("kafka is away: the outbox waits")
+                    sent = 0
                 except DBAPIError as error:
                     log.warning("database is away", reason=str(error.orig))
                     sent = 0
                 if not sent:
                     await self._wait()
         finally:
-            await producer.stop()
+            await stop_producer(producer)
 
     async def _send_oldest(self, producer: AIOKafkaProducer) -> int:
         async with self._engine.begin() as connection:
@@ -94,7 +100,7 @@ class Outbox:
                 futures = [
                     await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
                 ]
-                await asyncio.gather(*futures)
+                await asyncio.wait_for(asyncio.gather(*futures), SEND_S_MAX)
                 ids = [row.id for row in rows]
                 await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
             return len(rows)

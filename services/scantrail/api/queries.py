@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, case, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.infra.tables import alert, movement, party, rejected, sales_order, unit
@@ -51,7 +51,14 @@ async def find_trail(engine: AsyncEngine, key: str) -> list[dict[str, Any]]:
         select(movement)
         .where(movement.c.unit == key)
         .order_by(
-            movement.c.event_time, movement.c.station, movement.c.sequence, movement.c.event_id
+            # as domain.scan.ordered_at: by record_time where the device's clock is off
+            case(
+                (movement.c.clock_skew_s.is_(None), movement.c.event_time),
+                else_=movement.c.record_time,
+            ),
+            movement.c.station,
+            movement.c.sequence,
+            movement.c.event_id,
         )
     )
     async with engine.connect() as connection:

@@ -92,4 +92,22 @@ def tcp_readers() -> list[str]:
     return list(_DEFAULT_PORTS)
 
 
-DEFAULT_READERS = readers_toml(_DEFAULT_PORTS)
+SIMULATED_READERS = readers_toml(_DEFAULT_PORTS)
+
+#: What an installation without the simulated site begins with.
+FIRST_READERS = f"""# Your readers. docs/readers.md tells what each key means.
+
+# A scanner that connects to us and sends text, CR LF behind each code.
+[[reader]]
+id = "scanner-1"
+station = "my-dock"
+protocol = "tcp"
+mode = "listen"
+address = "{HOST}:{_DEFAULT_PORTS[DOCK.reader]}"
+
+# Anything that can post JSON.
+[[reader]]
+id = "handheld-1"
+station = "my-shelf"
+protocol = "http-generic"
+"""

@@ -16,7 +16,7 @@ from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from scantrail.cli.site import DEFAULT_READERS
+from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
 from scantrail.infra.child_processes import (
     LOOPBACK,
@@ -35,6 +35,10 @@ from scantrail.infra.topic_admin import apply_topics
 #: In this order they are stopped: what takes in ends first.
 PROCESSES = ("gateway", "tracker", "alerter", "projector", "api")
 SIMULATION = "simulate"
+
+#: Whose own readers these are is not to be overwritten; the simulated site's come with the program.
+_OWN_FILE = "readers.toml"
+_SIMULATED_FILE = "simulated-readers.toml"
 
 _READY_LIMIT_S = 60.0
 # A process that ends so often before it is ready will not get ready.
@@ -69,7 +73,8 @@ class Stack:
         simulated: bool = False,
     ) -> None:
         self.folder = Path(settings.data_dir).absolute()
-        self.settings = _with_own_paths(settings, self.folder)
+        readers = self.folder / (_SIMULATED_FILE if simulated else _OWN_FILE)
+        self.settings = _with_own_paths(settings, self.folder, readers)
         self._cache = (cache or self.folder / "cache").absolute()
         self._say = say
         self._simulated = simulated
@@ -168,8 +173,10 @@ class Stack:
 
     def _write_readers(self) -> None:
         path = Path(self.settings.readers_file)
-        if path == self.folder / "readers.toml" and not path.exists():
-            path.write_text(DEFAULT_READERS)
+        if path == self.folder / _SIMULATED_FILE:
+            path.write_text(SIMULATED_READERS)
+        elif path == self.folder / _OWN_FILE and not path.exists():
+            path.write_text(FIRST_READERS)
 
     def _start_embedded(self) -> None:
         if self.kafka and not jars_are_fetched(self._cache):
@@ -373,7 +380,7 @@ def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _with_own_paths(settings: Settings, folder: Path) -> Settings:
+def _with_own_paths(settings: Settings, folder: Path, readers: Path) -> Settings:
     """Absolute folders, a readers file, and the gateway's address where only its port was told."""
     default = Settings()
     gateway_url = settings.gateway_url
@@ -383,6 +390,6 @@ def _with_own_paths(settings: Settings, folder: Path) -> Settings:
     return replace(
         settings,
         data_dir=str(folder),
-        readers_file=settings.readers_file or str(folder / "readers.toml"),
+        readers_file=settings.readers_file or str(readers),
         gateway_url=gateway_url,
     )

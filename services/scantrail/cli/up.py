@@ -13,8 +13,10 @@ from pathlib import Path
 from types import FrameType
 
 from scantrail.cli.stack import Stack, StackError, page_address
+from scantrail.contracts.topics import Topic
 from scantrail.infra.child_processes import EmbeddedError
 from scantrail.infra.settings import ENV_PREFIX, Settings, SettingsError
+from scantrail.infra.topic_admin import name_of
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 # GTIN 09506000134352 of GS1's examples, serial 1.
@@ -104,9 +106,11 @@ def _signals(stack: Stack) -> Iterator[None]:
 
 
 def _greeting(stack: Stack) -> str:
+    movements = name_of(stack.settings, Topic.MOVEMENTS)
     return f"""
   Scantrail runs:  {page_address(stack.settings)}
   Send a scan:     {_example_scan(stack.settings)}
+  Subscribe:       Kafka at {stack.settings.kafka_bootstrap}, topic {movements}
   Readers:         {stack.settings.readers_file}
   Logs:            {stack.folder / "logs"}
   Ctrl-C stops; the data stay.

@@ -3,16 +3,26 @@
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+
+import msgspec
 
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import RejectedRead, cloud_event_headers, encode
 from scantrail.contracts.topics import Topic, topic_name
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.station import Station, claim
-from scantrail.gateway.decoders.outcome import Control, Heartbeat, Invalid, NoRead, Outcome, Read
+from scantrail.gateway.decoders.outcome import (
+    MENDS,
+    Control,
+    Heartbeat,
+    Invalid,
+    NoRead,
+    Outcome,
+    Read,
+)
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.spool import Outgoing
@@ -73,13 +83,13 @@ class Intake:
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
         accepted = 0
-        seen: list[tuple[str, str]] = []
+        seen: dict[tuple[str, str], None] = {}  # in order
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, NoRead | Heartbeat | Control):
                 word = "no_read" if isinstance(outcome, NoRead) else "control"
                 metrics.READS.labels(protocol, word).inc()
                 continue
-            if isinstance(outcome, Read) and self._is_repeat(reader, outcome):
+            if isinstance(outcome, Read) and self._is_repeat(reader, outcome, seen):
                 metrics.READS.labels(protocol, "repeat").inc()
                 accepted += 1
                 continue
@@ -94,7 +104,7 @@ class Intake:
             metrics.READS.labels(protocol, "accepted").inc()
             records.append(made)
             if isinstance(outcome, Read) and outcome.event_id is None:
-                seen.append((reader_id, outcome.text))
+                seen[reader_id, outcome.text] = None
         if records:
             await self._outlet.keep(records)
         self._remember(seen)
@@ -105,16 +115,7 @@ class Intake:
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
         for index, read in enumerate(reads):
-            outcome = Read(read.read, aim=read.aim, order=read.order)
-            made = self._scan(
-                read.reader,
-                self._readers.get(read.reader),
-                outcome,
-                event_id=read.event_id,
-                sequence=read.sequence,
-                event_time=read.event_time,
-                record_time=self._now(),
-            )
+            made = self._again(read)
             if isinstance(made, RejectedRead):
                 rejected.append(Rejection(index, made.reason, made.detail))
                 made = self._set_aside(made)
@@ -122,6 +123,19 @@ class Intake:
         if records:
             await self._outlet.keep(records)
         return Taken(len(reads) - len(rejected), tuple(rejected))
+
+    def _again(self, read: RejectedRead) -> Outgoing | RejectedRead:
+        if read.reason in MENDS:  # part of a code: half a serial would be another unit's
+            return msgspec.structs.replace(read, record_time=self._now())
+        return self._scan(
+            read.reader,
+            self._readers.get(read.reader),
+            Read(read.read, aim=read.aim, order=read.order),
+            event_id=read.event_id,
+            sequence=read.sequence,
+            event_time=read.event_time,
+            record_time=self._now(),
+        )
 
     def _made(
         self, reader_id: str, reader: ReaderSettings | None, outcome: Read | Invalid
@@ -135,7 +149,7 @@ class Intake:
                 reader=reader_id,
                 station=reader.station if reader else None,
                 reason=outcome.reason,
-                detail=f"reader {reader_id} sent what is no read: {outcome.reason}",
+                detail=MENDS[outcome.reason],
                 read=_text(outcome.raw),
                 event_time=record_time,
                 record_time=record_time,
@@ -228,14 +242,17 @@ class Intake:
         topic = topic_name(self._prefix, Topic.READS_REJECTED)
         return Outgoing(topic, read.reader.encode(), encode(read), [])
 
-    def _is_repeat(self, reader: ReaderSettings | None, read: Read) -> bool:
+    def _is_repeat(
+        self, reader: ReaderSettings | None, read: Read, seen: Container[tuple[str, str]]
+    ) -> bool:
         """The same code at the same reader within debounce_s; a device's own ids speak louder."""
         if reader is None or read.event_id is not None or not reader.debounce_s:
             return False
-        last = self._last.get((reader.id, read.text))
-        return last is not None and time.monotonic() - last <= reader.debounce_s
+        known = (reader.id, read.text)
+        last = self._last.get(known)
+        return known in seen or (last is not None and time.monotonic() - last <= reader.debounce_s)
 
-    def _remember(self, seen: Sequence[tuple[str, str]]) -> None:
+    def _remember(self, seen: Iterable[tuple[str, str]]) -> None:
         """Only what is durable: a repeat of a read that was lost must count."""
         for read in seen:
             self._last[read] = time.monotonic()

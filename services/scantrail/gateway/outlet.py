@@ -9,7 +9,7 @@ from aiokafka.errors import KafkaError
 
 from scantrail.gateway.spool import Outgoing, Spool
 from scantrail.infra import metrics
-from scantrail.infra.kafka import RETRY_S, connect_producer
+from scantrail.infra.kafka import RETRY_S, connect_producer, stop_producer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 
@@ -67,7 +67,7 @@ class Outlet:
         for task in self._overdue:
             task.cancel()
         if self._producer is not None:
-            await _stop(self._producer)
+            await stop_producer(self._producer)
 
     async def _sent_in_time(self, records: Sequence[Outgoing]) -> bool:
         producer = self._producer
@@ -98,7 +98,7 @@ class Outlet:
         log.warning("kafka refused, connecting anew", reason=repr(error))
         producer, self._producer = self._producer, None
         if producer is not None:
-            await _stop(producer)
+            await stop_producer(producer)
         await asyncio.sleep(RETRY_S)
 
 
@@ -108,11 +108,3 @@ async def _send(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None
         for record in records
     ]
     await asyncio.gather(*futures)
-
-
-async def _stop(producer: AIOKafkaProducer) -> None:
-    """aiokafka flushes when it stops, for ever where no broker answers."""
-    try:
-        await asyncio.wait_for(producer.stop(), 5)
-    except (TimeoutError, KafkaError) as error:
-        log.warning("producer did not stop cleanly", reason=repr(error))

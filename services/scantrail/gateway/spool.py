@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+import msgspec
+
 from scantrail.contracts.records import Headers
 
 T = TypeVar("T")
@@ -59,12 +61,8 @@ class Spool:
         self._waiting.append((records, kept))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
-        try:
-            await asyncio.shield(kept)
-        except SpoolFull:
-            self.count -= len(records)
-            self.bytes -= size
-            raise
+        # Whoever waits may leave; what was begun is finished, and the counts stay right.
+        await asyncio.shield(kept)
 
     async def oldest(self, count: int) -> list[tuple[int, Outgoing]]:
         """Up to `count` records, oldest first, with the numbers that `remove` takes."""
@@ -91,8 +89,11 @@ class Spool:
                 await self._run(self._insert, records)
             except sqlite3.Error as error:
                 full = SpoolFull(f"the spool cannot be written: {error}")
+                self.count -= len(records)
+                self.bytes -= sum(map(_size, records))
                 for _, kept in waiting:
                     kept.set_exception(full)
+                    kept.exception()  # nobody may be left to take it
             else:
                 for _, kept in waiting:
                     kept.set_result(None)
@@ -138,9 +139,7 @@ def _size(record: Outgoing) -> int:
 
 
 def _packed(headers: Headers) -> bytes:
-    return b"\n".join(name.encode() + b"=" + value for name, value in headers)
+    return msgspec.msgpack.encode(headers)
 
 
-def _unpacked(packed: bytes) -> Headers:
-    pairs = (line.partition(b"=") for line in packed.split(b"\n") if line)
-    return [(name.decode(), value) for name, _, value in pairs]
+_unpacked = msgspec.msgpack.Decoder(Headers).decode

@@ -1,10 +1,10 @@
 """Kafka clients as this project uses them: patient at start, durable when sending."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from scantrail.contracts.topics import Topic
 from scantrail.infra.logs import logger
@@ -14,6 +14,7 @@ from scantrail.infra.topic_admin import name_of
 log = logger(__name__)
 
 RETRY_S = 0.5
+FLUSH_S_MAX = 5.0
 
 
 async def connect_producer(settings: Settings) -> AIOKafkaProducer:
@@ -37,6 +38,14 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
             await producer.stop()
             log.warning("kafka is away", reason=str(error))
             await asyncio.sleep(RETRY_S)
+
+
+async def stop_producer(producer: AIOKafkaProducer) -> None:
+    """Stop within FLUSH_S_MAX: aiokafka flushes for ever where no broker answers."""
+    try:
+        await asyncio.wait_for(producer.stop(), FLUSH_S_MAX)
+    except (TimeoutError, KafkaError) as error:
+        log.warning("producer did not stop cleanly", reason=repr(error))
 
 
 async def connect_consumer(
@@ -68,6 +77,18 @@ async def connect_consumer(
             await asyncio.sleep(RETRY_S)
 
 
+async def patiently(ask: Callable[[], Awaitable[None]]) -> None:
+    """Ask Kafka until it answers. Refusals that will not pass are raised."""
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if not error.retriable and not isinstance(error, KafkaTimeoutError):
+                raise
+            log.warning("kafka is away", reason=repr(error))
+            await asyncio.sleep(RETRY_S)
+
+
 class Mirror:
     """A local copy of a compacted topic: each record is told to `apply(key, value or None)`."""
 
@@ -84,7 +105,7 @@ class Mirror:
         """Connect, and read all that is there. Waits for Kafka and for the topic."""
         self._consumer = await connect_consumer(self._settings, self._topic)
         while not self._consumer.assignment():  # without a group: every partition
-            await asyncio.sleep(RETRY_S / 10)
+            await self._read(timeout_ms=50)
         self._partitions = sorted(self._consumer.assignment())
         await self.catch_up()
 

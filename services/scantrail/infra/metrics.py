@@ -1,8 +1,10 @@
 """Every metric of every process, declared once. Labels are few, fixed words: never a serial."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
 from scantrail import __version__
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 _AGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 

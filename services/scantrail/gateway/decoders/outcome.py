@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +56,24 @@ class Invalid:
 
 
 Outcome = Read | NoRead | Heartbeat | Control | Invalid
+
+#: What to tell people of each reason of Invalid: what is wrong, and the mend.
+MENDS: Final = {
+    "bad_antenna": "`antennaPort` must be a whole number",
+    "bad_code": "the code must be text, and an EPC hexadecimal; a number loses leading zeros",
+    "bad_direction": "`direction` must be text",
+    "bad_encoding": "the bytes do not fit the reader's `encoding`: set it in the readers' file",
+    "bad_event_id": "`event_id` must be a short text or a whole number",
+    "bad_event_time": "`timestamp` is no time: give RFC 3339 with a zone, or seconds since 1970",
+    "bad_json": "this is not JSON: send an object, an array, or an object a line",
+    "bad_order": "`order` must be a short text or a whole number",
+    "empty": "the body is empty: send a JSON object or array",
+    "empty_read": "the frame holds no code: look at the reader's `split` and `pattern`",
+    "frame_too_long": "no end of frame within `max_frame` bytes: look at the reader's `end`",
+    "no_code": "the item has no code: give `code`, `barcode`, `epc`, `tag` or `id`",
+    "no_object": "neither an object nor an array of objects: send one of these",
+    "no_time_zone": "`timestamp` has no zone: end it in Z or an offset such as +01:00",
+    "not_an_object": "each item must be a JSON object",
+    "pattern_mismatch": "the frame does not match the reader's `pattern`: mend one of the two",
+    "unfinished_frame": "the connection ended, or the next frame began, before the end of this one",
+}

@@ -1,0 +1,246 @@
+"""What must hold of the fold for any scans in any order of arrival."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scantrail.contracts.records import decode_state, encode_state
+from scantrail.domain import custody
+from scantrail.domain.custody import Fact, Outcome, UnitState, fold, observe
+from scantrail.domain.scan import Scan, Transaction, clock_skew_s
+from scantrail.domain.vocabulary import BusinessStep
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+STEPS = [
+    BusinessStep.RECEIVING,
+    BusinessStep.STORING,
+    BusinessStep.SHIPPING,
+    BusinessStep.RETURNING,
+    BusinessStep.DECOMMISSIONING,
+]
+
+
+def scanned(event_id: str, minutes: float, **changes: object) -> Scan:
+    """A plain scan, `minutes` after noon; a test names only what matters to it."""
+    plain = Scan(
+        event_id=event_id,
+        unit="sgtin:09506000134352.1",
+        event_time=NOON + timedelta(minutes=minutes),
+        record_time=NOON + timedelta(days=20),
+        reader="r",
+        sequence=0,
+        station="dock-1",
+        site="north",
+        read_point="dock-1",
+        business_step=BusinessStep.RECEIVING,
+        business_location="dock-1",
+        possessing_party="acme",
+        repeat_window_s=60,
+    )
+    return replace(plain, **changes)  # type: ignore[arg-type]
+
+
+@st.composite
+def scans(draw: st.DrawFn) -> list[Scan]:
+    """Scans of one unit, at few times and few places so that they collide."""
+    count = draw(st.integers(1, 9))
+    made = []
+    for number in range(count):
+        site, station = draw(st.sampled_from([("n", "a"), ("n", "b"), ("s", "c")]))
+        made.append(
+            scanned(
+                f"e{number}",
+                draw(st.integers(0, 4)) / 2,
+                site=site,
+                station=station,
+                read_point=station,
+                sequence=draw(st.integers(0, 2)),
+                business_step=draw(st.sampled_from(STEPS)),
+                business_location=draw(st.sampled_from([None, station])),
+                possessing_party=draw(st.sampled_from([None, "acme", "haul"])),
+                transactions=draw(st.sampled_from([(), (Transaction(type="order", id="SO-1"),)])),
+            )
+        )
+    return made
+
+
+def arrive(arrivals: Sequence[Scan]) -> tuple[UnitState, set[Fact], list[Outcome]]:
+    """The state after `arrivals`, the facts that stand, and each outcome. States take the way
+    through their bytes, as in the table."""
+    known: UnitState | None = None
+    standing = set[Fact]()
+    outcomes = []
+    for offset, scan in enumerate(arrivals):
+        seen = observe(known, scan, offset=offset)
+        known = decode_state(encode_state(seen.state))
+        assert set(seen.facts_withdrawn) <= standing
+        standing = (standing - set(seen.facts_withdrawn)) | set(seen.facts_added)
+        outcomes.append(seen.outcome)
+    assert known is not None
+    return known, standing, outcomes
+
+
+@given(st.data(), scans())
+def test_any_order_and_any_repetition_end_in_the_same_state(
+    data: st.DataObject, told: list[Scan]
+) -> None:
+    in_order, facts, _ = arrive(told)
+    again = data.draw(st.lists(st.sampled_from(told), max_size=4))
+    shuffled, same_facts, outcomes = arrive(data.draw(st.permutations(told + again)))
+    assert shuffled.current == in_order.current
+    assert shuffled.kept == in_order.kept
+    assert shuffled.version == in_order.version == len(told)
+    assert same_facts == facts
+    assert outcomes.count(Outcome.REDELIVERED) == len(again)
+
+
+@given(st.data(), scans())
+def test_the_facts_that_stand_are_those_of_the_fold(data: st.DataObject, told: list[Scan]) -> None:
+    state, standing, _ = arrive(data.draw(st.permutations(told)))
+    current, facts = fold(state.base, state.kept)
+    assert current == state.current
+    assert set(facts) == standing
+
+
+@given(scans())
+def test_what_was_folded_before_is_skipped_by_its_offset(told: list[Scan]) -> None:
+    state, _, _ = arrive(told)
+    for offset, scan in enumerate(told):
+        seen = observe(state, scan, offset=offset)
+        assert seen.outcome is Outcome.REPLAYED
+        assert seen.state == state
+
+
+@pytest.mark.parametrize("mutant", ["arrival", "newest"])
+def test_the_property_finds_the_folds_that_are_wrong(mutant: str) -> None:
+    """Arrival order and newest-wins are the obvious folds; the property refuses both."""
+
+    def folded(arrivals: Sequence[Scan]) -> custody.Position | None:
+        state: UnitState | None = None
+        newest: Scan | None = None
+        for offset, scan in enumerate(arrivals):
+            if mutant == "newest" and newest and scan.event_time < newest.event_time:
+                continue
+            newest = scan
+            late_made_last = replace(scan, event_time=NOON + timedelta(minutes=offset))
+            state = observe(state, late_made_last, offset=offset).state
+        assert state
+        return state.current and state.current._replace(since=NOON, seen_at=NOON)
+
+    received = scanned("e1", 0, possessing_party="acme")
+    stored = scanned(
+        "e2",
+        1,
+        station="a",
+        possessing_party=None,
+        business_location="hall-a",
+        business_step=BusinessStep.STORING,
+    )
+    assert folded([received, stored]) != folded([stored, received])
+
+
+def test_a_scan_of_another_unit_is_a_broken_invariant() -> None:
+    state, _, _ = arrive([scanned("e1", 0)])
+    with pytest.raises(ValueError, match="routed to the state of"):
+        observe(state, scanned("e2", 1, unit="sgtin:09506000134352.2"), offset=9)
+
+
+def hourly(count: int, *, first: int = 0) -> list[Scan]:
+    return [
+        scanned(
+            f"h{n}",
+            60 * n,
+            business_location=f"place-{n}",
+            station=f"s{n}",
+            business_step=BusinessStep.STORING,
+        )
+        for n in range(first, first + count)
+    ]
+
+
+def test_scans_of_48_hours_are_kept_and_older_ones_archived() -> None:
+    state, _, _ = arrive(hourly(100))
+    assert [visit.event_id for visit in state.kept] == [f"h{n}" for n in range(51, 100)]
+    assert state.base is not None
+    assert state.base.business_location == "place-50"
+
+
+def test_sixteen_scans_are_kept_however_old() -> None:
+    daily = [
+        replace(scan, event_time=NOON + timedelta(days=n), record_time=NOON + timedelta(days=60))
+        for n, scan in enumerate(hourly(20))
+    ]
+    state, _, _ = arrive(daily)
+    assert len(state.kept) == 16
+
+
+def test_repeats_take_no_place_among_the_sixteen() -> None:
+    story = []
+    for n in range(20):
+        day = NOON + timedelta(days=n)
+        story += [
+            scanned(f"d{n}", 0, event_time=day, station=f"s{n}"),
+            scanned(f"d{n}again", 0, event_time=day + timedelta(seconds=5), station=f"s{n}"),
+        ]
+    state, _, _ = arrive(story)
+    assert sum(not visit.event_id.endswith("again") for visit in state.kept) == 16
+
+
+def test_what_is_older_than_the_base_is_in_history_and_changes_nothing() -> None:
+    state, _, _ = arrive(hourly(100))
+    seen = observe(state, scanned("old", 30), offset=100)
+    assert seen.outcome is Outcome.OLDER_THAN_BASE
+    assert seen.accepted
+    assert seen.state.version == state.version + 1
+    assert seen.state.current == state.current
+    again = observe(seen.state, scanned("old", 30), offset=101)
+    assert again.outcome is Outcome.REDELIVERED
+
+
+def test_an_archived_id_is_still_known() -> None:
+    story = hourly(100)
+    state, _, _ = arrive(story)
+    assert observe(state, story[0], offset=100).outcome is Outcome.REDELIVERED
+    other = replace(story[0], business_location="elsewhere")
+    assert observe(state, other, offset=100).outcome is Outcome.CONFLICTING_EVENT
+
+
+def test_what_is_kept_is_bounded() -> None:
+    flood = [scanned(f"f{n}", n / 60, station=f"s{n % 2}") for n in range(700)]
+    state, _, _ = arrive(flood)
+    assert len(state.kept) == custody.KEEP_AT_MOST
+    assert len(encode_state(state)) < 200_000
+
+
+@pytest.mark.parametrize(
+    ("ahead", "is_off"),
+    [
+        (timedelta(minutes=4), False),
+        (timedelta(minutes=6), True),
+        (timedelta(days=-29), False),
+        (timedelta(days=-31), True),
+        (timedelta(days=365 * 12), True),
+    ],
+)
+def test_a_clock_that_is_off_is_marked_beyond_the_limits(ahead: timedelta, is_off: bool) -> None:
+    assert (clock_skew_s(NOON + ahead, NOON) is not None) == is_off
+
+
+def test_a_scan_dated_2038_does_not_stay_the_newest_for_ever() -> None:
+    far = datetime(2038, 1, 19, tzinfo=UTC)
+    first = scanned(
+        "e1",
+        0,
+        event_time=far,
+        record_time=NOON,
+        business_location="a",
+        clock_skew_s=clock_skew_s(far, NOON),
+    )
+    later = scanned("e2", 5, record_time=NOON + timedelta(minutes=5), business_location="b")
+    state, _, _ = arrive([first, later])
+    assert state.current
+    assert state.current.business_location == "b"

@@ -1,0 +1,185 @@
+"""Custody, told as a station log would tell it: one line is one scan and what it led to.
+
+Left of the bar: event id, time, site/station, step, location, party, order (`.`: silent). Right:
+where the unit is and who has it, the outcome where it is not `moved`, then facts added (+) and
+withdrawn (-), each as rule@event. Each block is one unit's life, in the order of arrival; read it
+top to bottom. Repeats within 60 s at one station are one visit.
+"""
+
+from datetime import UTC, datetime, time
+
+import pytest
+
+from scantrail.domain.custody import Fact, Observation, Outcome, UnitState, observe
+from scantrail.domain.scan import Scan, Transaction
+from scantrail.domain.vocabulary import BusinessStep
+
+SCENARIOS = {
+    "received, stored, assembled, shipped": """
+        e1 09:00 n/dock-1 receiving  dock-1 acme .    | dock-1 acme
+        e2 10:00 n/hall-a storing    hall-a .    .    | hall-a acme
+        e3 11:00 n/line-1 assembling line-1 .    .    | line-1 acme
+        e4 12:00 n/gate   shipping   .      haul SO-1 | .      haul
+    """,
+    "a step that says nothing of place leaves the unit where it was": """
+        e1 09:00 n/hall-a storing    hall-a acme .    | hall-a acme
+        e2 10:00 n/desk   inspecting .      .    .    | hall-a acme
+    """,
+    "staging is still here, shipping is away, a return is here again": """
+        e1 09:00 n/hall-a storing          hall-a acme . | hall-a acme
+        e2 10:00 n/stage  staging_outbound stage  .    . | stage  acme
+        e3 11:00 n/gate   shipping         .      haul . | .      haul
+        e4 12:00 n/dock-1 returning        dock-1 acme . | dock-1 acme
+        e5 13:00 n/gate   shipping         .      haul . | .      haul
+    """,
+    "the same event again is harmless": """
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme redelivered
+    """,
+    "an event id reused for another story is a conflict": """
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e1 09:00 n/dock-9 receiving dock-9 acme . | dock-1 acme conflicting_event
+    """,
+    "a conflict is judged before lateness": """
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e2 10:00 n/hall-a storing   hall-a .    . | hall-a acme
+        e1 08:00 n/dock-1 receiving dock-1 acme . | hall-a acme conflicting_event
+    """,
+    "the same station within the window is one visit": """
+        e1 09:00:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e2 09:00:50 n/dock-1 receiving dock-1 acme . | dock-1 acme repeat_read
+        e3 09:01:40 n/dock-1 receiving dock-1 acme . | dock-1 acme repeat_read
+        e4 09:10:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+    """,
+    "another station in between ends the visit": """
+        e1 09:00:00 n/hall-a storing hall-a acme . | hall-a acme
+        e2 09:00:10 n/hall-b storing hall-b .    . | hall-b acme
+        e3 09:00:20 n/hall-a storing hall-a .    . | hall-a acme
+    """,
+    "a scan that was buffered at the reader arrives late": """
+        e2 10:00 n/hall-a storing   hall-a acme . | hall-a acme
+        e1 09:00 n/dock-1 receiving dock-1 acme . | hall-a acme late
+    """,
+    "a late scan supplies what later ones were silent on": """
+        e2 10:00 n/hall-a storing   hall-a .    . | hall-a .
+        e1 09:00 n/dock-1 receiving dock-1 acme . | hall-a acme late
+    """,
+    "a clone is received while the unit is in custody": """
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e2 10:00 n/hall-a storing   hall-a .    . | hall-a acme
+        e3 11:00 s/dock-9 receiving dock-9 acme . | dock-9 acme +received_in_custody@e3
+    """,
+    "received twice at the same place is no clone": """
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e2 11:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+    """,
+    "shipped twice without a return": """
+        e1 09:00 n/hall-a storing  hall-a acme . | hall-a acme
+        e2 10:00 n/gate   shipping .      haul . | .      haul
+        e3 11:00 n/gate   shipping .      haul . | .      haul +shipped_twice@e3
+    """,
+    "loading, departing, then shipping at the same site is one departure": """
+        e1 09:00 n/hall-a storing   hall-a acme . | hall-a acme
+        e2 10:00 n/gate   loading   truck  .    . | truck  acme
+        e3 10:30 n/gate   departing .      haul . | .      haul
+        e4 10:40 n/office shipping  .      haul . | .      haul
+    """,
+    "seen at two sites": """
+        e1 09:00 n/hall-a storing        hall-a acme . | hall-a acme
+        e2 09:05 s/count  cycle_counting hall-s .    . | hall-s acme +two_sites@e2
+    """,
+    "shipped to another site and received there is no clone": """
+        e1 09:00 n/hall-a storing   hall-a acme . | hall-a acme
+        e2 10:00 n/gate   shipping  .      haul . | .      haul
+        e3 15:00 s/dock-9 receiving dock-9 acme . | dock-9 acme
+    """,
+    "a return that came late explains the second shipping": """
+        e1 09:00 n/gate   shipping  .      haul . | .      haul
+        e3 11:00 n/gate   shipping  .      haul . | .      haul +shipped_twice@e3
+        e2 10:00 n/dock-1 returning dock-1 acme . | .      haul late -shipped_twice@e3
+    """,
+    "a late scan reveals a clone": """
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e3 11:00 s/dock-9 receiving dock-9 acme . | dock-9 acme +received_in_custody@e3
+        e2 10:00 n/gate   shipping  .      haul . | dock-9 acme late -received_in_custody@e3
+    """,
+    "decommissioned": """
+        e1 09:00 n/hall-a storing         hall-a acme . | hall-a acme
+        e2 10:00 n/scrap  decommissioning scrap  .    . | scrap  acme
+    """,
+}
+
+
+@pytest.mark.parametrize("story", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_scenario(story: str) -> None:
+    known: UnitState | None = None
+    for offset, line in enumerate(story.strip().splitlines()):
+        told, expected = line.split("|")
+        seen = observe(known, scan_from(told), offset=offset)
+        assert shown(seen) == tuple(expected.split()), line
+        known = seen.state
+
+
+def test_versions_count_accepted_scans_only() -> None:
+    story = SCENARIOS["the same event again is harmless"].strip().splitlines()
+    story += SCENARIOS["a clone is received while the unit is in custody"].strip().splitlines()[1:]
+    known, versions = None, []
+    for offset, line in enumerate(story):
+        seen = observe(known, scan_from(line.split("|")[0]), offset=offset)
+        known = seen.state
+        versions.append(known.version)
+    assert versions == [1, 1, 2, 3]
+
+
+def test_the_order_stands_while_the_unit_is_shipped() -> None:
+    known, orders = None, []
+    for offset, line in enumerate(
+        """
+        e1 10:00 n/gate   shipping  .      haul SO-1
+        e2 11:00 n/dock-1 returning dock-1 acme RMA-1
+        e3 12:00 n/gate   shipping  .      haul SO-2
+        """.strip().splitlines()
+    ):
+        known = observe(known, scan_from(line), offset=offset).state
+        assert known.current
+        orders.append(known.current.order)
+    assert orders == ["SO-1", None, "SO-2"]
+
+
+def shown(seen: Observation) -> tuple[str, ...]:
+    """An observation in the words of the tables."""
+    current = seen.state.current
+    assert current is not None
+    words = [current.business_location or ".", current.possessing_party or "."]
+    if seen.outcome is not Outcome.MOVED:
+        words.append(seen.outcome.value)
+    words += [f"+{_fact(fact)}" for fact in seen.facts_added]
+    words += [f"-{_fact(fact)}" for fact in seen.facts_withdrawn]
+    return tuple(words)
+
+
+def _fact(fact: Fact) -> str:
+    return f"{fact.rule}@{fact.event_id}"
+
+
+def scan_from(told: str) -> Scan:
+    event_id, clock, place, step, location, party, order = told.split()
+    site, station = place.split("/")
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    at = datetime.combine(day, time.fromisoformat(clock), UTC)
+    return Scan(
+        event_id=event_id,
+        unit="sn:p.1",
+        event_time=at,
+        record_time=day.replace(hour=23),
+        reader=f"{station}-reader",
+        sequence=0,
+        station=station,
+        site=site,
+        read_point=station,
+        business_step=BusinessStep(step),
+        business_location=None if location == "." else location,
+        possessing_party=None if party == "." else party,
+        transactions=() if order == "." else (Transaction(type="order", id=order),),
+        repeat_window_s=60,
+    )

@@ -9,14 +9,21 @@ from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.static_files import create_static_files_router
 from litestar.template.config import TemplateConfig
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail import __version__
 from scantrail.api.entities import build_entities
 from scantrail.api.outbox import Outbox
 from scantrail.api.page import STATIC, TEMPLATES, build_page
-from scantrail.api.problems import Problem, answer_database_away, answer_http, answer_problem
+from scantrail.api.problems import (
+    Problem,
+    answer_bad_value,
+    answer_bug,
+    answer_database_away,
+    answer_http,
+    answer_problem,
+)
 from scantrail.api.units import build_units
 from scantrail.api.worklists import build_worklists
 from scantrail.infra.database import connect_database, until_answers
@@ -60,6 +67,8 @@ def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -
             HTTPException: answer_http,
             OperationalError: answer_database_away,
             InterfaceError: answer_database_away,
+            DataError: answer_bad_value,
+            Exception: answer_bug,
         },
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # ours is set up

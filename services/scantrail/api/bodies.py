@@ -18,6 +18,9 @@ _NAMED = re.compile(r"field `(?P<name>[^`]+)`")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
+TEXT_LENGTH_MAX = 200
+
+
 class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
@@ -118,8 +121,15 @@ def checked_id(value: str, field: str) -> str:
     return value
 
 
-def not_blank(value: str, field: str) -> str:
-    """`value` where it says something. Raises Problem 400."""
+def short_text(value: str, field: str) -> str:
+    """`value` where it says something and fits on a label and into a scan. Raises Problem 400."""
     if not value.strip():
         raise bad_field(field, "must not be empty")
+    if len(value) > TEXT_LENGTH_MAX or not value.isprintable():
+        raise bad_field(field, f"give at most {TEXT_LENGTH_MAX} printable characters")
     return value
+
+
+def maybe_short_text(value: str | None, field: str) -> str | None:
+    """As short_text; None stays None."""
+    return None if value is None else short_text(value, field)

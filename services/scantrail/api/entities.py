@@ -16,7 +16,8 @@ from scantrail.api.bodies import (
     StationBody,
     checked_id,
     decode_body,
-    not_blank,
+    maybe_short_text,
+    short_text,
 )
 from scantrail.api.outbox import Outbox
 from scantrail.api.problems import Problem, bad_field
@@ -33,6 +34,11 @@ Entity = TypeVar("Entity", Station, Product, Recall)
 
 #: So long an answer waits for Kafka to have the change; it is committed in any case.
 PUBLISH_S_MAX = 3.0
+
+#: What one record of an entity may have; infra.kafka and the topics allow a little more.
+ENTITY_BYTES_MAX = 8 << 20
+
+ADDRESS_LENGTH_MAX = 1000
 
 
 def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
@@ -51,7 +57,12 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             await connection.execute(
                 table.update().where(table.c.id == entity.id).values(document=document)
             )
-            row = await outbox.add(connection, topic, entity.id, encode(entity))
+            value = encode(entity)
+            if len(value) > ENTITY_BYTES_MAX:
+                raise Problem(
+                    413, "Too large", f"{len(value)} bytes, at most {ENTITY_BYTES_MAX}: split it"
+                )
+            row = await outbox.add(connection, topic, entity.id, value)
         return {**document, "published": await outbox.published(row, within_s=PUBLISH_S_MAX)}
 
     async def load(table: Table, entity_id: str) -> dict[str, Any]:
@@ -77,11 +88,11 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             id=checked_id(station_id, "id"),
             site=checked_id(body.site, "site"),
             business_step=body.business_step,
-            read_point=not_blank(body.read_point or station_id, "read_point"),
-            name=body.name,
-            business_location=body.business_location,
-            disposition=body.disposition,
-            possessing_party=body.possessing_party,
+            read_point=short_text(body.read_point or station_id, "read_point"),
+            name=maybe_short_text(body.name, "name"),
+            business_location=maybe_short_text(body.business_location, "business_location"),
+            disposition=maybe_short_text(body.disposition, "disposition"),
+            possessing_party=maybe_short_text(body.possessing_party, "possessing_party"),
             repeat_window_s=body.repeat_window_s,
         )
         return await store(tables.station, Topic.STATIONS, new)
@@ -99,8 +110,8 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         """Name a product and decide about its serials; its next version where it exists."""
         body = decode_body(await request.body(), ProductBody)
         new = Product(
-            id=_product_id(checked_id(product_id, "id")),
-            name=not_blank(body.name, "name"),
+            id=_checked_product(product_id, "id"),
+            name=short_text(body.name, "name"),
             serials=body.serials,
         )
         return await store(tables.product, Topic.PRODUCTS, new)
@@ -119,10 +130,10 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         body = decode_body(await request.body(), RecallBody)
         new = Recall(
             id=checked_id(body.id, "id"),
-            title=not_blank(body.title, "title"),
+            title=short_text(body.title, "title"),
             reason=body.reason,
             selectors=body.selectors,
-            products=tuple(_product_id(name) for name in body.products),
+            products=tuple(_checked_product(name, "products") for name in body.products),
             status=body.status,
         )
         try:
@@ -149,8 +160,9 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             if line.quantity < 1:
                 raise bad_field(f"lines[{place}].quantity", "give 1 or more")
         purchaser = checked_id(body.purchaser.id or f"purchaser-{ref}"[:64], "purchaser.id")
-        not_blank(body.purchaser.name, "purchaser.name")
-        not_blank(body.purchaser.address, "purchaser.address")
+        short_text(body.purchaser.name, "purchaser.name")
+        if not 0 < len(body.purchaser.address.strip()) <= ADDRESS_LENGTH_MAX:
+            raise bad_field("purchaser.address", f"give 1 to {ADDRESS_LENGTH_MAX} characters")
         async with engine.begin() as connection:
             await _upsert(
                 connection,
@@ -177,7 +189,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                         {
                             "ref": ref,
                             "line": number,
-                            "product": _product_id(line.product),
+                            "product": _checked_product(line.product, "lines.product"),
                             "quantity": line.quantity,
                         }
                         for number, line in enumerate(body.lines, start=1)
@@ -243,6 +255,13 @@ async def _upsert(connection: AsyncConnection, table: Table, row: dict[str, Any]
     await connection.execute(
         new.on_conflict_do_update(index_elements=[table.primary_key.columns[0]], set_=row)
     )
+
+
+def _checked_product(name: str, field: str) -> str:
+    """A product's id. Raises Problem 400; a full stop would end the product in a unit's key."""
+    if "." in checked_id(name, field):
+        raise bad_field(field, "a product's id must not contain a full stop")
+    return _product_id(name)
 
 
 def _product_id(name: str) -> str:

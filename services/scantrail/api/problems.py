@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 
 from scantrail.infra.logs import logger
 
@@ -48,6 +48,17 @@ def answer_database_away(
     response = _response(503, body)
     response.headers["Retry-After"] = "2"
     return response
+
+
+def answer_bad_value(_: AnyRequest, error: DataError) -> Response[dict[str, Any]]:
+    detail = "a value in the address cannot be looked for: leave out control characters"
+    return _response(400, {"title": "Bad input", "status": 400, "detail": detail})
+
+
+def answer_bug(request: AnyRequest, error: Exception) -> Response[dict[str, Any]]:
+    log.exception("request failed", method=request.method, path=request.url.path)
+    detail = "this is a mistake of ours; the log of the api says more"
+    return _response(500, {"title": "Failed", "status": 500, "detail": detail})
 
 
 def _response(status: int, body: dict[str, Any]) -> Response[dict[str, Any]]:

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_by_serial, find_trail, find_unit
 from scantrail.contracts.identity import identify
+from scantrail.contracts.records import NAME_LENGTH_MAX
 from scantrail.domain.identifiers import Identified, NotIdentified
 
 AnyRequest = Request[Any, Any, Any]
@@ -57,7 +58,8 @@ async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:
 async def _by_serial(engine: AsyncEngine, text: str, understood: dict[str, Any]) -> dict[str, Any]:
     """A bare serial may be several products'."""
     serial = text.strip()
-    found = await find_by_serial(engine, serial) if 0 < len(serial) <= 200 else []
+    is_serial = 0 < len(serial) <= NAME_LENGTH_MAX and serial.isprintable()
+    found = await find_by_serial(engine, serial) if is_serial else []
     if not found:
         raise Problem(404, "Not identified", f"{understood['detail']}", understood=understood)
     if len(found) > 1:

@@ -38,6 +38,9 @@ from scantrail.infra.settings import Settings, SettingsError
 
 SETTLE_S_MAX = 120.0
 PARALLEL = 16
+
+#: Between looks; and once more at the end, for what should not come.
+LINGER_S = 1.0
 WRONGS_SHOWN = 20
 
 Disturb = Callable[[str], Awaitable[None]]
@@ -90,7 +93,7 @@ async def live_and_compare(
         await furnish(floor.api)
         await _live(floor, plan, say, disturb)
         say("everything was sent; waiting until every unit is told of")
-        wrong = await _settle(floor.api, plan)
+        wrong, movements = await _settle(floor.api, plan)
         answers = await _counts(floor.api)
     for line in wrong[:WRONGS_SHOWN]:
         say(f"WRONG {line}")
@@ -98,7 +101,7 @@ async def live_and_compare(
         "ok": not wrong,
         "units": len(plan.lives),
         "scans": plan.scans,
-        "movements": plan.movements,
+        "movements": movements,
         "alerts": answers["alerts"],
         "rejected": answers["rejected"],
         "wrong": len(wrong),
@@ -183,20 +186,26 @@ async def _enter_orders(api: httpx.AsyncClient, refs: list[str]) -> None:
         answer.raise_for_status()
 
 
-async def _settle(api: httpx.AsyncClient, plan: Plan) -> list[str]:
-    """Compare until nothing differs, or time is up; what differs then is returned."""
+async def _settle(api: httpx.AsyncClient, plan: Plan) -> tuple[list[str], int]:
+    """Compare until nothing differs, or time is up; what differs then, and all trails' length."""
+    trails: dict[str, int] = {}
     deadline = time.monotonic() + SETTLE_S_MAX
     waiting = list(plan.lives)
     while True:
-        differing = await _compare_units(api, waiting)
+        differing = await _compare_units(api, waiting, trails)
         others = await _compare_alerts(api, plan) + await _compare_rejected(api, plan)
         waiting = [life for life, _ in differing]
-        if not (waiting or others) or time.monotonic() > deadline:
-            return [wrong for _, wrongs in differing for wrong in wrongs] + others
-        await asyncio.sleep(0.3)
+        if time.monotonic() > deadline:
+            wrong = [wrong for _, wrongs in differing for wrong in wrongs] + others
+            return wrong, sum(trails.values())
+        await asyncio.sleep(LINGER_S)
+        if not (waiting or others):  # an alert too many would have come by now
+            return await _compare_alerts(api, plan), sum(trails.values())
 
 
-async def _compare_units(api: httpx.AsyncClient, lives: list[Life]) -> list[tuple[Life, list[str]]]:
+async def _compare_units(
+    api: httpx.AsyncClient, lives: list[Life], trails: dict[str, int]
+) -> list[tuple[Life, list[str]]]:
     gate = asyncio.Semaphore(PARALLEL)
 
     async def compare(life: Life) -> list[str]:
@@ -207,6 +216,7 @@ async def _compare_units(api: httpx.AsyncClient, lives: list[Life]) -> list[tupl
                 return [f"{life.key}: {unit.status_code} {unit.text[:200]}"]
             trail = await api.get(f"{address}/trail")
             trail.raise_for_status()
+            trails[life.key] = len(trail.json())
             return _differences(life, unit.json(), trail.json())
 
     found = await asyncio.gather(*map(compare, lives))
@@ -240,11 +250,9 @@ def _differences(life: Life, unit: dict[str, Any], trail: list[dict[str, Any]]) 
 
 async def _compare_alerts(api: httpx.AsyncClient, plan: Plan) -> list[str]:
     found = Counter(
-        (alert["kind"], alert["unit"])
-        for alert in await _pages(api, "alerts")
-        if alert["status"] == "open"
+        (alert["kind"], alert["unit"], alert["status"]) for alert in await _pages(api, "alerts")
     )
-    expected = Counter(plan.alerts)
+    expected = Counter((*alert, "open") for alert in plan.alerts)
     missing, surplus = expected - found, found - expected
     return [f"alert {alert} is missing" for alert in missing] + [
         f"alert {alert} was not expected" for alert in surplus.elements()
@@ -252,8 +260,11 @@ async def _compare_alerts(api: httpx.AsyncClient, plan: Plan) -> list[str]:
 
 
 async def _compare_rejected(api: httpx.AsyncClient, plan: Plan) -> list[str]:
-    found = Counter((read["reader"], read["reason"]) for read in await _pages(api, "rejected"))
-    expected = Counter((told.place.reader, told.reason) for told in plan.malformed)
+    found = Counter(
+        (row["reader"], row["reason"], json.loads(row["payload"])["read"])
+        for row in await _pages(api, "rejected")
+    )
+    expected = Counter((told.place.reader, told.reason, told.text) for told in plan.malformed)
     missing, surplus = expected - found, found - expected
     return [f"rejected read {read} is missing" for read in missing.elements()] + [
         f"rejected read {read} was not expected" for read in surplus.elements()
@@ -261,6 +272,7 @@ async def _compare_rejected(api: httpx.AsyncClient, plan: Plan) -> list[str]:
 
 
 async def _counts(api: httpx.AsyncClient) -> dict[str, Any]:
+    """What the API tells of everything, whether it is as expected or not."""
     alerts = await _pages(api, "alerts")
     return {
         "alerts": dict(Counter(alert["kind"] for alert in alerts)),
@@ -285,7 +297,7 @@ def _table(report: dict[str, Any]) -> str:
     rows = [
         ("units", report["units"]),
         ("scans delivered", report["scans"]),
-        ("movements expected", report["movements"]),
+        ("movements", report["movements"]),
         *[(f"alerts: {kind}", count) for kind, count in sorted(report["alerts"].items())],
         ("reads rejected", report["rejected"]),
         ("answers that differ", report["wrong"]),

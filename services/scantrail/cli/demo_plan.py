@@ -76,6 +76,11 @@ class Malformed:
     sent: bytes
     reason: str
 
+    @property
+    def text(self) -> str:
+        """What is kept of it: the AIM identifier is taken off."""
+        return self.sent.decode().removeprefix("]d2")
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

@@ -98,14 +98,20 @@ _YEARS = range(1971, 2200)
 #: Bytes of one scan. What is made of it must fit into a Kafka record too.
 SCAN_BYTES_MAX = 8192
 
+#: Characters of an id or a name: it is a key of tables and indexes.
+NAME_LENGTH_MAX = 256
+
 
 def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
     """The scan in a record of `scans`. Raises UnreadableRecord."""
     if value is not None and len(value) > SCAN_BYTES_MAX:
         raise UnreadableRecord("too_large", f"{len(value)} bytes; a scan has {SCAN_BYTES_MAX}")
     scan = _decode(_scan_decoder, value, "scan")
-    if not scan.event_id or not scan.unit or not scan.station or not scan.site:
-        raise UnreadableRecord("not_a_scan", "event_id, unit, station and site must not be empty")
+    for name in ("event_id", "unit", "station", "site"):
+        if not 0 < len(getattr(scan, name)) <= NAME_LENGTH_MAX:
+            raise UnreadableRecord("not_a_scan", f"{name} must have 1 to {NAME_LENGTH_MAX} letters")
+    if not 0 <= scan.sequence < 1 << 63:
+        raise UnreadableRecord("not_a_scan", "sequence must be from 0 to 2^63 - 1")
     if scan.event_time.tzinfo is None or scan.record_time.tzinfo is None:
         raise UnreadableRecord("no_time_zone", "event_time and record_time need an offset or Z")
     if scan.record_time.year not in _YEARS:

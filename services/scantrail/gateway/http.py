@@ -15,6 +15,7 @@ from scantrail.gateway.spool import SpoolFull
 
 BODY_BYTES_MAX = 1 << 20
 RETRY_AFTER_S = 5
+READER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
 
@@ -25,7 +26,7 @@ def build_http(intake: Intake) -> Litestar:
     @post("/ingest/v1/generic", status_code=200)
     async def generic(
         request: Request[Any, Any, State],
-        reader: Annotated[str, Parameter(min_length=1, max_length=64)],
+        reader: Annotated[str, Parameter(pattern=READER_ID)],
     ) -> Response[dict[str, Any]]:
         """One read, an array, `{"reads": […]}` or a JSON object a line; see docs/readers.md."""
         body = await request.body()

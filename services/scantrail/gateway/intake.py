@@ -1,9 +1,8 @@
 """Reads become scans here, or are set aside with the reason; either is durable before it counts."""
 
 import secrets
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -33,6 +32,11 @@ REMEMBERED_READS = 20_000
 
 #: A set-aside read is kept whole up to here: codes are far shorter.
 READ_LENGTH_MAX = 2048
+
+#: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
+SCAN_READ_LENGTH_MAX = 512
+
+_Seen = tuple[str, str]  # reader, code
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +75,7 @@ class Intake:
         self._now = now
         self._start = secrets.token_hex(4)  # ids of another start are others
         self._sequence = 0
-        self._last: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._last: OrderedDict[_Seen, datetime] = OrderedDict()
 
     async def take(self, reader_id: str, outcomes: Sequence[Outcome]) -> Taken:
         """Make scans of what reader `reader_id` told; returns once all of it is durable.
@@ -83,7 +87,7 @@ class Intake:
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
         accepted = 0
-        seen: dict[tuple[str, str], None] = {}  # in order
+        seen: dict[_Seen, datetime] = {}
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, NoRead | Heartbeat | Control):
                 word = "no_read" if isinstance(outcome, NoRead) else "control"
@@ -104,7 +108,7 @@ class Intake:
             metrics.READS.labels(protocol, "accepted").inc()
             records.append(made)
             if isinstance(outcome, Read) and outcome.event_id is None:
-                seen[reader_id, outcome.text] = None
+                seen[reader_id, outcome.text] = self._time_of(outcome)
         if records:
             await self._outlet.keep(records)
         self._remember(seen)
@@ -213,6 +217,8 @@ class Intake:
                 "a read with its own event_id needs its time too: give `timestamp`, or its"
                 " repetition cannot be told from another read",
             )
+        if read.order is not None and not (read.order.isprintable() and len(read.order) <= 128):
+            return refused("bad_order", MENDS["bad_order"])
         try:
             unit = identify(read.text, aim=read.aim, product=reader.product)
         except NotIdentified as error:
@@ -226,7 +232,7 @@ class Intake:
             event_time=event_time or record_time,
             record_time=record_time,
             order=read.order,
-            read=_text(read.text),
+            read=_text(read.text)[:SCAN_READ_LENGTH_MAX],
         )
         headers = cloud_event_headers(
             id=event_id,
@@ -243,20 +249,30 @@ class Intake:
         return Outgoing(topic, read.reader.encode(), encode(read), [])
 
     def _is_repeat(
-        self, reader: ReaderSettings | None, read: Read, seen: Container[tuple[str, str]]
+        self, reader: ReaderSettings | None, read: Read, seen: Mapping[_Seen, datetime]
     ) -> bool:
-        """The same code at the same reader within debounce_s; a device's own ids speak louder."""
+        """The same code at the same reader within debounce_s; a device's own ids speak louder.
+
+        By the device's time where it gives one: a reader that sends what it kept for an hour has
+        seen the unit twice.
+        """
         if reader is None or read.event_id is not None or not reader.debounce_s:
             return False
         known = (reader.id, read.text)
-        last = self._last.get(known)
-        return known in seen or (last is not None and time.monotonic() - last <= reader.debounce_s)
+        last = seen.get(known) or self._last.get(known)
+        return (
+            last is not None
+            and abs((self._time_of(read) - last).total_seconds()) <= reader.debounce_s
+        )
 
-    def _remember(self, seen: Iterable[tuple[str, str]]) -> None:
+    def _time_of(self, read: Read) -> datetime:
+        return read.event_time or self._now()
+
+    def _remember(self, seen: Mapping[_Seen, datetime]) -> None:
         """Only what is durable: a repeat of a read that was lost must count."""
-        for read in seen:
-            self._last[read] = time.monotonic()
-            self._last.move_to_end(read)
+        for known, at in seen.items():
+            self._last[known] = at
+            self._last.move_to_end(known)
         while len(self._last) > REMEMBERED_READS:
             self._last.popitem(last=False)
 

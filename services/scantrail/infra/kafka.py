@@ -16,6 +16,9 @@ log = logger(__name__)
 RETRY_S = 0.5
 FLUSH_S_MAX = 5.0
 
+#: A recall may list a million serials; topics that carry such records allow it too.
+RECORD_BYTES_MAX = 9 << 20
+
 
 async def connect_producer(settings: Settings) -> AIOKafkaProducer:
     """A producer whose records are acknowledged by all replicas, each written once.
@@ -29,6 +32,7 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
             acks="all",
             linger_ms=2,
             max_batch_size=1 << 18,
+            max_request_size=RECORD_BYTES_MAX,
             request_timeout_ms=10_000,
         )
         try:

@@ -244,6 +244,6 @@ def _word(item: Mapping[str, Any], reason: str, *names: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _Refused(reason)
     word = str(value).strip()
-    if not word or len(word) > _TEXT_LENGTH_MAX:
+    if not word or len(word) > _TEXT_LENGTH_MAX or not word.isprintable():
         raise _Refused(reason)
     return word

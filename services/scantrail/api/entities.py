@@ -5,6 +5,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from litestar import Request, Response, get, post, put
+from litestar.params import FromPath
 from sqlalchemy import Table, bindparam, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -79,7 +80,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             return [row.document for row in rows]
 
     @put("/stations/{station_id:str}")
-    async def put_station(station_id: str, request: AnyRequest) -> dict[str, Any]:
+    async def put_station(station_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """Configure a place of reading; its next version where it exists."""
         body = decode_body(await request.body(), StationBody)
         if not 0 <= body.repeat_window_s <= 86_400:
@@ -102,11 +103,11 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         return await load_all(tables.station)
 
     @get("/stations/{station_id:str}")
-    async def get_station(station_id: str) -> dict[str, Any]:
+    async def get_station(station_id: FromPath[str]) -> dict[str, Any]:
         return await load(tables.station, station_id)
 
     @put("/products/{product_id:str}")
-    async def put_product(product_id: str, request: AnyRequest) -> dict[str, Any]:
+    async def put_product(product_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """Name a product and decide about its serials; its next version where it exists."""
         body = decode_body(await request.body(), ProductBody)
         new = Product(
@@ -121,7 +122,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         return await load_all(tables.product)
 
     @get("/products/{product_id:str}")
-    async def get_product(product_id: str) -> dict[str, Any]:
+    async def get_product(product_id: FromPath[str]) -> dict[str, Any]:
         return await load(tables.product, _product_id(product_id))
 
     @post("/recalls")
@@ -148,11 +149,11 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         return await load_all(tables.recall)
 
     @get("/recalls/{recall_id:str}")
-    async def get_recall(recall_id: str) -> dict[str, Any]:
+    async def get_recall(recall_id: FromPath[str]) -> dict[str, Any]:
         return await load(tables.recall, recall_id)
 
     @put("/orders/{ref:str}")
-    async def put_order(ref: str, request: AnyRequest) -> dict[str, Any]:
+    async def put_order(ref: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """Enter an order and its purchaser, before or after its units are scanned."""
         body = decode_body(await request.body(), OrderBody)
         checked_id(ref, "ref")
@@ -198,7 +199,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         return {"ref": ref, "version": version, "purchaser": purchaser, "lines": len(body.lines)}
 
     @get("/orders/{ref:str}")
-    async def get_order(ref: str) -> dict[str, Any]:
+    async def get_order(ref: FromPath[str]) -> dict[str, Any]:
         orders, parties, lines = tables.sales_order, tables.party, tables.sales_order_line
         query = select(orders, parties).join(parties).where(orders.c.ref == ref)
         async with engine.connect() as connection:

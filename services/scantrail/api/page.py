@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import get
+from litestar.params import FromQuery
 from litestar.response import Template
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -26,7 +27,7 @@ def build_page(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
 
     @get("/", response_headers=SECURITY_HEADERS)
-    async def find(q: str = "") -> Template:
+    async def find(q: FromQuery[str] = "") -> Template:
         """The search box; with `q`, what it names."""
         shown: dict[str, Any] = {"q": q}
         if q.strip():

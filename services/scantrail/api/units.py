@@ -4,6 +4,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from litestar import Request, Response, get
+from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.problems import Problem
@@ -22,7 +23,7 @@ def build_units(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
 
     @get("/units/{spelling:path}")
-    async def get_unit(request: AnyRequest, spelling: str) -> Response[Any]:
+    async def get_unit(request: AnyRequest, spelling: FromPath[str]) -> Response[Any]:
         """`GET /units/{spelling}` and `GET /units/{spelling}/trail`.
 
         The spelling is taken from the address as it was sent, for a Digital Link has slashes.

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import httpx
 from litestar import Request, get, post
-from litestar.params import Parameter
+from litestar.params import FromQuery, QueryParameter
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -15,7 +15,7 @@ from scantrail.api.queries import list_alerts, list_rejected, waiting_reads
 from scantrail.infra.tables import rejected
 
 AnyRequest = Request[Any, Any, Any]
-Limit = Annotated[int, Parameter(ge=1, le=1000)]
+Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 
 #: Reads that one call replays; call again while any are left.
 REPLAY_MAX = 500
@@ -26,10 +26,10 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
 
     @get("/alerts")
     async def get_alerts(
-        status: str | None = None,
-        kind: str | None = None,
-        unit: str | None = None,
-        after: str = "",
+        status: FromQuery[str | None] = None,
+        kind: FromQuery[str | None] = None,
+        unit: FromQuery[str | None] = None,
+        after: FromQuery[str] = "",
         limit: Limit = 100,
     ) -> dict[str, Any]:
         """Alerts by id; give `next` of one page as `after` of the following."""
@@ -40,9 +40,9 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
 
     @get("/rejected")
     async def get_rejected(
-        reader: str | None = None,
-        reason: str | None = None,
-        after: str = "",
+        reader: FromQuery[str | None] = None,
+        reason: FromQuery[str | None] = None,
+        after: FromQuery[str] = "",
         limit: Limit = 100,
     ) -> dict[str, Any]:
         """Reads and scans that were set aside, with the reason."""

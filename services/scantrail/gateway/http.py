@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import QueryParameter
 
 from scantrail.contracts.records import RejectedRead
 from scantrail.gateway.decoders.generic import UnreadableBody, decode_generic
@@ -26,7 +26,7 @@ def build_http(intake: Intake) -> Litestar:
     @post("/ingest/v1/generic", status_code=200)
     async def generic(
         request: Request[Any, Any, State],
-        reader: Annotated[str, Parameter(pattern=READER_ID)],
+        reader: Annotated[str, QueryParameter(pattern=READER_ID)],
     ) -> Response[dict[str, Any]]:
         """One read, an array, `{"reads": […]}` or a JSON object a line; see docs/readers.md."""
         body = await request.body()

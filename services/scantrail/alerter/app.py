@@ -26,8 +26,8 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, judge
+from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import RecallMatcher, RecallRefused
-from scantrail.domain.unit import product_and_serial
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import (

@@ -275,6 +275,19 @@ def parse_key(text: str) -> Identified | None:
     return None
 
 
+def product_and_serial(unit: str) -> tuple[str | None, str]:
+    """(product or None, serial) of a unit's key, which is not judged: recalls go by these.
+
+    A key without a product (`imei:`, `vin:` …) is its own serial.
+    """
+    scheme, _, name = unit.partition(":")
+    if scheme in ("sgtin", "sn"):
+        product, dot, serial = name.partition(".")
+        if dot:
+            return product, serial
+    return None, name
+
+
 def fast_element_string(text: str) -> Identified | None:
     """The unit of an element string `01<GTIN>21<serial>` with expiry and lot before or after.
 

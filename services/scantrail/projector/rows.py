@@ -14,8 +14,8 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
+from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.scan import order_reference
-from scantrail.domain.unit import product_and_serial
 
 #: The order of the columns is that of infra.tables; tests hold the two together.
 Row = tuple[Any, ...]

@@ -10,6 +10,7 @@ from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template.config import TemplateConfig
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail import __version__
@@ -67,6 +68,7 @@ def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -
             HTTPException: answer_http,
             OperationalError: answer_database_away,
             InterfaceError: answer_database_away,
+            PoolTimeoutError: answer_database_away,
             DataError: answer_bad_value,
             Exception: answer_bug,
         },

@@ -8,7 +8,7 @@ import msgspec
 
 from scantrail.api.problems import bad_field
 from scantrail.domain.product import Serials
-from scantrail.domain.recall import RecallStatus, Selector
+from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
 
 _AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
@@ -67,13 +67,23 @@ class OrderBody(_Body, frozen=True, kw_only=True):
     lines: tuple[LineBody, ...] = ()
 
 
+class SelectorBody(_Body, frozen=True, kw_only=True):
+    """One clause of a recall: `list` with serials, `range` with low and high, `prefix`, `all`."""
+
+    kind: str
+    serials: tuple[str, ...] = ()
+    low: str | None = None
+    high: str | None = None
+    prefix: str | None = None
+
+
 class RecallBody(_Body, frozen=True, kw_only=True):
     """`POST /recalls`."""
 
     id: str
     title: str
     reason: str
-    selectors: tuple[Selector, ...]
+    selectors: tuple[SelectorBody, ...]
     products: tuple[str, ...] = ()
     status: RecallStatus = RecallStatus.ACTIVE
 

@@ -26,7 +26,7 @@ from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import is_gtin
 from scantrail.domain.product import Product
-from scantrail.domain.recall import Recall, RecallRefused, check_recall
+from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
 from scantrail.domain.station import Station
 from scantrail.infra import tables
 
@@ -133,7 +133,9 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             id=checked_id(body.id, "id"),
             title=short_text(body.title, "title"),
             reason=body.reason,
-            selectors=body.selectors,
+            selectors=tuple(
+                Selector(**msgspec.structs.asdict(clause)) for clause in body.selectors
+            ),
             products=tuple(_checked_product(name, "products") for name in body.products),
             status=body.status,
         )
@@ -158,9 +160,11 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         body = decode_body(await request.body(), OrderBody)
         checked_id(ref, "ref")
         for place, line in enumerate(body.lines):
-            if line.quantity < 1:
-                raise bad_field(f"lines[{place}].quantity", "give 1 or more")
-        purchaser = checked_id(body.purchaser.id or f"purchaser-{ref}"[:64], "purchaser.id")
+            if not 1 <= line.quantity < 1 << 31:
+                raise bad_field(f"lines[{place}].quantity", "give 1 or more, below 2^31")
+        purchaser = f"purchaser-{ref}"  # of this order alone, unless it is named
+        if body.purchaser.id is not None:
+            purchaser = checked_id(body.purchaser.id, "purchaser.id")
         short_text(body.purchaser.name, "purchaser.name")
         if not 0 < len(body.purchaser.address.strip()) <= ADDRESS_LENGTH_MAX:
             raise bad_field("purchaser.address", f"give 1 to {ADDRESS_LENGTH_MAX} characters")

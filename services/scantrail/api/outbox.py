@@ -56,10 +56,14 @@ class Outbox:
         while time.monotonic() < deadline:
             self._kick.set()
             await asyncio.sleep(0.01)
-            async with self._engine.connect() as connection:
-                row = await connection.execute(select(outbox.c.id).where(outbox.c.id == number))
-                if row.first() is None:
-                    return True
+            try:
+                async with self._engine.connect() as connection:
+                    row = await connection.execute(select(outbox.c.id).where(outbox.c.id == number))
+                    if row.first() is None:
+                        return True
+            except DBAPIError as error:  # it is committed: the caller must not think otherwise
+                log.warning("database is away", reason=str(error.orig))
+                return False
         return False
 
     async def relay(self, health: Health) -> None:

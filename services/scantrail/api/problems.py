@@ -4,7 +4,7 @@ from typing import Any
 
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
-from sqlalchemy.exc import DataError, InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, InterfaceError, OperationalError, TimeoutError
 
 from scantrail.infra.logs import logger
 
@@ -40,9 +40,9 @@ def answer_http(_: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]
 
 
 def answer_database_away(
-    _: AnyRequest, error: OperationalError | InterfaceError
+    _: AnyRequest, error: OperationalError | InterfaceError | TimeoutError
 ) -> Response[dict[str, Any]]:
-    log.warning("database is away", reason=str(error.orig))
+    log.warning("database is away", reason=str(error))
     detail = "the query database does not answer; scans are kept meanwhile: try again"
     body = {"title": "Try again", "status": 503, "detail": detail}
     response = _response(503, body)

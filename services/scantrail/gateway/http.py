@@ -14,6 +14,7 @@ from scantrail.gateway.intake import Intake, Taken
 from scantrail.gateway.spool import SpoolFull
 
 BODY_BYTES_MAX = 1 << 20
+REPLAY_BYTES_MAX = 8 << 20  # 500 reads, whole
 RETRY_AFTER_S = 5
 READER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
 
@@ -37,7 +38,7 @@ def build_http(intake: Intake) -> Litestar:
             return await _answer(intake.take(reader, [invalid]), told=error)
         return await _answer(intake.take(reader, outcomes))
 
-    @post("/ingest/v1/replay", status_code=200)
+    @post("/ingest/v1/replay", status_code=200, request_max_body_size=REPLAY_BYTES_MAX)
     async def replay(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
         """Records of `reads.rejected`, once what was missing is configured."""
         try:

@@ -103,6 +103,7 @@ class Mirror:
         self._topic = topic
         self._apply = apply
         self._consumer: AIOKafkaConsumer | None = None
+        self._asker: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
 
     async def start(self) -> None:
@@ -111,12 +112,14 @@ class Mirror:
         while not self._consumer.assignment():  # without a group: every partition
             await self._read(timeout_ms=50)
         self._partitions = sorted(self._consumer.assignment())
+        # On the reading connection, a question for the end would wait behind a long poll.
+        self._asker = await connect_consumer(self._settings)
         await self.catch_up()
 
     async def catch_up(self) -> None:
         """Read to the end, as it is at the time of the call."""
-        consumer = self._started()
-        ends = await consumer.end_offsets(self._partitions)
+        consumer = _started(self._consumer)
+        ends = await _started(self._asker).end_offsets(self._partitions)
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             await self._read(timeout_ms=100)
 
@@ -126,15 +129,17 @@ class Mirror:
             await self._read(timeout_ms=1000)
 
     async def stop(self) -> None:
-        if self._consumer is not None:
-            await self._consumer.stop()
+        for consumer in (self._consumer, self._asker):
+            if consumer is not None:
+                await consumer.stop()
 
     async def _read(self, *, timeout_ms: int) -> None:
-        for records in (await self._started().getmany(timeout_ms=timeout_ms)).values():
+        for records in (await _started(self._consumer).getmany(timeout_ms=timeout_ms)).values():
             for record in records:
                 self._apply((record.key or b"").decode(errors="replace"), record.value)
 
-    def _started(self) -> AIOKafkaConsumer:
-        if self._consumer is None:
-            raise RuntimeError(f"the mirror of {self._topic} was not started")
-        return self._consumer
+
+def _started(consumer: AIOKafkaConsumer | None) -> AIOKafkaConsumer:
+    if consumer is None:
+        raise RuntimeError("the mirror was not started")
+    return consumer

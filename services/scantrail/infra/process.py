@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 
+from scantrail.infra.child_processes import port_is_free
 from scantrail.infra.health import Health, HealthServer
 from scantrail.infra.logs import configure_logging, logger
 from scantrail.infra.settings import Settings, SettingsError, load_settings
@@ -34,6 +35,12 @@ def run_service(
     A second signal, or a stop that takes longer than STOP_S_MAX, ends the process at once.
     """
     settings = configured(service)
+    serving = getattr(settings, f"{service}_port", None)
+    if serving is not None and not port_is_free(settings.listen_host, serving):
+        raise SystemExit(
+            f"scantrail {service}: port {serving} is taken:"
+            f" set SCANTRAIL_{service.upper()}_PORT to another"
+        )
     health = Health(*lacking)
     port = getattr(settings, f"{service}_health_port")
     try:

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from sqlalchemy import Table, select, text
@@ -112,9 +113,9 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with self._engine.begin() as connection:
                     await self._write(connection, rows, nexts)
                 break
-            except (OperationalError, InterfaceError) as error:
+            except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
                 health.lacks("database")
-                log.warning("database is away", reason=str(error.orig))
+                log.warning("database is away", reason=str(error))
                 await asyncio.sleep(RETRY_S)
         health.has("database")
         self._next.update(nexts)
@@ -192,12 +193,15 @@ async def _advance(
     connection: AsyncConnection, partition: TopicPartition, expected: int, offset: int
 ) -> None:
     """Replace the stored offset, which must be the one we started from. Raises StaleWriter."""
+    first = (
+        "INSERT INTO consumer_offset VALUES (:topic, :partition, :offset) ON CONFLICT DO NOTHING"
+    )
+    next_ = (
+        "UPDATE consumer_offset SET next_offset = :offset WHERE topic = :topic"
+        " AND partition = :partition AND next_offset = :expected"
+    )
     advanced = await connection.execute(
-        text(
-            "INSERT INTO consumer_offset AS o VALUES (:topic, :partition, :offset)"
-            " ON CONFLICT (topic, partition) DO UPDATE SET next_offset = excluded.next_offset"
-            " WHERE o.next_offset = :expected"
-        ),
+        text(next_ if expected else first),
         {
             "topic": partition.topic,
             "partition": partition.partition,

@@ -137,7 +137,7 @@ class BatchApp:
             producer_acks=-1,
             producer_max_batch_size=262_144,
             producer_max_request_size=8 << 20,
-            producer_linger=0.005,
+            producer_linger=0.0,
             producer_request_timeout=30,
         )
         self.app.transport = _transport_for(settings.source)(

@@ -1,0 +1,1 @@
+"""What a stage is compared with: the same work, written the plain way."""

@@ -1,0 +1,17 @@
+"""Every part of the bench, and the choice among them."""
+
+from bench import chain, gateway, lookup, projector, tracker
+from bench.measure import Part
+
+#: In this order they run.
+PARTS = (tracker.PART, projector.PART, gateway.HTTP, gateway.TCP, chain.PART, lookup.PART)
+
+
+def names() -> list[str]:
+    """Every name that the bench may print."""
+    return [name for part in PARTS for name in part.names]
+
+
+def select(prefix: str) -> list[Part]:
+    """The parts that give a name with this prefix."""
+    return [part for part in PARTS if any(name.startswith(prefix) for name in part.names)]

@@ -1,0 +1,416 @@
+"""The intake with an outlet that only remembers: what becomes of each read, and why."""
+
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import pytest
+
+from scantrail.contracts.records import RejectedRead, decode_scan, rejected_reads
+from scantrail.domain.scan import Scan
+from scantrail.domain.station import Station
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.gateway.decoders.outcome import Control, Heartbeat, Invalid, NoRead, Outcome, Read
+from scantrail.gateway.intake import READ_LENGTH_MAX, Intake
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.spool import Outgoing, SpoolFull
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+GTIN = "09506000134352"
+BARCODE = f"01{GTIN}21"
+DOCK = Station(
+    id="dock-1",
+    site="north",
+    business_step=BusinessStep.SHIPPING,
+    read_point="dock-1.left",
+    business_location="Hall A",
+    disposition="in_transit",
+    possessing_party="swift",
+    repeat_window_s=10.0,
+)
+
+
+class FakeOutlet:
+    """Keeps what it is given, or is full."""
+
+    def __init__(self) -> None:
+        self.kept: list[Outgoing] = []
+        self.calls = 0
+        self.full = False
+
+    async def keep(self, records: Sequence[Outgoing]) -> None:
+        self.calls += 1
+        if self.full:
+            raise SpoolFull("the spool has 9 of 10 bytes")
+        self.kept += records
+
+    @property
+    def scans(self) -> list[Scan]:
+        return [decode_scan(r.key, r.value) for r in self.kept if r.topic == "test.scans.v1"]
+
+    @property
+    def rejected(self) -> list[RejectedRead]:
+        topic = "test.reads.rejected.v1"
+        return [rejected_reads.decode(r.value) for r in self.kept if r.topic == topic]
+
+
+@pytest.fixture
+def outlet() -> FakeOutlet:
+    return FakeOutlet()
+
+
+@pytest.fixture
+def stations() -> dict[str, Station]:
+    return {"dock-1": DOCK}
+
+
+@pytest.fixture
+def intake(outlet: FakeOutlet, stations: dict[str, Station]) -> Intake:
+    return an_intake(outlet, stations)
+
+
+def an_intake(outlet: FakeOutlet, stations: dict[str, Station]) -> Intake:
+    readers = {
+        "scanner": ReaderSettings(id="scanner", station="dock-1", protocol="tcp"),
+        "eager": ReaderSettings(id="eager", station="dock-1", protocol="tcp", debounce_s=0.0),
+        "plain": ReaderSettings(id="plain", station="dock-1", protocol="tcp", product="PUMP-7"),
+        "lost": ReaderSettings(id="lost", station="nowhere", protocol="http-generic"),
+    }
+    outgoing: Any = outlet
+    return Intake("test", readers, stations, outgoing, now=lambda: NOW)
+
+
+async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    at = NOW - timedelta(seconds=3)
+    read = Read(f"{BARCODE}A1", aim="]d2", event_time=at, order="SO-1", event_id="77")
+    taken = await intake.take("scanner", [read])
+    assert (taken.accepted, taken.rejected) == (1, ())
+    (record,) = outlet.kept
+    assert record.key == f"sgtin:{GTIN}.A1".encode()
+    assert msgspec.json.decode(record.value) == {
+        "event_id": "scanner.77",
+        "unit": f"sgtin:{GTIN}.A1",
+        "event_time": "2026-03-01T11:59:57Z",
+        "record_time": "2026-03-01T12:00:00Z",
+        "reader": "scanner",
+        "sequence": 0,
+        "station": "dock-1",
+        "site": "north",
+        "read_point": "dock-1.left",
+        "business_step": "shipping",
+        "business_location": "Hall A",
+        "disposition": "in_transit",
+        "possessing_party": "swift",
+        "transactions": [{"type": "order", "id": "SO-1"}],
+        "repeat_window_s": 10.0,
+        "clock_skew_s": None,
+        "read": f"{BARCODE}A1",
+    }
+    assert dict(record.headers) == {
+        "ce_specversion": b"1.0",
+        "ce_id": b"scanner.77",
+        "ce_source": b"/test/gateway/scanner",
+        "ce_type": b"scantrail.scan.v1",
+        "ce_subject": f"sgtin:{GTIN}.A1".encode(),
+        "ce_time": b"2026-03-01T11:59:57+00:00",
+        "content-type": b"application/json",
+    }
+
+
+async def test_without_a_time_and_an_id_of_its_own_a_read_gets_the_gateways(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    await intake.take("scanner", [Read(f"{BARCODE}1"), Read(f"{BARCODE}2")])
+    await intake.take("eager", [Read(f"{BARCODE}1")])
+    ids = [scan.event_id for scan in outlet.scans]
+    start = ids[0].split(".")[1]
+    assert re.fullmatch(r"[0-9a-f]{8}", start)
+    assert ids == [f"scanner.{start}.1", f"scanner.{start}.2", f"eager.{start}.3"]
+    assert [scan.sequence for scan in outlet.scans] == [1, 2, 3]
+    assert {scan.event_time for scan in outlet.scans} == {NOW}
+
+
+async def test_ids_of_another_start_are_others(stations: dict[str, Station]) -> None:
+    outlets = FakeOutlet(), FakeOutlet()
+    for outlet in outlets:
+        await an_intake(outlet, stations).take("scanner", [Read(f"{BARCODE}1")])
+    assert outlets[0].scans[0].event_id != outlets[1].scans[0].event_id
+
+
+async def test_a_devices_own_id_makes_the_same_record_again(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    read = Read(f"{BARCODE}1", event_time=NOW, event_id="7", sequence=41)
+    assert (await intake.take("scanner", [read])).accepted == 1
+    await intake.take("scanner", [Read(f"{BARCODE}other", event_time=NOW, event_id="8")])
+    assert (await intake.take("scanner", [read])).accepted == 1
+    first, _, again = outlet.kept
+    assert first == again
+    assert outlet.scans[0].sequence == 41
+
+
+@pytest.mark.parametrize(
+    ("off", "skew_s"),
+    [
+        (timedelta(minutes=5), None),
+        (timedelta(minutes=5, seconds=1), 301.0),
+        (timedelta(days=-30), None),
+        (timedelta(days=-30, seconds=-1), -2_592_001.0),
+        (datetime(2038, 1, 19, tzinfo=UTC) - NOW, (datetime(2038, 1, 19, tzinfo=UTC) - NOW)),
+    ],
+)
+async def test_a_clock_that_is_off_is_marked_and_the_scan_kept(
+    intake: Intake, outlet: FakeOutlet, off: timedelta, skew_s: float | timedelta | None
+) -> None:
+    await intake.take("scanner", [Read(f"{BARCODE}1", event_time=NOW + off)])
+    (scan,) = outlet.scans
+    assert scan.event_time == NOW + off
+    expected = skew_s.total_seconds() if isinstance(skew_s, timedelta) else skew_s
+    assert scan.clock_skew_s == expected
+
+
+@pytest.mark.parametrize(
+    ("reader", "read", "reason", "detail"),
+    [
+        (
+            "ghost",
+            Read(f"{BARCODE}1"),
+            "unknown_reader",
+            "no [[reader]] has id 'ghost': add it to the readers' file, then replay",
+        ),
+        (
+            "lost",
+            Read(f"{BARCODE}1"),
+            "unknown_station",
+            "station 'nowhere' of reader 'lost' is not configured:"
+            " PUT /stations/nowhere, then replay",
+        ),
+        (
+            "scanner",
+            Read(f"{BARCODE}1", event_id="7"),
+            "no_event_time",
+            "a read with its own event_id needs its time too: give `timestamp`, or its"
+            " repetition cannot be told from another read",
+        ),
+        ("scanner", Read(""), "empty", "nothing was read; scan again"),
+        (
+            "scanner",
+            Read("AB-77"),
+            "unidentified_serial",
+            "AB-77 may be a maker's serial; scan or name its product, or set the reader's product",
+        ),
+        (
+            "scanner",
+            Read("4012345678901"),
+            "not_a_unit",
+            "the text is GTIN 04012345678901: a product, not one unit of it; scan its serial",
+        ),
+        (
+            "scanner",
+            Read("490154203237519"),
+            "bad_check_digit",
+            None,
+        ),
+    ],
+)
+async def test_a_read_that_makes_no_scan_says_why_and_the_mend(
+    intake: Intake, outlet: FakeOutlet, reader: str, read: Read, reason: str, detail: str | None
+) -> None:
+    taken = await intake.take(reader, [read])
+    (told,) = taken.rejected
+    assert (taken.accepted, told.index, told.reason) == (0, 0, reason)
+    assert detail is None or told.detail == detail
+    (kept,) = outlet.rejected
+    assert (kept.reason, kept.detail) == (reason, told.detail)
+    assert (kept.reader, kept.read, kept.event_time) == (reader, read.text, NOW)
+    assert outlet.kept[0].key == reader.encode()
+    assert outlet.scans == []
+
+
+async def test_a_rejected_read_keeps_all_that_a_replay_needs(
+    intake: Intake, outlet: FakeOutlet, stations: dict[str, Station]
+) -> None:
+    at = NOW - timedelta(hours=2)
+    read = Read(f"{BARCODE}1", aim="]d2", order="SO-1", event_id="7", sequence=41, event_time=at)
+    await intake.take("lost", [read])
+    (kept,) = outlet.rejected
+    assert (kept.station, kept.aim, kept.order, kept.sequence) == ("nowhere", "]d2", "SO-1", 41)
+    stations["nowhere"] = DOCK
+    assert (await intake.replay([kept])).accepted == 1
+    (scan,) = outlet.scans
+    assert (scan.event_id, scan.event_time, scan.sequence) == ("lost.7", at, 41)
+    assert [t.id for t in scan.transactions] == ["SO-1"]
+
+
+async def test_a_read_without_an_id_keeps_the_minted_one_over_rejection_and_replay(
+    intake: Intake, outlet: FakeOutlet, stations: dict[str, Station]
+) -> None:
+    await intake.take("lost", [Read(f"{BARCODE}1")])
+    (kept,) = outlet.rejected
+    refused = await intake.replay([kept])
+    assert [each.reason for each in refused.rejected] == ["unknown_station"]
+    assert [each.event_id for each in outlet.rejected] == [kept.event_id] * 2
+    stations["nowhere"] = DOCK
+    await intake.replay([kept])
+    (scan,) = outlet.scans
+    assert (scan.event_id, scan.event_time) == (kept.event_id, kept.event_time)
+
+
+@pytest.mark.parametrize(
+    "reason", ["unfinished_frame", "frame_too_long", "bad_encoding", "pattern_mismatch"]
+)
+async def test_what_is_no_whole_read_never_becomes_a_scan_by_replay(
+    intake: Intake, outlet: FakeOutlet, reason: str
+) -> None:
+    """Half a code is another code: serial 12 of what was to be 12345."""
+    await intake.take("scanner", [Invalid(reason, f"{BARCODE}12".encode())])
+    replayed = await intake.replay(outlet.rejected)
+    assert (replayed.accepted, [each.reason for each in replayed.rejected]) == (0, [reason])
+    assert outlet.scans == []
+
+
+async def test_bytes_that_are_no_read_are_set_aside_as_text(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    taken = await intake.take("scanner", [Invalid("bad_encoding", b"\xff\x00A")])
+    (told,) = taken.rejected
+    assert told.reason == "bad_encoding"
+    assert told.detail == (
+        "the bytes do not fit the reader's `encoding`: set it in the readers' file"
+    )
+    (kept,) = outlet.rejected
+    assert kept.read == "\\xff\\x00A"
+    assert b"\\u0000" not in outlet.kept[0].value
+
+
+async def test_what_is_set_aside_is_cut(intake: Intake, outlet: FakeOutlet) -> None:
+    await intake.take("scanner", [Read("A" * 5_000), Invalid("frame_too_long", b"B" * 5_000)])
+    assert [kept.read for kept in outlet.rejected] == [
+        "A" * READ_LENGTH_MAX,
+        "B" * READ_LENGTH_MAX,
+    ]
+
+
+async def test_order_and_index_of_a_mixed_delivery(intake: Intake, outlet: FakeOutlet) -> None:
+    outcomes: list[Outcome] = [
+        Heartbeat(),
+        Read(f"{BARCODE}1"),
+        NoRead(),
+        Read("AB-77"),
+        Control("OK,LON"),
+        Invalid("bad_encoding", b"\xff"),
+        Read(f"{BARCODE}2"),
+    ]
+    taken = await intake.take("eager", outcomes)
+    assert taken.accepted == 2
+    assert [(each.index, each.reason) for each in taken.rejected] == [
+        (3, "unidentified_serial"),
+        (5, "bad_encoding"),
+    ]
+    assert outlet.calls == 1
+    assert [record.topic for record in outlet.kept] == [
+        "test.scans.v1",
+        "test.reads.rejected.v1",
+        "test.reads.rejected.v1",
+        "test.scans.v1",
+    ]
+
+
+async def test_what_says_nothing_of_a_unit_is_not_written(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    taken = await intake.take("scanner", [Heartbeat(), NoRead(), Control("OK,LON")])
+    assert (taken.accepted, taken.rejected, outlet.calls) == (0, (), 0)
+
+
+async def test_the_readers_product_makes_plain_serials_units(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    await intake.take("plain", [Read("0042")])
+    assert outlet.scans[0].unit == "sn:PUMP-7.0042"
+
+
+class Clock:
+    """The gateway's, moved by the test."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def later(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock(intake: Intake, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(intake, "_now", clock)
+    return clock
+
+
+async def test_the_same_read_within_the_readers_debounce_is_one(
+    intake: Intake, outlet: FakeOutlet, clock: Clock
+) -> None:
+    read = Read(f"{BARCODE}1")
+    for later_s in (0.0, 1.9, 0.1, 0.2, 2.1):  # at 0, 1.9, 2.0, 2.2, 4.3 s
+        clock.later(later_s)
+        assert (await intake.take("scanner", [read])).accepted == 1
+    assert len(outlet.scans) == 3  # at 0, 2.2, 4.3 s: a repeat does not lengthen the time
+    await intake.take("scanner", [Read(f"{BARCODE}2")])
+    await intake.take("eager", [read])
+    await intake.take("eager", [read])
+    assert len(outlet.scans) == 6
+
+
+async def test_the_devices_own_times_decide_what_is_a_repeat(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    """What a reader kept for an hour arrives at once, and is two visits all the same."""
+    for minutes in (60, 30):
+        at = NOW - timedelta(minutes=minutes)
+        for seconds in (0, 1):
+            read = Read(f"{BARCODE}1", event_time=at + timedelta(seconds=seconds))
+            assert (await intake.take("scanner", [read])).accepted == 1
+    assert len(outlet.scans) == 2
+
+
+async def test_the_same_read_twice_in_one_delivery_is_one(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    taken = await intake.take("scanner", [Read(f"{BARCODE}1"), Read(f"{BARCODE}1")])
+    assert taken.accepted == 2
+    assert len(outlet.scans) == 1
+
+
+async def test_a_read_that_was_refused_for_want_of_room_counts_when_it_is_repeated(
+    intake: Intake, outlet: FakeOutlet, clock: Clock
+) -> None:
+    outlet.full = True
+    with pytest.raises(SpoolFull):
+        await intake.take("scanner", [Read(f"{BARCODE}1")])
+    outlet.full = False
+    clock.later(0.1)
+    assert (await intake.take("scanner", [Read(f"{BARCODE}1")])).accepted == 1
+    assert len(outlet.scans) == 1
+
+
+async def test_a_rejected_read_is_not_remembered_as_read(
+    intake: Intake, outlet: FakeOutlet, stations: dict[str, Station]
+) -> None:
+    await intake.take("lost", [Read(f"{BARCODE}1")])
+    stations["nowhere"] = DOCK
+    await intake.take("lost", [Read(f"{BARCODE}1")])
+    assert len(outlet.scans) == 1
+
+
+async def test_a_replay_without_room_raises(intake: Intake, outlet: FakeOutlet) -> None:
+    await intake.take("lost", [Read(f"{BARCODE}1")])
+    outlet.full = True
+    with pytest.raises(SpoolFull):
+        await intake.replay(outlet.rejected)

@@ -1,0 +1,220 @@
+"""The alerter on a real broker: each alert raised once in effect, and withdrawn when it must be."""
+
+from collections import Counter
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from scantrail.contracts.records import alerts, encode
+from scantrail.contracts.topics import Topic
+from scantrail.domain.alert import Alert
+from scantrail.domain.recall import Recall, RecallStatus, Selector
+from scantrail.domain.vocabulary import BusinessStep
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+SHIPPING = BusinessStep.SHIPPING
+
+
+def recall(*serials: str, recall_id: str = "R-1", **more: Any) -> Recall:
+    return Recall(
+        id=recall_id,
+        title="Battery",
+        reason="may overheat",
+        selectors=(Selector(kind="list", serials=serials),),
+        **more,
+    )
+
+
+async def publish(site: "Site", notice: Recall) -> None:
+    await site.publish(Topic.RECALLS, notice.id, encode(notice))
+
+
+async def ship(site: "Site", serial: str, **more: Any) -> None:
+    scan = site.scan(serial, **({"business_step": SHIPPING, "business_location": None} | more))
+    (movement,) = site.movements(scan)
+    await site.put_movement(movement, scan.unit)
+
+
+async def told(site: "Site", count: int) -> list[Alert]:
+    return [alerts.decode(r.value) for r in await (await site.log(Topic.ALERTS)).until(count)]
+
+
+async def settled(site: "Site") -> None:
+    """Ship a recalled unit in every partition: what came before it has been judged."""
+    await publish(site, recall("marker", recall_id="R-marker"))
+    (movement,) = site.movements(site.scan("marker", business_step=SHIPPING))
+    log = await site.log(Topic.ALERTS)
+    for partition in range(site.settings.partitions):
+        await site.put_movement(movement, site.unit("marker"), partition=partition)
+
+    async def judged() -> bool:
+        found = [alerts.decode(record.value).unit for record in await log.records()]
+        return found.count(site.unit("marker")) == site.settings.partitions
+
+    await site.until(judged)
+
+
+async def others(site: "Site") -> list[Alert]:
+    found = [alerts.decode(r.value) for r in await (await site.log(Topic.ALERTS)).records()]
+    return [alert for alert in found if alert.unit != site.unit("marker")]
+
+
+async def test_a_recalled_unit_at_shipping_raises_an_alert_with_all_that_it_tells(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    await publish(site, recall("1"))
+    await ship(site, "1")
+    (record,) = await (await site.log(Topic.ALERTS)).until(1)
+    alert = alerts.decode(record.value)
+    scan = site.scan("1", business_step=SHIPPING)
+    assert record.key == alert.id.encode()
+    assert (alert.kind, alert.severity, alert.status) == (
+        "recalled_at_shipping",
+        "critical",
+        "raised",
+    )
+    assert (alert.unit, alert.event_id, alert.recall) == (scan.unit, scan.event_id, "R-1")
+    assert (alert.station, alert.site, alert.event_time) == ("dock-1", "north", scan.event_time)
+    assert alert.text == (f"{scan.unit} is recalled (R-1: Battery) and was scanned at shipping")
+    headers = dict(record.headers)
+    assert headers["ce_id"] == f"{alert.id}-raised".encode()
+    assert headers["ce_type"] == b"scantrail.alert.v1"
+    assert headers["ce_subject"] == scan.unit.encode()
+
+
+async def test_a_duplicate_is_raised_and_withdrawn_when_a_late_scan_explains_it(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    out = {"business_step": SHIPPING, "business_location": None}
+    shipped = site.scan("1", 0, **out)
+    again = site.scan("1", 20, **out)
+    returned = site.scan("1", 10, business_step=BusinessStep.RETURNING, sequence=2)
+    for movement in site.movements(shipped, again, returned):
+        await site.put_movement(movement, shipped.unit)
+    raised, withdrawn = await told(site, 2)
+    assert (raised.kind, raised.status) == ("duplicate_serial", "raised")
+    assert raised.text == f"{shipped.unit} was shipped again without having been returned"
+    assert (withdrawn.id, withdrawn.status) == (raised.id, "withdrawn")
+    assert raised.event_id == withdrawn.event_id == again.event_id
+
+
+async def test_two_sites_are_a_duplicate_only_within_the_travel_time(site: "Site") -> None:
+    await site.start("alerter")
+    seen = {"business_step": BusinessStep.CYCLE_COUNTING}
+    for serial, minutes in (("near", 10), ("far", 31)):
+        for movement in site.movements(
+            site.scan(serial, 0, **seen), site.scan(serial, minutes, site="south", **seen)
+        ):
+            await site.put_movement(movement, site.unit(serial))
+    await settled(site)
+    (alert,) = await others(site)
+    assert alert.unit == site.unit("near")
+    assert alert.text.endswith("was seen at two sites within 600 s")
+
+
+async def test_a_recall_published_before_the_movement_is_always_seen(site: "Site") -> None:
+    await site.start("alerter")
+    count = 30
+    for number in range(count):
+        await publish(site, recall(f"{number}", recall_id=f"R-{number}"))
+        await ship(site, f"{number}")
+    found = await told(site, count)
+    assert {(alert.unit, alert.recall) for alert in found} == {
+        (site.unit(f"{number}"), f"R-{number}") for number in range(count)
+    }
+
+
+async def test_only_active_recalls_raise_and_a_closed_or_removed_one_no_more(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    await publish(site, recall("draft", recall_id="R-draft", status=RecallStatus.DRAFT))
+    await ship(site, "draft")
+    await publish(site, recall("closed", recall_id="R-closed"))
+    await ship(site, "closed")
+    await told(site, 1)
+    await publish(
+        site, recall("closed", recall_id="R-closed", status=RecallStatus.CLOSED, version=2)
+    )
+    await ship(site, "closed", event_id="closed-again")
+    await publish(site, recall("removed", recall_id="R-removed"))
+    await site.publish(Topic.RECALLS, "R-removed", None)
+    await ship(site, "removed")
+    await ship(site, "closed", event_id="stored", business_step=BusinessStep.STORING)
+    await settled(site)
+    assert [(alert.unit, alert.event_id) for alert in await others(site)] == [
+        (site.unit("closed"), "closed-0")
+    ]
+
+
+async def test_a_recall_or_movement_that_cannot_be_read_does_not_stop_the_others(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    await publish(site, recall("1"))
+    await site.publish(Topic.RECALLS, "R-broken", b"{")
+    broken = replace(recall("1"), id="R-empty", selectors=())
+    await site.publish(Topic.RECALLS, "R-empty", encode(broken))
+    await site.publish(Topic.MOVEMENTS, site.unit("1"), b"{")
+    await ship(site, "1")
+    assert [alert.recall for alert in await told(site, 1)] == ["R-1"]
+    assert [log["recall"] for log in site.logs if log["event"] == "recall cannot be applied"] == [
+        "R-broken",
+        "R-empty",
+    ]
+
+
+async def test_a_restart_in_the_middle_raises_each_alert_once_in_effect(site: "Site") -> None:
+    """Stopped again and again while it works; what it sends twice has the same id and content."""
+    count, turns = 200, 4
+    serials = [f"{number}" for number in range(count)]
+    await publish(site, recall(*serials))
+    log = await site.log(Topic.ALERTS)
+    for turn in range(turns):
+        running = await site.start("alerter")
+        for serial in serials[turn::turns]:
+            await ship(site, serial)
+        await site.until(lambda turn=turn: _some(log, turn))
+        await site.stop(running)
+    await site.start("alerter")
+
+    async def all_raised() -> bool:
+        return len({record.key for record in await log.records()}) == count
+
+    await site.until(all_raised)
+    records = await log.records()
+    by_id = {record.key: alerts.decode(record.value) for record in records}
+    assert Counter(alert.unit for alert in by_id.values()) == Counter(
+        site.unit(serial) for serial in serials
+    )
+    for record in records:
+        assert alerts.decode(record.value) == by_id[record.key]
+
+
+async def _some(log: Any, turn: int) -> bool:
+    return len(await log.records()) > turn * 30
+
+
+async def test_what_was_judged_and_not_committed_is_judged_again_under_the_same_id(
+    site: "Site", monkeypatch: Any
+) -> None:
+    """Died between step 3, the alert, and step 4, the commit."""
+
+    async def dies(*_: Any) -> None:
+        raise ConnectionAbortedError("died here")
+
+    await publish(site, recall("1"))
+    with monkeypatch.context() as patch:
+        patch.setattr("scantrail.alerter.app._commit", dies)
+        running = await site.start("alerter")
+        await ship(site, "1")
+        assert isinstance(await running.ends(), ConnectionAbortedError)
+        site.forget(running)
+    await site.start("alerter")
+    first, again = await told(site, 2)
+    assert first == again
+    assert again.event_time - first.event_time == timedelta()

@@ -1,0 +1,737 @@
+"""The api through real HTTP, on a real PostgreSQL and a real Kafka."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+
+from scantrail.contracts.records import encode, products, recalls, stations
+from scantrail.contracts.topics import Topic
+from scantrail.domain.scan import Scan
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra.embedded_kafka import EmbeddedKafka
+from scantrail.infra.embedded_postgres import EmbeddedPostgres
+from scantrail.infra.topic_admin import apply_topics, name_of
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+GTIN = "09506000134352"
+OTHER_GTIN = "09506000134369"
+SHIPPED = {"business_step": BusinessStep.SHIPPING, "business_location": None}
+STATION = {"site": "north", "business_step": "receiving"}
+ORDER = {"purchaser": {"name": "Ada Byron", "address": "1 Dock Road, York"}}
+RECALL = {
+    "id": "R-1",
+    "title": "Battery",
+    "reason": "may overheat",
+    "selectors": [{"kind": "list", "serials": ["1"]}],
+}
+PROBLEM = "application/problem+json"
+
+
+async def scanned(site: "Site", *scans: Scan) -> None:
+    """Have the scans of one unit in the database, by way of the projector."""
+    if not any(running.name == "projector" for running in site._running):
+        await site.start("projector")
+    for movement in site.movements(*scans):
+        await site.put_movement(movement, scans[0].unit)
+    query = "SELECT count(*) FROM movement WHERE unit = %s"
+    await site.until(lambda: site.rows(query, scans[0].unit) == [(len(scans),)])
+
+
+async def ok(site: "Site", method: str, path: str, **more: Any) -> Any:
+    answer = await site.ask(method, path, **more)
+    assert answer.status_code in (200, 201), (answer.status_code, answer.text)
+    return answer.json()
+
+
+async def refused(site: "Site", status: int, method: str, path: str, **more: Any) -> Any:
+    answer = await site.ask(method, path, **more)
+    assert answer.status_code == status, (answer.status_code, answer.text)
+    assert answer.headers["content-type"] == PROBLEM
+    problem = answer.json()
+    assert problem["status"] == status
+    assert problem["detail"]
+    return problem
+
+
+async def newest(site: "Site", topic: Topic, count: int) -> Any:
+    return (await (await site.log(topic)).until(count))[-1]
+
+
+# ---------------------------------------------------------------------------------- entities
+
+
+async def test_a_station_is_entered_changed_published_and_told(site: "Site") -> None:
+    await site.start("api")
+    full = STATION | {
+        "read_point": "left",
+        "name": "Dock 1",
+        "business_location": "Hall A",
+        "disposition": "in_progress",
+        "possessing_party": "acme",
+        "repeat_window_s": 10,
+    }
+    first = await ok(site, "PUT", "/stations/dock-1", json=full)
+    assert first == full | {"id": "dock-1", "version": 1, "published": True}
+    second = await ok(site, "PUT", "/stations/dock-1", json=STATION)
+    assert (second["version"], second["read_point"], second["published"]) == (2, "dock-1", True)
+    record = await newest(site, Topic.STATIONS, 2)
+    assert record.key == b"dock-1"
+    assert encode(stations.decode(record.value)) == record.value
+    assert stations.decode(record.value).version == 2
+    told = await ok(site, "GET", "/stations/dock-1")
+    assert told == {name: value for name, value in second.items() if name != "published"}
+    await ok(site, "PUT", "/stations/a-1", json=STATION)
+    assert [each["id"] for each in await ok(site, "GET", "/stations")] == ["a-1", "dock-1"]
+
+
+async def test_a_product_is_one_under_every_length_of_its_gtin(site: "Site") -> None:
+    await site.start("api")
+    short = GTIN[1:]
+    first = await ok(site, "PUT", f"/products/{short}", json={"name": "Phone"})
+    assert (first["id"], first["serials"], first["version"]) == (GTIN, "mandatory", 1)
+    body = {"name": "Phone", "serials": "not_used"}
+    second = await ok(site, "PUT", f"/products/{GTIN}", json=body)
+    assert (second["version"], second["serials"]) == (2, "not_used")
+    assert products.decode((await newest(site, Topic.PRODUCTS, 2)).value).id == GTIN
+    assert (await ok(site, "GET", f"/products/{short}"))["version"] == 2
+    await ok(site, "PUT", "/products/PUMP-7", json={"name": "Pump"})
+    assert [each["id"] for each in await ok(site, "GET", "/products")] == [GTIN, "PUMP-7"]
+
+
+async def test_a_recall_is_entered_once_and_published(site: "Site") -> None:
+    await site.start("api")
+    body = RECALL | {
+        "products": [GTIN[1:]],
+        "selectors": [
+            {"kind": "range", "low": "A0010", "high": "A0099"},
+            {"kind": "prefix", "prefix": "B"},
+            {"kind": "all"},
+        ],
+    }
+    answer = await site.ask("POST", "/recalls", json=body)
+    assert (answer.status_code, answer.headers["location"]) == (201, "/recalls/R-1")
+    assert answer.json()["published"] is True
+    published = recalls.decode((await newest(site, Topic.RECALLS, 1)).value)
+    assert (published.id, published.products, published.status) == ("R-1", (GTIN,), "active")
+    told = await ok(site, "GET", "/recalls/R-1")
+    assert [each["kind"] for each in told["selectors"]] == ["range", "prefix", "all"]
+    assert await ok(site, "GET", "/recalls") == [told]
+    problem = await refused(site, 409, "POST", "/recalls", json=RECALL)
+    assert (problem["field"], problem["detail"]) == ("id", "recall 'R-1' exists")
+    assert await ok(site, "GET", "/recalls/R-1") == told
+    await newest(site, Topic.RECALLS, 1)
+
+
+async def test_an_order_is_entered_changed_and_told_and_reaches_no_topic(site: "Site") -> None:
+    await site.start("api")
+    lines = [{"product": GTIN[1:], "quantity": 2}, {"product": "PUMP-7", "quantity": 1}]
+    first = await ok(site, "PUT", "/orders/SO-1", json=ORDER | {"lines": lines})
+    assert first == {"ref": "SO-1", "version": 1, "purchaser": "purchaser-SO-1", "lines": 2}
+    told = await ok(site, "GET", "/orders/SO-1")
+    assert told == {
+        "ref": "SO-1",
+        "version": 1,
+        "purchaser": ORDER["purchaser"] | {"id": "purchaser-SO-1"},
+        "lines": [{"product": GTIN, "quantity": 2}, lines[1]],
+        "units": [],
+    }
+    other = {"purchaser": {"id": "p-7", "name": "Bo", "address": "2 Dock Road"}, "lines": lines[1:]}
+    assert (await ok(site, "PUT", "/orders/SO-1", json=other))["version"] == 2
+    told = await ok(site, "GET", "/orders/SO-1")
+    assert told["purchaser"] == other["purchaser"]
+    assert told["lines"] == lines[1:]
+    for topic in (Topic.STATIONS, Topic.PRODUCTS, Topic.RECALLS):
+        await (await site.log(topic)).until(0)
+
+
+async def test_orders_with_long_numbers_keep_their_own_purchasers(site: "Site") -> None:
+    """An order's purchaser without an id is that order's alone."""
+    await site.start("api")
+    references = [f"{'N' * 60}-{number}" for number in range(2)]
+    for number, reference in enumerate(references):
+        body = {"purchaser": {"name": f"Person {number}", "address": f"{number} Dock Road"}}
+        await ok(site, "PUT", f"/orders/{reference}", json=body)
+    for number, reference in enumerate(references):
+        told = await ok(site, "GET", f"/orders/{reference}")
+        assert told["purchaser"]["name"] == f"Person {number}"
+
+
+@pytest.mark.parametrize("path", ["/stations/x", "/products/x", "/recalls/x", "/orders/x"])
+async def test_what_was_never_entered_is_not_found_by_name(site: "Site", path: str) -> None:
+    await site.start("api")
+    problem = await refused(site, 404, "GET", path)
+    assert "'x'" in problem["detail"]
+    await refused(site, 404, "GET", "/nothing/here")
+    await refused(site, 405, "DELETE", path)
+
+
+def without(body: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in body.items() if key != name}
+
+
+BAD = [
+    # method, path, body, field, part of the mend
+    ("PUT", "/stations/s", b"", "", "not JSON"),
+    ("PUT", "/stations/s", b"{", "", "not JSON"),
+    ("PUT", "/stations/s", b"\xff", "", "not JSON"),
+    ("PUT", "/stations/s", b"[" * 10_000, "", ""),
+    ("PUT", "/stations/s", b"[]", "", "object"),
+    ("PUT", "/stations/s", b'{"site": "a\\u0000"}', "", "U+0000"),
+    ("PUT", "/stations/s", without(STATION, "site"), "site", "required"),
+    ("PUT", "/stations/s", STATION | {"site": 7}, "site", "str"),
+    ("PUT", "/stations/s", STATION | {"site": "a b"}, "site", "letter or a digit"),
+    ("PUT", "/stations/s", STATION | {"sight": "x"}, "sight", "unknown"),
+    ("PUT", "/stations/s", STATION | {"business_step": "flying"}, "business_step", "receiving"),
+    ("PUT", "/stations/s", STATION | {"read_point": " "}, "read_point", "empty"),
+    ("PUT", "/stations/s", STATION | {"repeat_window_s": -1}, "repeat_window_s", "0 to 86400"),
+    ("PUT", "/stations/s", STATION | {"repeat_window_s": 86_401}, "repeat_window_s", "86400"),
+    ("PUT", "/stations/-s", STATION, "id", "letter or a digit"),
+    ("PUT", f"/stations/{'s' * 65}", STATION, "id", "1 to 64"),
+    ("PUT", "/products/P", {}, "name", "required"),
+    ("PUT", "/products/P", {"name": ""}, "name", "empty"),
+    ("PUT", "/products/P", {"name": "x", "serials": "maybe"}, "serials", "optional"),
+    ("PUT", "/products/P%20", {"name": "x"}, "id", "letter or a digit"),
+    ("POST", "/recalls", without(RECALL, "reason"), "reason", "required"),
+    ("POST", "/recalls", RECALL | {"id": "R 1"}, "id", "letter or a digit"),
+    ("POST", "/recalls", RECALL | {"title": " "}, "title", "empty"),
+    ("POST", "/recalls", RECALL | {"selectors": []}, "selectors", "name the units"),
+    ("POST", "/recalls", RECALL | {"status": "open"}, "status", "active"),
+    ("POST", "/recalls", RECALL | {"products": [""]}, "products", ""),
+    *(
+        ("POST", "/recalls", RECALL | {"selectors": [{"kind": "list", "serials": ["1"]}, bad]}, *w)
+        for bad, w in [
+            ({"kind": "lot"}, ("selectors[1].kind", "list, range, prefix, all")),
+            ({"serials": ["1"]}, ("selectors[1].kind", "required")),
+            ({"kind": "list"}, ("selectors[1].serials", "empty")),
+            ({"kind": "list", "serials": "1"}, ("selectors[1].serials", "array")),
+            ({"kind": "prefix"}, ("selectors[1].prefix", "first characters")),
+            ({"kind": "range", "low": "1"}, ("selectors[1]", "low and high")),
+            (
+                {"kind": "range", "low": "0000000001", "high": "00000000020"},
+                ("selectors[1]", "low has 10 characters and high 11"),
+            ),
+            ({"kind": "range", "low": "9", "high": "1"}, ("selectors[1]", "above")),
+            ({"kind": "range", "low": "A1", "high": "B2"}, ("selectors[1]", "number at the end")),
+            ({"kind": "all"}, ("products", "must name its products")),
+            ({"kind": "list", "serials": ["1"], "lot": "L-7"}, ("selectors[1].lot", "unknown")),
+        ]
+    ),
+    ("PUT", "/orders/SO-1", {}, "purchaser", "required"),
+    ("PUT", "/orders/SO-1", {"purchaser": {"name": "A"}}, "purchaser.address", "required"),
+    ("PUT", "/orders/SO-1", {"purchaser": {"name": " ", "address": "x"}}, "purchaser.name", ""),
+    ("PUT", "/orders/SO-1", {"purchaser": {"name": "A", "address": ""}}, "purchaser.address", ""),
+    (
+        "PUT",
+        "/orders/SO-1",
+        {"purchaser": ORDER["purchaser"] | {"id": "a b"}},
+        "purchaser.id",
+        "letter or a digit",
+    ),
+    *(
+        ("PUT", "/orders/SO-1", ORDER | {"lines": [line]}, *w)
+        for line, w in [
+            ({"product": "P"}, ("lines[0].quantity", "required")),
+            ({"product": "P", "quantity": 0}, ("lines[0].quantity", "1 or more")),
+            ({"product": "P", "quantity": 2**31}, ("lines[0].quantity", "")),
+            ({"product": "P", "quantity": 1.5}, ("lines[0].quantity", "int")),
+        ]
+    ),
+    ("PUT", "/orders/SO%201", ORDER, "ref", "letter or a digit"),
+    ("POST", "/rejected/replay", {}, "reader", "required"),
+    ("POST", "/rejected/replay", {"reader": "r", "why": "x"}, "why", "unknown"),
+    ("GET", "/alerts?limit=0", None, "limit", "1"),
+    ("GET", "/rejected?limit=1001", None, "limit", "1000"),
+    ("GET", "/alerts?limit=many", None, "limit", ""),
+]
+
+
+async def test_every_refusal_names_its_field_and_the_mend_and_stores_nothing(
+    site: "Site",
+) -> None:
+    """All in one installation: none of them leaves anything behind."""
+    await site.start("api")
+    wrong = []
+    for method, path, body, field, mend in BAD:
+        sent = {"content": body} if isinstance(body, bytes | None) else {"json": body}
+        answer = await site.ask(method, path, **sent)
+        told = answer.json() if answer.headers["content-type"] == PROBLEM else {}
+        as_told = (answer.status_code, told.get("field"))
+        if as_told != (400, field) or mend not in told["detail"]:
+            wrong.append((method, path, body, (field, mend), as_told, told.get("detail")))
+    assert not wrong, "\n".join(map(repr, wrong))
+    for table in ("station", "product", "recall", "sales_order", "party", "outbox"):
+        assert site.rows(f"SELECT * FROM {table}") == [], table
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/stations/%00",
+        "/orders/%00",
+        "/units/%00",
+        "/units/%00/trail",
+        "/alerts?after=%00",
+        "/rejected?reader=%00",
+        "/rejected?after=%ff",
+        "/units/%ff",
+        "/units/",
+        "/units//trail",
+    ],
+)
+async def test_odd_addresses_are_no_mistake_of_ours(site: "Site", path: str) -> None:
+    await site.start("api")
+    answer = await site.ask("GET", path)
+    assert answer.status_code in (200, 400, 404), answer.text
+    assert (await site.ask("GET", "/?q=%00")).status_code == 200
+
+
+# ------------------------------------------------------------------------------------- units
+
+
+async def test_a_unit_is_found_by_any_spelling_with_how_it_was_understood(site: "Site") -> None:
+    await site.start("api")
+    await scanned(site, site.scan("A/1", 0), site.scan("A/1", 5, station="shelf-1"))
+    key = f"sgtin:{GTIN}.A/1"
+    spellings = [
+        f"01{GTIN}21A/1",
+        f"(01){GTIN}(21)A/1",
+        f"]d201{GTIN}21A/1",
+        f"01{GTIN}10LOT-7\x1d21A/1",
+        f"01{GTIN}21A/1\x1d10LOT-7",
+        f"https://id.gs1.org/01/{GTIN}/21/A%2F1",
+        key,
+        "A/1",
+    ]
+    for spelling in spellings:
+        told = await ok(site, "GET", f"/units/{quote(spelling, safe='')}")
+        assert (told["unit"], told["version"], told["station"]) == (key, 2, "shelf-1"), spelling
+        assert told["understood"]["key"] == key
+        assert told["understood"]["input"] == spelling
+        trail = await ok(site, "GET", f"/units/{quote(spelling, safe='')}/trail")
+        assert [each["version"] for each in trail] == [1, 2], spelling
+    link = f"/units/https://id.gs1.org/01/{GTIN}/21/A%252F1"
+    assert (await ok(site, "GET", link))["unit"] == key
+    assert len(await ok(site, "GET", f"{link}/trail")) == 2
+    told = await ok(site, "GET", f"/units/01{GTIN}10LOT-7%1D21A%2F1")
+    assert (told["understood"]["lot"], told["understood"]["scheme"]) == ("LOT-7", "sgtin")
+    assert (told["phase"], told["location"], told["custody"]) == ("on_site", "Hall A", "acme")
+    assert (told["serial"], told["product"], told["alerts"]) == ("A/1", GTIN, [])
+
+
+async def test_what_is_understood_and_was_never_scanned_is_404_with_how(site: "Site") -> None:
+    await site.start("api")
+    problem = await refused(site, 404, "GET", f"/units/01{GTIN}21X")
+    assert problem["title"] == "Never scanned"
+    assert problem["understood"]["key"] == f"sgtin:{GTIN}.X"
+    assert (problem["understood"]["gtin"], problem["understood"]["serial"]) == (GTIN, "X")
+    problem = await refused(site, 404, "GET", "/units/AB-77")
+    assert (problem["title"], problem["understood"]["reason"]) == (
+        "Not identified",
+        "unidentified_serial",
+    )
+    problem = await refused(site, 404, "GET", f"/units/{GTIN}/trail")
+    assert problem["understood"]["reason"] == "not_a_unit"
+    assert problem["understood"]["input"] == GTIN
+
+
+async def test_a_serial_of_several_products_is_300_with_the_candidates(site: "Site") -> None:
+    await site.start("api")
+    keys = [f"sgtin:{GTIN}.AB-77", "sn:PUMP-7.AB-77"]
+    for key in keys:
+        await scanned(site, site.scan("AB-77", unit=key))
+    problem = await refused(site, 300, "GET", "/units/AB-77")
+    assert [(each["unit"], each["product"]) for each in problem["candidates"]] == [
+        (keys[0], GTIN),
+        (keys[1], "PUMP-7"),
+    ]
+    assert problem["understood"]["reason"] == "unidentified_serial"
+    for candidate in problem["candidates"]:
+        found = await ok(site, "GET", f"/units/{quote(candidate['unit'])}")
+        assert found["unit"] == candidate["unit"]
+    page = (await site.ask("GET", "/", params={"q": "AB-77"})).text
+    for key in keys:
+        assert f'<a href="/?q={quote(key)}">{key}</a>' in page
+
+
+async def test_the_trail_is_in_the_order_in_which_it_happened(site: "Site") -> None:
+    """Late scans at their place; one with a clock that is off by the time it was recorded."""
+    await site.start("api")
+    at = site.scan("1").event_time
+    skewed = site.scan(
+        "1",
+        7,
+        station="odd-clock",
+        event_time=datetime(2038, 1, 19, tzinfo=UTC),
+        clock_skew_s=4e8,
+        record_time=at + timedelta(minutes=7),
+    )
+    scans = (
+        site.scan("1", 0, station="first"),
+        skewed,
+        site.scan("1", 10, station="last"),
+        site.scan("1", 5, station="late", record_time=at + timedelta(minutes=20)),
+        site.scan("1", 5, station="late", sequence=2, event_id="z"),
+        site.scan("1", 5, station="a-late", event_id="y"),
+    )
+    await scanned(site, *scans)
+    trail = await ok(site, "GET", f"/units/{site.barcode('1')}/trail")
+    assert [(each["station"], each["sequence"]) for each in trail] == [
+        ("first", 1),
+        ("a-late", 1),
+        ("late", 1),
+        ("late", 2),
+        ("odd-clock", 1),
+        ("last", 1),
+    ]
+    assert [each["outcome"] for each in trail] == [
+        "moved",
+        "late",
+        "late",
+        "late",
+        "moved",
+        "moved",
+    ]
+
+
+@pytest.mark.parametrize("entered", ["before", "after"])
+async def test_the_order_gives_the_purchaser_entered_before_or_after_the_scan(
+    site: "Site", entered: str
+) -> None:
+    await site.start("api")
+    address = f"/units/{site.barcode('1')}"
+    if entered == "before":
+        await ok(site, "PUT", "/orders/SO-1", json=ORDER)
+    await scanned(site, site.scan("1"), site.scan("1", 5, order="SO-1", **SHIPPED))
+    if entered == "after":
+        told = await ok(site, "GET", address)
+        assert (told["order"], told["purchaser"]) == ("SO-1", None)
+        page = (await site.ask("GET", "/", params={"q": site.barcode("1")})).text
+        assert ", order SO-1; in custody of acme." in page
+        await ok(site, "PUT", "/orders/SO-1", json=ORDER)
+    told = await ok(site, "GET", address)
+    assert (told["phase"], told["order"]) == ("shipped", "SO-1")
+    assert told["purchaser"] == ORDER["purchaser"] | {"id": "purchaser-SO-1"}
+    assert (await ok(site, "GET", "/orders/SO-1"))["units"] == [site.unit("1")]
+    page = (await site.ask("GET", "/", params={"q": site.barcode("1")})).text
+    assert "to Ada Byron, 1 Dock Road, York, order SO-1; last in custody of acme." in page
+    back = site.scan("1", 10, business_step=BusinessStep.RETURNING)
+    movement = site.movements(site.scan("1"), site.scan("1", 5, order="SO-1", **SHIPPED), back)[-1]
+    await site.put_movement(movement, site.unit("1"))
+    await site.until(lambda: site.rows("SELECT version FROM unit") == [(3,)])
+    assert (await ok(site, "GET", address))["purchaser"] is None
+
+
+# --------------------------------------------------------------------------------- worklists
+
+
+def insert_alerts(site: "Site", count: int) -> None:
+    for number in range(count):
+        site.execute(
+            "INSERT INTO alert VALUES (%s, %s, 'warning', %s, %s, 'e', 's', 'n', now(), 't', NULL)",
+            f"{number:032x}",
+            "duplicate_serial" if number % 2 else "recalled_at_shipping",
+            "open" if number < 5 else "withdrawn",
+            site.unit(f"{number % 3}"),
+        )
+
+
+def insert_rejected(site: "Site", count: int, payload: bytes = b"\xff{}", **more: str) -> None:
+    for number in range(count):
+        site.execute(
+            "INSERT INTO rejected VALUES (%s, %s, %s, NULL, %s, 'd', %s, %s, NULL)",
+            f"id-{number:03}",
+            more.get("source", "read"),
+            "even" if number % 2 == 0 else "odd",
+            more.get("reason", "unknown_station"),
+            payload,
+            datetime.now(UTC) + timedelta(seconds=number),
+        )
+
+
+async def pages(site: "Site", path: str, name: str, limit: int) -> list[list[str]]:
+    found: list[list[str]] = []
+    after = ""
+    while True:
+        mark = "&" if "?" in path else "?"
+        page = await ok(site, "GET", f"{path}{mark}limit={limit}&after={after}")
+        found.append([each["id"] for each in page[name]])
+        if page["next"] is None:
+            return found
+        after = page["next"]
+
+
+async def test_alerts_come_in_pages_by_cursor_and_by_what_is_asked(site: "Site") -> None:
+    await site.start("api")
+    insert_alerts(site, 7)
+    ids = [f"{number:032x}" for number in range(7)]
+    assert await pages(site, "/alerts", "alerts", 3) == [ids[:3], ids[3:6], ids[6:]]
+    assert await pages(site, "/alerts", "alerts", 7) == [ids, []]
+    assert await pages(site, "/alerts?status=open", "alerts", 3) == [ids[:3], ids[3:5]]
+    kind = "/alerts?kind=duplicate_serial&status=open"
+    assert await pages(site, kind, "alerts", 10) == [[ids[1], ids[3]]]
+    unit = f"/alerts?unit={quote(site.unit('0'))}"
+    assert await pages(site, unit, "alerts", 10) == [[ids[0], ids[3], ids[6]]]
+    (first,) = (await ok(site, "GET", "/alerts?limit=1"))["alerts"]
+    assert (first["kind"], first["severity"], first["status"], first["recall"]) == (
+        "recalled_at_shipping",
+        "warning",
+        "open",
+        None,
+    )
+
+
+async def test_a_unit_tells_its_open_alerts(site: "Site") -> None:
+    await site.start("api")
+    await scanned(site, site.scan("0"))
+    insert_alerts(site, 7)
+    told = await ok(site, "GET", f"/units/{site.barcode('0')}")
+    assert [alert["id"] for alert in told["alerts"]] == [f"{0:032x}", f"{3:032x}"]
+    page = (await site.ask("GET", "/", params={"q": site.barcode("0")})).text
+    assert page.count('<p class="alert warning">') == 2
+
+
+async def test_rejected_come_in_pages_with_what_was_sent(site: "Site") -> None:
+    await site.start("api")
+    insert_rejected(site, 5)
+    ids = [f"id-{number:03}" for number in range(5)]
+    assert await pages(site, "/rejected", "rejected", 2) == [ids[:2], ids[2:4], ids[4:]]
+    assert await pages(site, "/rejected?reader=odd", "rejected", 10) == [[ids[1], ids[3]]]
+    assert await pages(site, "/rejected?reason=empty", "rejected", 10) == [[]]
+    (first,) = (await ok(site, "GET", "/rejected?limit=1"))["rejected"]
+    assert (first["payload"], first["reader"], first["replayed_at"]) == ("\\xff{}", "even", None)
+
+
+async def test_set_aside_reads_are_replayed_once_through_the_gateway(site: "Site") -> None:
+    site.readers('id = "handheld"\nstation = "dock-1"\nprotocol = "http-generic"')
+    for name in ("gateway", "api", "projector"):
+        await site.start(name)
+    for serial in ("1", "2"):
+        await site.read("handheld", {"code": site.barcode(serial), "order": serial})
+    await site.read("handheld", {"code": "AB-77"})
+    await site.until(lambda: len(site.rows("SELECT 1 FROM rejected")) == 3)
+    ids = site.rows("SELECT id FROM rejected ORDER BY record_time")[:2]
+    again = await ok(site, "POST", "/rejected/replay", json={"reader": "handheld"})
+    assert (again["replayed"], again["left"]) == (0, False)
+    assert {each["reason"] for each in again["rejected"]} == {"unknown_station"}
+    await ok(site, "PUT", "/stations/dock-1", json=STATION)
+
+    async def replayed() -> int:
+        body = {"reader": "handheld", "reason": "unknown_station"}
+        return int((await ok(site, "POST", "/rejected/replay", json=body))["replayed"])
+
+    total = 0
+
+    async def all_replayed() -> bool:
+        nonlocal total
+        total += await replayed()
+        return total >= 2
+
+    await site.until(all_replayed)
+    assert await replayed() == 0
+    records = await (await site.log(Topic.SCANS)).until(2)
+    assert sorted((dict(r.headers)["ce_id"].decode(),) for r in records) == sorted(ids)
+    assert len(site.rows("SELECT 1 FROM rejected WHERE replayed_at IS NOT NULL")) == 2
+    body = {"reader": "nobody"}
+    nothing = {"replayed": 0, "rejected": [], "left": False}
+    assert await ok(site, "POST", "/rejected/replay", json=body) == nothing
+
+
+async def test_many_long_reads_can_be_replayed(site: "Site") -> None:
+    """A full call of reads as long as they may be set aside."""
+    site.readers('id = "even"\nstation = "dock-1"\nprotocol = "http-generic"')
+    await site.start("gateway")
+    await site.start("api")
+    read = {
+        "event_id": "even.1",
+        "reader": "even",
+        "station": "dock-1",
+        "reason": "unknown_station",
+        "detail": "d" * 200,
+        "read": '"' * 2048,
+        "event_time": datetime.now(UTC),
+        "record_time": datetime.now(UTC),
+        "sequence": 1,
+    }
+    insert_rejected(site, 2 * 500, encode(read))
+    told = await ok(site, "POST", "/rejected/replay", json={"reader": "even"})
+    assert len(told["rejected"]) + told["replayed"] > 0
+
+
+async def test_a_replay_without_the_gateway_is_503_and_leaves_the_reads_waiting(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    insert_rejected(site, 1, b"{}")
+    problem = await refused(site, 503, "POST", "/rejected/replay", json={"reader": "even"})
+    assert "nothing was replayed, try again" in problem["detail"]
+    assert site.rows("SELECT replayed_at FROM rejected") == [(None,)]
+
+
+# -------------------------------------------------------------------------------------- page
+
+
+async def test_the_page_says_in_a_sentence_where_the_unit_is(site: "Site") -> None:
+    await site.start("api")
+    await scanned(site, site.scan("1"))
+    answer = await site.ask("GET", "/", params={"q": site.barcode("1")})
+    assert answer.status_code == 200
+    since = site.scan("1").event_time.strftime("%A %-d %B %Y, %H:%M UTC")
+    assert f"In Hall A, site north, since {since}; in custody of acme." in answer.text
+    assert f"<code>{site.unit('1')}</code>" in answer.text
+    policy = answer.headers["content-security-policy"]
+    assert policy == "default-src 'self'; frame-ancestors 'none'"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "<script" not in answer.text
+    assert "style=" not in answer.text
+    empty = await site.ask("GET", "/")
+    assert (empty.status_code, empty.headers["content-security-policy"]) == (200, policy)
+    assert "Trail" not in empty.text
+    for path in ("/static/scantrail.css", "/static/icon.svg"):
+        assert (await site.ask("GET", path)).status_code == 200
+        assert f'"{path}"' in empty.text
+    unknown = await site.ask("GET", "/", params={"q": f"01{GTIN}21X"})
+    assert "was understood, and was never scanned here" in unknown.text
+
+
+async def test_the_page_escapes_whatever_was_scanned_or_entered(site: "Site") -> None:
+    await site.start("api")
+    evil = '<img/onerror="a()">'
+    unit = f"sn:PUMP-7.{evil}"
+    await scanned(
+        site,
+        site.scan("x", unit=unit, site=evil, read_point=evil, business_location=evil),
+        site.scan("x", 5, unit=unit, order=evil, station=evil, possessing_party=evil, **SHIPPED),
+    )
+    site.execute(
+        "INSERT INTO alert VALUES ('1', %s, 'warning', 'open', %s, 'e', 's', 'n', now(), %s, NULL)",
+        evil,
+        unit,
+        evil,
+    )
+    site.execute("INSERT INTO party VALUES ('p', %s, %s)", evil, evil)
+    site.execute("INSERT INTO sales_order VALUES (%s, 1, 'p')", evil)
+    for query in (evil, unit):
+        answer = await site.ask("GET", "/", params={"q": query})
+        assert answer.status_code == 200
+        assert "<img" not in answer.text
+        assert "&lt;img/onerror=" in answer.text
+    assert "Shipped on" in answer.text
+
+
+async def test_the_description_of_the_api_names_every_path(site: "Site") -> None:
+    await site.start("api")
+    paths = set((await ok(site, "GET", "/schema/openapi.json"))["paths"])
+    assert {"/stations", "/products", "/recalls", "/alerts", "/rejected", "/rejected/replay"} <= (
+        paths
+    )
+    assert any(path.startswith("/units/{") for path in paths)
+
+
+# ------------------------------------------------------------------------------------ outbox
+
+
+async def test_a_committed_outbox_row_is_published_exactly_as_it_is_after_a_crash(
+    site: "Site",
+) -> None:
+    """Killed between the commit and the publishing: the next start publishes, in order."""
+    name = name_of(site.settings, Topic.STATIONS)
+    values = [b'{"odd":  "spacing"}', b"\x00\xff", b"third"]
+    for value in values:
+        site.execute("INSERT INTO outbox (topic, key, value) VALUES (%s, 'k', %s)", name, value)
+    await site.start("api")
+    records = await (await site.log(Topic.STATIONS)).until(3)
+    assert [(record.key, record.value) for record in records] == [(b"k", v) for v in values]
+    await site.until(lambda: site.rows("SELECT * FROM outbox") == [])
+    await site.ask("PUT", "/stations/dock-1", json=STATION)
+    await (await site.log(Topic.STATIONS)).until(4)
+
+
+async def test_what_is_rolled_back_is_not_published(site: "Site") -> None:
+    await site.start("api")
+    name = name_of(site.settings, Topic.STATIONS)
+    with contextlib.suppress(Exception):
+        site.execute(
+            f"DO $$ BEGIN INSERT INTO outbox (topic, key, value) VALUES ('{name}', 'k', 'v');"
+            " RAISE EXCEPTION 'rolled back'; END $$"
+        )
+    site.execute(
+        "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'broken here'; END $$"
+    )
+    site.execute(
+        "CREATE TRIGGER broken BEFORE UPDATE ON station FOR EACH ROW EXECUTE FUNCTION broken()"
+    )
+    assert (await site.ask("PUT", "/stations/dock-1", json=STATION)).status_code >= 500
+    site.execute("DROP TRIGGER broken ON station")
+    assert site.rows("SELECT * FROM station") == []
+    told = await ok(site, "PUT", "/stations/dock-1", json=STATION)
+    assert (told["version"], told["published"]) == (1, True)
+    await (await site.log(Topic.STATIONS)).until(1)
+
+
+async def test_many_changes_of_one_station_arrive_in_the_order_of_their_versions(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    count = 30
+    await asyncio.gather(*(site.ask("PUT", "/stations/dock-1", json=STATION) for _ in range(count)))
+    records = await (await site.log(Topic.STATIONS)).until(count)
+    versions = [stations.decode(record.value).version for record in records]
+    assert versions == list(range(1, count + 1))
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_with_postgresql_away_the_api_says_try_again_and_recovers_by_itself(
+    kafka: EmbeddedKafka,
+    own_postgres: EmbeddedPostgres,
+    tmp_path: Path,
+    make_settings: Any,
+    open_site: Any,
+    prepare_database: Callable[[str], str],
+) -> None:
+    database = await asyncio.to_thread(prepare_database, own_postgres.address)
+    settings = make_settings(tmp_path, kafka.address, database)
+    await apply_topics(settings)
+    asked: list[tuple[str, str, Any]] = [
+        ("GET", "/stations", None),
+        ("GET", f"/units/01{GTIN}211", None),
+        ("GET", "/alerts", None),
+        ("GET", "/rejected", None),
+        ("PUT", "/stations/dock-1", STATION),
+        ("PUT", "/orders/SO-1", ORDER),
+        ("POST", "/rejected/replay", {"reader": "r"}),
+        ("GET", f"/?q=01{GTIN}211", None),
+    ]
+    async with open_site(settings) as site:
+        running = await site.start("api")
+        await ok(site, "PUT", "/stations/dock-1", json=STATION)
+        own_postgres.kill()
+        for method, path, body in asked:
+            answer: httpx.Response = await site.ask(method, path, json=body)
+            assert answer.status_code == 503, (path, answer.text)
+            assert answer.headers["retry-after"] == "2"
+            assert "does not answer" in answer.json()["detail"]
+        assert (await site.ask("GET", "/")).status_code == 200
+        await asyncio.to_thread(own_postgres.start)
+        for method, path, body in asked:
+            answer = await site.ask(method, path, json=body)
+            assert answer.status_code in (200, 404), (path, answer.text)
+        told = await ok(site, "PUT", "/stations/dock-1", json=STATION)
+        assert told["published"] is True
+        assert running.ready

@@ -1,0 +1,176 @@
+"""The five processes as operations runs them: ready on their port, and ended by SIGTERM."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from scantrail.contracts.records import encode, movements
+from scantrail.contracts.topics import Topic
+from scantrail.infra.embedded_kafka import EmbeddedKafka
+from scantrail.infra.settings import ENV_PREFIX, Settings
+from scantrail.infra.topic_admin import apply_topics
+
+PROCESSES = ("gateway", "tracker", "projector", "alerter", "api")
+READY_S_MAX = 40.0
+
+
+class Process:
+    """`python -m scantrail.<name>`, its output in a file."""
+
+    def __init__(self, name: str, settings: Settings, folder: Path) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        self._port = getattr(settings, f"{name}_health_port")
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
+        with self._log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"scantrail.{name}"],
+                env=environ | settings.environ(),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def get(self, path: str) -> httpx.Response | None:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=5)
+        except httpx.TransportError:
+            return None
+
+    def await_ready(self) -> None:
+        deadline = time.monotonic() + READY_S_MAX
+        while True:
+            answer = self.get("/readyz")
+            if answer is not None and answer.status_code == 200:
+                assert answer.json() == {"ready": True, "missing": []}
+                return
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, (answer and answer.text, self.log)
+            time.sleep(0.05)
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def status_within(self, limit_s: float) -> int:
+        try:
+            return self.process.wait(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {limit_s} s: {self.log}") from None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+@contextmanager
+def started(settings: Settings, folder: Path, *names: str) -> Iterator[list[Process]]:
+    processes = [Process(name, settings, folder) for name in names]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.process.kill()
+            process.process.wait()
+
+
+@pytest.mark.parametrize("store", ["rocksdb", "memory"])
+def test_each_process_gets_ready_answers_its_probes_and_ends_on_sigterm(
+    settings: Settings, tmp_path: Path, store: str
+) -> None:
+    names = PROCESSES if store == "rocksdb" else ("tracker",)
+    settings = replace(settings, tracker_store=store)
+    with started(settings, tmp_path, *names) as processes:
+        for process in processes:
+            process.await_ready()
+            live, metrics = process.get("/livez"), process.get("/metrics")
+            assert live is not None
+            assert (live.status_code, live.json()) == (200, {"alive": True})
+            assert metrics is not None
+            assert "\nscantrail_ready 1.0\n" in metrics.text, process.name
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            assert process.status_within(10.0) == 0, (process.name, process.log)
+            assert "Traceback" not in process.log, process.log
+
+
+async def test_a_scan_goes_through_the_tracker_as_a_process(site: Any, tmp_path: Path) -> None:
+    scans = [site.scan("1", minute, station=f"s-{minute}") for minute in range(3)]
+    with started(site.settings, tmp_path, "tracker"):
+        for scan in (*scans, scans[1]):
+            await site.publish(Topic.SCANS, scan.unit, encode(scan))
+        records = await (await site.log(Topic.MOVEMENTS)).until(3, limit_s=READY_S_MAX)
+        found = [movements.decode(record.value) for record in records]
+        assert [(movement.version, movement.scan) for movement in found] == [
+            (version, scan) for version, scan in enumerate(scans, start=1)
+        ]
+
+
+def test_a_second_tracker_of_the_same_ordinal_ends_at_once_and_says_the_mend(
+    settings: Settings, tmp_path: Path
+) -> None:
+    with started(settings, tmp_path, "tracker") as (first,):
+        first.await_ready()
+        other = replace(settings, tracker_health_port=settings.api_health_port)
+        with started(other, tmp_path, "tracker") as (second,):
+            assert second.status_within(20.0) == 73
+            assert "set SCANTRAIL_TRACKER_ORDINAL to another" in second.log
+        assert first.process.poll() is None
+
+
+@pytest.mark.parametrize("name", ["gateway", "api"])
+def test_a_taken_port_ends_the_process_with_a_sentence_that_names_it(
+    settings: Settings, tmp_path: Path, name: str
+) -> None:
+    """First the health port, which every process has, then the port it serves on."""
+    taken = replace(settings, alerter_health_port=getattr(settings, f"{name}_health_port"))
+    with started(taken, tmp_path, "alerter") as (alerter,):
+        alerter.await_ready()
+        with started(settings, tmp_path, name) as (second,):
+            assert second.status_within(20.0) == 1
+            variable = f"SCANTRAIL_{name.upper()}_HEALTH_PORT"
+            assert f"is taken: set {variable} to another" in second.log
+            assert "Traceback" not in second.log
+        port = getattr(settings, f"{name}_health_port")
+        free = replace(
+            settings,
+            **{f"{name}_port": port, f"{name}_health_port": settings.alerter_health_port},
+        )
+        with started(free, tmp_path, name) as (third,):
+            assert third.status_within(20.0) != 0
+            assert str(port) in third.log
+            assert "Traceback" not in third.log
+
+
+async def test_with_kafka_killed_each_process_still_ends_on_sigterm(
+    tmp_path: Path,
+    stack_cache: Path,
+    database_url: str,
+    make_settings: Callable[..., Settings],
+) -> None:
+    kafka = EmbeddedKafka(tmp_path / "kafka", stack_cache)
+    try:
+        settings = make_settings(tmp_path, kafka.start(), database_url)
+        await apply_topics(settings)
+        with started(settings, tmp_path, *PROCESSES) as processes:
+            for process in processes:
+                process.await_ready()
+            kafka.kill()
+            for process in processes:
+                process.terminate()
+            deadline = time.monotonic() + 30.0
+            for process in processes:
+                process.status_within(max(deadline - time.monotonic(), 0.1))
+    finally:
+        kafka.kill()

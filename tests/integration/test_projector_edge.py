@@ -1,0 +1,502 @@
+"""The projector between a real Kafka and a real PostgreSQL: rows and offsets together, always."""
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit, urlunsplit
+
+import msgspec
+import pytest
+
+from scantrail.contracts.records import (
+    RejectedRead,
+    UnreadableRecord,
+    decode_scan,
+    encode,
+    rejection_headers,
+)
+from scantrail.contracts.topics import Topic
+from scantrail.domain.alert import Alert, AlertKind, AlertStatus
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra.child_processes import free_ports
+from scantrail.infra.embedded_kafka import EmbeddedKafka
+from scantrail.infra.embedded_postgres import EmbeddedPostgres
+from scantrail.infra.topic_admin import apply_topics, name_of
+from scantrail.projector.app import StaleWriter
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+HOST = "127.0.0.1"
+SHIPPED = {"business_step": BusinessStep.SHIPPING, "business_location": None, "order": "SO-1"}
+
+
+def alert(number: int, status: AlertStatus = AlertStatus.RAISED, **more: Any) -> Alert:
+    fields = {
+        "id": f"{number:032x}",
+        "kind": AlertKind.DUPLICATE_SERIAL,
+        "severity": "warning",
+        "status": status,
+        "unit": "sgtin:09506000134352.1",
+        "event_id": "e-1",
+        "station": "dock-1",
+        "site": "north",
+        "event_time": decode_time("2026-03-01T12:00:00Z"),
+        "text": "was seen twice",
+    }
+    return Alert(**(fields | more))
+
+
+def decode_time(text: str) -> Any:
+    return msgspec.convert(text, type=datetime)
+
+
+async def move(site: "Site", serial: str, minute: float = 0, **more: Any) -> None:
+    (movement,) = site.movements(site.scan(serial, minute, **more))
+    await site.put_movement(movement, site.unit(serial))
+
+
+async def until_rows(site: "Site", query: str, expected: list[tuple[Any, ...]]) -> None:
+    """The answer becomes `expected`; tells the difference where it does not in time."""
+    with contextlib.suppress(AssertionError):
+        await site.until(lambda: site.rows(query) == expected, 15.0)
+    assert site.rows(query) == expected
+
+
+async def caught_up(site: "Site", topic: Topic = Topic.MOVEMENTS) -> None:
+    """The stored offsets are the ends of the topic's partitions."""
+    log = await site.log(topic)
+    ends: dict[int, int] = {}
+    for record in await log.records():
+        ends[record.partition] = record.offset + 1
+
+    def stored() -> dict[int, int]:
+        query = "SELECT partition, next_offset FROM consumer_offset WHERE topic = %s"
+        return dict(site.rows(query, name_of(site.settings, topic)))
+
+    await site.until(lambda: stored() == ends)
+
+
+# ------------------------------------------------------------------------------ records to rows
+
+
+async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site") -> None:
+    scans = (
+        site.scan("0042", 0, disposition="in_progress", read="raw\x1dread"),
+        site.scan("0042", 10, clock_skew_s=400.0, sequence=7, **SHIPPED),
+    )
+    for movement in site.movements(*scans):
+        await site.put_movement(movement, site.unit("0042"))
+    await site.start("projector")
+    await caught_up(site)
+    shipped = scans[1]
+    assert site.rows("SELECT * FROM unit") == [
+        (
+            site.unit("0042"),
+            "09506000134352",
+            "0042",
+            2,
+            "shipped",
+            "north",
+            "dock-1",
+            "dock-1.antenna",
+            None,
+            "shipping",
+            None,
+            "acme",
+            "SO-1",
+            shipped.record_time,
+            shipped.event_id,
+            shipped.record_time,
+        )
+    ]
+    first, second = site.rows("SELECT * FROM movement ORDER BY version")
+    assert first == (
+        site.unit("0042"),
+        scans[0].event_id,
+        scans[0].record_time,
+        1,
+        "moved",
+        scans[0].event_time,
+        None,
+        "reader-1",
+        1,
+        "dock-1",
+        "north",
+        "dock-1.antenna",
+        "receiving",
+        "Hall A",
+        "in_progress",
+        "acme",
+        None,
+        "raw\x1dread",
+    )
+    assert second[3:9] == (2, "moved", shipped.event_time, 400.0, "reader-1", 7)
+    assert second[16] == "SO-1"
+
+
+async def test_doubles_and_lower_versions_change_nothing(site: "Site") -> None:
+    scans = [site.scan("1", minute, station=f"s-{minute}") for minute in range(4)]
+    one, two, three, four = site.movements(*scans)
+    unit = site.unit("1")
+    for movement in (two, one, two, one, three, two):  # one batch
+        await site.put_movement(movement, unit)
+    await site.start("projector")
+    await caught_up(site)
+    history = "SELECT version, station FROM movement ORDER BY version"
+    rows = [(1, "s-0"), (2, "s-1"), (3, "s-2")]
+    assert site.rows(history) == rows
+    assert site.rows("SELECT version, station FROM unit") == [(3, "s-2")]
+    for movement in (one, two, three):  # other batches
+        await site.put_movement(movement, unit)
+        await caught_up(site)
+    assert site.rows(history) == rows
+    assert site.rows("SELECT version, station FROM unit") == [(3, "s-2")]
+    await site.put_movement(four, unit)
+    await until_rows(site, "SELECT version, station FROM unit", [(4, "s-3")])
+
+
+async def test_of_one_scan_told_under_two_versions_the_higher_stays(site: "Site") -> None:
+    low, high = (
+        encode(msgspec.json.decode(movement) | {"version": version, "outcome": outcome})
+        for movement, version, outcome in (
+            (site.movements(site.scan("1"))[0], 1, "moved"),
+            (site.movements(site.scan("1"))[0], 5, "late"),
+        )
+    )
+    await site.start("projector")
+    query = "SELECT version, outcome FROM movement"
+    for movement in (high, low):
+        await site.put_movement(movement, site.unit("1"))
+        await caught_up(site)
+        assert site.rows(query) == [(5, "late")]
+
+
+async def test_alerts_are_open_withdrawn_and_keep_what_people_did(site: "Site") -> None:
+    async def publish(told: Alert) -> None:
+        await site.publish(Topic.ALERTS, told.id, encode(told))
+        await caught_up(site, Topic.ALERTS)
+
+    await site.start("projector")
+    await publish(alert(1))
+    await publish(alert(2, recall="R-1"))
+    await publish(alert(2, AlertStatus.WITHDRAWN, recall="R-1"))
+    query = "SELECT id, status, recall FROM alert ORDER BY id"
+    expected = [(f"{1:032x}", "open", None), (f"{2:032x}", "withdrawn", "R-1")]
+    assert site.rows(query) == expected
+    site.execute("UPDATE alert SET status = 'resolved' WHERE id = %s", f"{1:032x}")
+    await publish(alert(1))
+    assert site.rows(query)[0] == (f"{1:032x}", "resolved", None)
+    await publish(alert(1, AlertStatus.WITHDRAWN))
+    assert site.rows(query)[0] == (f"{1:032x}", "withdrawn", None)
+    await publish(alert(1))
+    assert site.rows(query)[0] == (f"{1:032x}", "open", None)
+
+
+async def test_rejected_reads_wait_and_wait_again_after_a_replay_in_vain(site: "Site") -> None:
+    at = site.scan("1").event_time
+    read = RejectedRead(
+        event_id="handheld.7",
+        reader="handheld",
+        station=None,
+        reason="unknown_reader",
+        detail="no [[reader]] has id 'handheld'",
+        read="raw",
+        event_time=at,
+        record_time=at,
+        sequence=7,
+    )
+    await site.start("projector")
+    await site.publish(Topic.READS_REJECTED, "handheld", encode(read))
+    query = "SELECT * FROM rejected"
+    row = (
+        "handheld.7",
+        "read",
+        "handheld",
+        None,
+        "unknown_reader",
+        "no [[reader]] has id 'handheld'",
+        encode(read),
+        at,
+        None,
+    )
+    await until_rows(site, query, [row])
+    site.execute("UPDATE rejected SET replayed_at = now()")
+    await site.publish(Topic.READS_REJECTED, "handheld", encode(read))  # the same record again
+    await caught_up(site, Topic.READS_REJECTED)
+    assert site.rows("SELECT replayed_at IS NOT NULL FROM rejected") == [(True,)]
+    again = msgspec.structs.replace(
+        read, reason="unknown_station", record_time=at + timedelta(minutes=1)
+    )
+    await site.publish(Topic.READS_REJECTED, "handheld", encode(again))
+    await until_rows(site, "SELECT reason, replayed_at FROM rejected", [("unknown_station", None)])
+
+
+async def test_rejected_scans_keep_key_value_and_reason(site: "Site") -> None:
+    headers = rejection_headers(
+        reason="not_json", detail="odd", topic="t", partition=0, offset=1, version="1"
+    )
+    await site.start("projector")
+    sent = await site.publish(Topic.SCANS_REJECTED, "key", b"\x00\xff", headers=headers)
+    bare = await site.publish(Topic.SCANS_REJECTED, "key", None)
+    place = f"{sent.topic}/{sent.partition}"
+    await until_rows(
+        site,
+        "SELECT id, source, reason, detail, payload FROM rejected ORDER BY payload DESC",
+        [
+            (f"{place}/{sent.offset}", "scan", "not_json", "odd", b"\x00\xff"),
+            (f"{place}/{bare.offset}", "scan", "unknown", "", b""),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (b"{", "not_json"),
+        (b"{}", "not_a_movement"),
+        (b"\xff\xfe", "not_json"),
+        (b'{"unit": "\\u0000"}', "nul_character"),
+        (None, "no_value"),
+    ],
+)
+async def test_an_unreadable_movement_becomes_a_rejected_row_and_the_offset_moves(
+    site: "Site", value: bytes | None, reason: str
+) -> None:
+    bad = await site.publish(Topic.MOVEMENTS, site.unit("1"), value)
+    await move(site, "1")
+    await site.start("projector")
+    await caught_up(site)
+    assert site.rows("SELECT id, source, reason, payload FROM rejected") == [
+        (f"{bad.topic}/{bad.partition}/{bad.offset}", "scan", reason, value or b"")
+    ]
+    assert site.rows("SELECT unit FROM unit") == [(site.unit("1"),)]
+
+
+@pytest.mark.parametrize("field", ["sequence", "version"])
+async def test_a_movement_with_a_number_that_no_column_holds_does_not_stop_the_projector(
+    site: "Site", field: str
+) -> None:
+    (movement,) = site.movements(site.scan("1"))
+    told = msgspec.json.decode(movement)
+    (told if field == "version" else told["scan"])[field] = 2**63
+    await site.put_movement(encode_big(told), site.unit("1"))
+    await move(site, "2")
+    await site.start("projector")
+    await caught_up(site)
+    assert site.rows("SELECT unit FROM unit") == [(site.unit("2"),)]
+    assert site.rows("SELECT reason FROM rejected") == [("not_a_movement",)]
+
+
+@pytest.mark.parametrize("number", [2**63, 2**64])
+async def test_a_scan_with_a_sequence_that_nothing_holds_is_unreadable(
+    site: "Site", number: int
+) -> None:
+    scan = msgspec.to_builtins(site.scan("1")) | {"sequence": number}
+    with pytest.raises(UnreadableRecord, match="sequence"):
+        decode_scan(site.unit("1").encode(), encode_big(scan))
+
+
+def encode_big(told: Any) -> bytes:
+    return json.dumps(msgspec.to_builtins(told)).encode()
+
+
+# ---------------------------------------------------------------------------- rows and offset
+
+
+async def test_rows_and_offset_are_written_together_or_not_at_all(site: "Site") -> None:
+    """A trigger breaks the last table that is written: neither rows nor offsets are there."""
+    site.execute(
+        "CREATE FUNCTION broken() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'broken here'; END $$"
+    )
+    site.execute(
+        "CREATE TRIGGER broken BEFORE INSERT OR UPDATE ON consumer_offset"
+        " FOR EACH ROW EXECUTE FUNCTION broken()"
+    )
+    await move(site, "1")
+    await site.publish(Topic.ALERTS, alert(1).id, encode(alert(1)))
+    running = site.launch("projector")
+    assert "broken here" in str(await running.ends())
+    site.forget(running)
+    for table in ("movement", "unit", "alert", "consumer_offset"):
+        assert site.rows(f"SELECT * FROM {table}") == [], table
+    site.execute("DROP TRIGGER broken ON consumer_offset")
+    site.execute("ALTER TABLE unit ADD CONSTRAINT none CHECK (false)")
+    running = site.launch("projector")
+    assert "none" in str(await running.ends())
+    site.forget(running)
+    for table in ("movement", "unit", "consumer_offset"):
+        assert site.rows(f"SELECT * FROM {table}") == [], table
+    site.execute("ALTER TABLE unit DROP CONSTRAINT none")
+    await site.start("projector")
+    await caught_up(site)
+    await caught_up(site, Topic.ALERTS)
+    assert [len(site.rows(f"SELECT * FROM {table}")) for table in ("movement", "unit")] == [1, 1]
+
+
+async def test_a_writer_whose_offset_was_moved_by_another_is_refused(site: "Site") -> None:
+    running = await site.start("projector")
+    await move(site, "1")
+    await caught_up(site)
+    site.execute("UPDATE consumer_offset SET next_offset = next_offset + 1")
+    rows = site.rows("SELECT * FROM consumer_offset ORDER BY 1, 2")
+    await move(site, "1", 5)
+    assert isinstance(await running.ends(), StaleWriter)
+    site.forget(running)
+    assert site.rows("SELECT version FROM movement") == [(1,)]
+    assert site.rows("SELECT * FROM consumer_offset ORDER BY 1, 2") == rows
+
+
+async def test_two_writers_at_once_leave_each_row_once_and_one_of_them_is_refused_or_idle(
+    site: "Site",
+) -> None:
+    """Of two in one group each has its partitions; together they write all, once."""
+    first = await site.start("projector")
+    await move(site, "a")
+    await caught_up(site)
+    second = await site.start("projector")
+    for number in range(40):
+        await move(site, f"{number}")
+    await site.stop(first)
+    for number in range(40, 60):
+        await move(site, f"{number}")
+    await caught_up(site)
+    assert site.rows("SELECT count(*), count(DISTINCT unit) FROM movement") == [(61, 61)]
+    assert second.ready
+
+
+@pytest.mark.parametrize("age", ["older", "empty"])
+async def test_a_database_restored_to_an_older_state_converges(site: "Site", age: str) -> None:
+    """Restored below a running projector: it must not go on behind the gap."""
+    tables = ("movement", "unit", "consumer_offset")
+    running = await site.start("projector")
+    kept: list[str] = []
+    if age == "older":
+        for number in range(5):
+            await move(site, f"{number}")
+        await caught_up(site)
+    for table in tables:
+        site.execute(f"CREATE TABLE backup_{table} AS SELECT * FROM {table}")
+        kept.append(table)
+    for number in range(10):
+        await move(site, f"{number}", 10)
+        await move(site, f"later-{number}")
+    await caught_up(site)
+    restore = "".join(
+        f"DELETE FROM {table}; INSERT INTO {table} SELECT * FROM backup_{table};" for table in kept
+    )
+    site.execute(f"DO $$ BEGIN {restore} END $$")
+    for partition in range(site.settings.partitions):
+        (movement,) = site.movements(site.scan("last"))
+        await site.put_movement(movement, site.unit("last"), partition=partition)
+    assert isinstance(await running.ends(), StaleWriter)
+    site.forget(running)
+    await site.start("projector")
+    await caught_up(site)
+    expected = {site.unit(f"later-{n}") for n in range(10)} | {site.unit(f"{n}") for n in range(10)}
+    units = {unit for (unit,) in site.rows("SELECT unit FROM unit")}
+    assert units == expected | {site.unit("last")}
+
+
+# ----------------------------------------------------------------------------- PostgreSQL away
+
+
+@pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    server.start()
+    yield server
+    server.kill()
+
+
+async def test_postgresql_is_killed_and_comes_back_and_nothing_is_lost(
+    kafka: EmbeddedKafka,
+    own_postgres: EmbeddedPostgres,
+    tmp_path: Path,
+    make_settings: Any,
+    open_site: Any,
+    prepare_database: Callable[[str], str],
+) -> None:
+    database = await asyncio.to_thread(prepare_database, own_postgres.address)
+    settings = make_settings(tmp_path, kafka.address, database)
+    await apply_topics(settings)
+    async with open_site(settings) as site:
+        running = await site.start("projector")
+        for number in range(20):
+            await move(site, f"{number}")
+        await site.until(lambda: site.rows("SELECT 1 FROM movement LIMIT 1"))
+        own_postgres.kill()
+        for number in range(20, 40):
+            await move(site, f"{number}")
+        await site.until(lambda: running.health.lacking == ["database"])
+        assert not running.task.done()
+        await asyncio.to_thread(own_postgres.start)
+        await site.until(lambda: running.ready)
+        await caught_up(site)
+        assert site.rows("SELECT count(*), count(DISTINCT unit) FROM movement") == [(40, 40)]
+
+
+@pytest.fixture
+async def severed() -> AsyncIterator[Callable[..., Any]]:
+    """A way to PostgreSQL that is cut once, in the middle of what the client says."""
+    servers: list[asyncio.Server] = []
+
+    async def between(database_url: str, words: bytes) -> tuple[str, asyncio.Event]:
+        target = urlsplit(database_url)
+        cut = asyncio.Event()
+
+        async def pump(
+            source: asyncio.StreamReader, sink: asyncio.StreamWriter, watched: bool
+        ) -> None:
+            with contextlib.suppress(OSError):
+                while data := await source.read(65_536):
+                    if watched and words in data and not cut.is_set():
+                        cut.set()
+                        break
+                    sink.write(data)
+                    await sink.drain()
+
+        async def accept(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            back, forth = await asyncio.open_connection(HOST, target.port)
+            pumps = [
+                asyncio.create_task(pump(stream, forth, True)),
+                asyncio.create_task(pump(back, writer, False)),
+            ]
+            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            for each in (forth, writer):
+                each.close()
+                with contextlib.suppress(OSError):
+                    await each.wait_closed()
+            await asyncio.wait(pumps)
+
+        port = free_ports(1)[0]
+        servers.append(await asyncio.start_server(accept, HOST, port))
+        place = f"{target.username}:{target.password}@{HOST}:{port}"
+        return urlunsplit(target._replace(netloc=place)), cut
+
+    yield between
+    for server in servers:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [b"COPY staging_movement", b"INSERT INTO unit", b"INSERT INTO consumer_offset", b"COMMIT"],
+)
+async def test_a_connection_lost_at_any_step_of_a_batch_is_waited_out(
+    site: "Site", severed: Callable[..., Any], words: bytes
+) -> None:
+    url, cut = await severed(site.settings.database_url, words)
+    running = await site.start("projector", replace(site.settings, database_url=url))
+    await move(site, "1")
+    await move(site, "2")
+    await asyncio.wait_for(cut.wait(), 10)
+    await caught_up(site)
+    assert running.ready
+    assert site.rows("SELECT count(*), count(DISTINCT unit) FROM movement") == [(2, 2)]

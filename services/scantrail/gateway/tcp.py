@@ -30,13 +30,26 @@ async def serve_reader(reader: ReaderSettings, intake: Intake) -> None:
 
 async def _listen(reader: ReaderSettings, intake: Intake) -> None:
     host, port = _address(reader)
+    talks = set[asyncio.Task[None]]()
 
-    async def connected(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _talk(reader, intake, stream, writer)
+    def ended(talk: asyncio.Task[None]) -> None:
+        talks.discard(talk)
+        if not talk.cancelled() and (error := talk.exception()) is not None:
+            log.error("connection failed", reader=reader.id, exc_info=error)
+
+    def connected(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        talk = asyncio.create_task(_talk(reader, intake, stream, writer))
+        talks.add(talk)
+        talk.add_done_callback(ended)
 
     server = await asyncio.start_server(connected, host, port)
-    async with server:
+    try:
         await server.serve_forever()
+    finally:
+        server.close()
+        for talk in talks:
+            talk.cancel()
+        await asyncio.gather(*talks, return_exceptions=True)
 
 
 async def _connect_on(reader: ReaderSettings, intake: Intake) -> None:

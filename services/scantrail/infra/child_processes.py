@@ -17,6 +17,7 @@ from typing import ClassVar, NamedTuple
 LOOPBACK = "127.0.0.1"
 # Below the range of outgoing connections, so that none of those takes a remembered port.
 _CHOSEN_PORTS = range(20_000, 32_000)
+_given_ports = set[int]()
 
 
 class EmbeddedError(Exception):
@@ -252,10 +253,14 @@ def log_tail(*logs: Path, lines: int = 12) -> str:
 
 
 def free_ports(count: int, host: str = LOOPBACK) -> list[int]:
-    """Different ports that nothing listens on, below the range of outgoing connections."""
+    """Different ports that nothing listens on, below the range of outgoing connections.
+
+    None is given twice by one process: whoever has it may not have opened it yet.
+    """
     ports: list[int] = []
     for port in random.sample(_CHOSEN_PORTS, len(_CHOSEN_PORTS)):
-        if port_is_free(host, port):
+        if port not in _given_ports and port_is_free(host, port):
+            _given_ports.add(port)
             ports.append(port)
         if len(ports) == count:
             return ports

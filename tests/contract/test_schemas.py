@@ -1,0 +1,668 @@
+"""`schemas/` against the code: what one accepts the other accepts, and what one refuses too.
+
+The folders are what everybody else reads of us, so they are tested as code is.
+"""
+
+import copy
+import json
+import re
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator, FormatChecker
+from jsonschema.exceptions import ValidationError
+
+from scantrail.contracts import records
+from scantrail.contracts.records import (
+    FactRecord,
+    Movement,
+    Place,
+    RejectedRead,
+    UnreadableRecord,
+    cloud_event_headers,
+    decode_scan,
+    encode,
+    encode_movement,
+)
+from scantrail.contracts.topics import Topic, schemas_dir, topic_specs
+from scantrail.domain.alert import SEVERITY, Alert, AlertKind, AlertStatus, alert_id, judge
+from scantrail.domain.custody import FactKind, Outcome, UnitState, observe
+from scantrail.domain.product import Product, Serials
+from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
+from scantrail.domain.scan import Scan, Transaction
+from scantrail.domain.station import Station, claim
+from scantrail.domain.vocabulary import BusinessStep, Phase
+from scantrail.tracker.app import Tracking
+
+FOLDER = schemas_dir()
+
+#: Private, and foreign bytes: neither has a schema.
+WITHOUT_SCHEMA = {Topic.UNITS, Topic.SCANS_REJECTED}
+DESCRIBED = sorted(set(Topic) - WITHOUT_SCHEMA)
+COMPACTED = {Topic.RECALLS, Topic.STATIONS, Topic.PRODUCTS, Topic.UNITS}
+
+#: Topic-level settings of Kafka 4: another name would be refused when the topic is created.
+KAFKA_TOPIC_CONFIGS = {
+    "cleanup.policy",
+    "compression.type",
+    "delete.retention.ms",
+    "file.delete.delay.ms",
+    "flush.messages",
+    "flush.ms",
+    "index.interval.bytes",
+    "max.compaction.lag.ms",
+    "max.message.bytes",
+    "message.timestamp.after.max.ms",
+    "message.timestamp.before.max.ms",
+    "message.timestamp.type",
+    "min.cleanable.dirty.ratio",
+    "min.compaction.lag.ms",
+    "min.insync.replicas",
+    "preallocate",
+    "retention.bytes",
+    "retention.ms",
+    "segment.bytes",
+    "segment.index.bytes",
+    "segment.jitter.ms",
+    "segment.ms",
+    "unclean.leader.election.enable",
+}
+
+#: Which object of a schema describes which type of the code.
+OBJECTS: dict[tuple[Topic, str], type] = {
+    (Topic.SCANS, "$"): Scan,
+    (Topic.SCANS, "$.properties.transactions.items"): Transaction,
+    (Topic.MOVEMENTS, "$"): Movement,
+    (Topic.MOVEMENTS, "$.$defs.scan"): Scan,
+    (Topic.MOVEMENTS, "$.$defs.scan.properties.transactions.items"): Transaction,
+    (Topic.MOVEMENTS, "$.$defs.place"): Place,
+    (Topic.MOVEMENTS, "$.$defs.fact"): FactRecord,
+    (Topic.READS_REJECTED, "$"): RejectedRead,
+    (Topic.ALERTS, "$"): Alert,
+    (Topic.RECALLS, "$"): Recall,
+    (Topic.RECALLS, "$.properties.selectors.items"): Selector,
+    (Topic.STATIONS, "$"): Station,
+    (Topic.PRODUCTS, "$"): Product,
+}
+
+_NOT_PUBLISHED = {Outcome.REPLAYED, Outcome.REDELIVERED, Outcome.CONFLICTING_EVENT}
+_PUBLISHED = [outcome.value for outcome in Outcome if outcome not in _NOT_PUBLISHED]
+
+#: Words of the schemas that are no StrEnum in the code.
+PLAIN_WORDS = {
+    (Topic.MOVEMENTS, "rule"): {"received_in_custody", "shipped_twice", "two_sites"},
+    (Topic.RECALLS, "kind"): {"list", "range", "prefix", "all"},
+}
+
+ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
+    (Topic.SCANS, "business_step"): BusinessStep,
+    (Topic.MOVEMENTS, "business_step"): BusinessStep,
+    (Topic.MOVEMENTS, "phase"): Phase,
+    (Topic.MOVEMENTS, "kind"): FactKind,
+    (Topic.ALERTS, "kind"): AlertKind,
+    (Topic.ALERTS, "status"): AlertStatus,
+    (Topic.RECALLS, "status"): RecallStatus,
+    (Topic.STATIONS, "business_step"): BusinessStep,
+    (Topic.PRODUCTS, "serials"): Serials,
+}
+
+#: Places where the schema says what the writer sees to, and the decoder of readers lets more pass.
+#: An entry that is true no longer must go.
+DECODER_IS_LENIENT: dict[Topic, set[str]] = {
+    Topic.MOVEMENTS: {
+        # the tracker has judged the scan before
+        "$.scan.event_id",
+        "$.scan.unit",
+        "$.scan.event_time",
+        "$.scan.record_time",
+        "$.scan.sequence",
+        "$.scan.station",
+        "$.scan.site",
+        "$.scan.repeat_window_s",
+        "$.unit",
+        "$.version",
+        "$.before.since",
+        "$.before.seen_at",
+        "$.after.since",
+        "$.after.seen_at",
+        "$.facts_added[*].rule",
+        "$.facts_withdrawn[*].rule",
+    },
+    Topic.READS_REJECTED: {"$.event_time", "$.record_time"},
+    Topic.ALERTS: {"$.event_time"},
+    # the api has judged them before
+    Topic.RECALLS: {"$.version"},
+    Topic.STATIONS: {"$.id", "$.repeat_window_s", "$.version"},
+    Topic.PRODUCTS: {"$.id", "$.version"},
+}
+
+#: Places where the code sees what no schema can say: the ends of a range must fit each other.
+DECODER_IS_STRICT: dict[Topic, set[str]] = {
+    Topic.RECALLS: {"$.selectors[*].low", "$.selectors[*].high"},
+}
+
+_RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)")
+
+formats = FormatChecker(formats=())
+
+
+@formats.checks("date-time")
+def is_date_time(value: object) -> bool:
+    if not isinstance(value, str):
+        return True
+    if not _RFC_3339.fullmatch(value):
+        return False
+    try:
+        datetime.fromisoformat(re.sub(r"\.(\d{1,6})\d*", r".\1", value.upper()))
+    except ValueError:
+        return False
+    return True
+
+
+@cache
+def schema_of(topic: Topic) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((FOLDER / topic / "v1.schema.json").read_text())
+    return schema
+
+
+@cache
+def validator_of(topic: Topic) -> Draft202012Validator:
+    return Draft202012Validator(schema_of(topic), format_checker=formats)
+
+
+def errors(topic: Topic, value: Any) -> list[ValidationError]:
+    """All that is wrong, each where it is: not at the whole for what one of its branches says."""
+    found = list[ValidationError]()
+    for error in validator_of(topic).iter_errors(value):
+        found += [error, *(error.context or ())]
+    return found
+
+
+def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
+    """As the process that reads the topic does. UnreadableRecord or RecallRefused."""
+    if topic is Topic.SCANS:
+        if key is None:
+            told = json.loads(value)
+            key = str(told.get("unit", "") if isinstance(told, dict) else "").encode()
+        return decode_scan(key, value)
+    if topic is Topic.RECALLS:
+        recall = records.recalls.decode(value)
+        check_recall(recall)
+        return recall
+    codecs: dict[Topic, Callable[[bytes], Any]] = {
+        Topic.MOVEMENTS: records.movements.decode,
+        Topic.READS_REJECTED: records.rejected_reads.decode,
+        Topic.ALERTS: records.alerts.decode,
+        Topic.STATIONS: records.stations.decode,
+        Topic.PRODUCTS: records.products.decode,
+    }
+    return codecs[topic](value)
+
+
+def to_bytes(document: Any) -> bytes:
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def refusal(topic: Topic, document: Any) -> tuple[str, str] | None:
+    """(reason, text) with which the code refuses `document`, None where it takes it."""
+    try:
+        decode(topic, to_bytes(document))
+    except UnreadableRecord as error:
+        return error.reason, error.detail
+    except RecallRefused as error:
+        return "recall_refused", str(error)
+    return None
+
+
+def conforms(topic: Topic, value: bytes) -> None:
+    """Both the schema and the decoder of `topic` take what the code has encoded."""
+    document = json.loads(value)
+    assert [f"{e.json_path}: {e.message}" for e in errors(topic, document)] == []
+    assert json.loads(encode(decode(topic, value))) == document
+
+
+def documents(kind: str) -> list[Any]:
+    paths = sorted(FOLDER.glob(f"*/{kind}/*.json"))
+    return [
+        pytest.param(Topic(p.parts[-3]), p, id=f"{p.parts[-3]}/{p.stem}")
+        for p in paths
+        if Topic(p.parts[-3]) not in WITHOUT_SCHEMA
+    ]
+
+
+# ------------------------------------------------------------------------------- the folders
+
+
+def test_every_topic_has_its_folder_and_every_folder_its_topic() -> None:
+    assert {folder.name for folder in FOLDER.iterdir() if folder.is_dir()} == set(Topic)
+    assert {path.parent.name for path in FOLDER.glob("*/topic.toml")} == set(Topic)
+    assert {path.parent.name for path in FOLDER.glob("*/v1.schema.json")} == set(DESCRIBED)
+    assert [path.name for path in (FOLDER / Topic.UNITS).iterdir()] == ["topic.toml"]
+
+
+def test_the_table_names_every_topic() -> None:
+    rows = re.findall(r"^\| \[?([a-z.]+)\]?[ (|]", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert sorted(set(rows) - {"topic"}) == sorted(Topic)
+
+
+@pytest.mark.parametrize("topic", DESCRIBED)
+def test_every_topic_shows_what_it_takes_and_what_it_refuses(topic: Topic) -> None:
+    assert len(list((FOLDER / topic / "examples").glob("*.json"))) >= 2
+    assert len(list((FOLDER / topic / "counterexamples").glob("*.json"))) >= 3
+
+
+@pytest.mark.parametrize("topic", sorted(Topic))
+def test_kafka_knows_every_setting_of_a_topic(topic: Topic) -> None:
+    told = tomllib.loads((FOLDER / topic / "topic.toml").read_text())
+    assert set(told) <= {"partitions", "config"}
+    assert set(told["config"]) <= KAFKA_TOPIC_CONFIGS
+    [spec] = [spec for spec in topic_specs() if spec.topic is topic]
+    if topic in COMPACTED:
+        assert spec.config["cleanup.policy"] == "compact"
+        assert "message.timestamp.type" not in spec.config
+    else:
+        assert spec.config["cleanup.policy"] == "delete"
+        assert spec.config["message.timestamp.type"] == "LogAppendTime"
+        assert int(spec.config["retention.ms"]) != 0
+
+
+# ------------------------------------------------------------------------------- the schemas
+
+
+STRICT_METASCHEMA = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "$id": "urn:scantrail:strict",
+    "$dynamicAnchor": "meta",
+    "$ref": "https://json-schema.org/draft/2020-12/schema",
+    "unevaluatedProperties": False,
+}
+
+
+@pytest.mark.parametrize("topic", DESCRIBED)
+def test_a_schema_is_one_and_spells_every_keyword_right(topic: Topic) -> None:
+    schema = schema_of(topic)
+    assert schema["$schema"] == Draft202012Validator.META_SCHEMA["$id"]
+    strict = Draft202012Validator(STRICT_METASCHEMA)
+    assert [f"{e.json_path}: {e.message}" for e in strict.iter_errors(schema)] == []
+
+
+@pytest.mark.parametrize("place", ["properties", "items", "$defs"])
+def test_a_misspelt_keyword_is_noticed(place: str) -> None:
+    schema = copy.deepcopy(schema_of(Topic.MOVEMENTS))
+    wrong = {"type": "string", "minLenght": 1}
+    schema[place] = wrong if place == "items" else {"unit": wrong}
+    assert not Draft202012Validator(STRICT_METASCHEMA).is_valid(schema)
+
+
+def objects_of(schema: Any, path: str = "$") -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each object that a schema describes: those that have a title."""
+    if isinstance(schema, dict):
+        if schema.get("type") == "object" and "title" in schema:
+            yield path, schema
+        for name, part in schema.items():
+            yield from objects_of(part, f"{path}.{name}")
+
+
+@dataclass(frozen=True)
+class Field:
+    required: bool
+    default: Any
+
+
+def fields_of(kind: type) -> dict[str, Field]:
+    if is_dataclass(kind):
+        return {f.name: Field(f.default is MISSING, f.default) for f in fields(kind)}
+    return {f.name: Field(f.required, f.default) for f in msgspec.structs.fields(kind)}
+
+
+@pytest.mark.parametrize("topic", DESCRIBED)
+def test_schema_and_code_have_the_same_fields(topic: Topic) -> None:
+    described = dict(objects_of(schema_of(topic)))
+    assert set(described) == {path for of, path in OBJECTS if of is topic}
+    for path, schema in described.items():
+        known = fields_of(OBJECTS[topic, path])
+        assert list(schema["properties"]) == list(known), path
+        assert schema["required"] == [name for name, f in known.items() if f.required], path
+        assert "additionalProperties" not in schema, "readers must take fields that are added"
+        for name, part in schema["properties"].items():
+            assert part.get("description"), f"{path}.{name}"
+
+
+def test_a_scan_in_a_movement_is_a_scan() -> None:
+    scan, inside = schema_of(Topic.SCANS), schema_of(Topic.MOVEMENTS)["$defs"]["scan"]
+    assert inside == {name: part for name, part in scan.items() if name not in ("$schema", "$id")}
+
+
+def words_of(schema: Any, field: str = "") -> Iterator[tuple[str, list[str]]]:
+    """(field, its words) for each enumeration of a schema."""
+    if isinstance(schema, dict):
+        if "enum" in schema:
+            yield field, schema["enum"]
+        for name, part in schema.items():
+            yield from words_of(part, name)
+    elif isinstance(schema, list):
+        for part in schema:
+            yield from words_of(part, field)
+
+
+@pytest.mark.parametrize("topic", DESCRIBED)
+def test_schema_and_code_have_the_same_words(topic: Topic) -> None:
+    found = set[str]()
+    for field, words in words_of(schema_of(topic)):
+        found.add(field)
+        if (topic, field) == (Topic.MOVEMENTS, "outcome"):
+            known = set(_PUBLISHED)
+        elif (topic, field) in PLAIN_WORDS:
+            known = PLAIN_WORDS[topic, field]
+        else:
+            known = {word.value for word in ENUMS[topic, field]}
+        assert (set(words), len(words)) == (known, len(known)), field
+    assert {field for of, field in ENUMS if of is topic} <= found
+
+
+# ------------------------------------------------------------------------------ the examples
+
+
+@pytest.mark.parametrize(("topic", "path"), documents("examples"))
+def test_an_example_is_taken_and_comes_back_the_same(topic: Topic, path: Path) -> None:
+    document = json.loads(path.read_text())
+    assert [f"{e.json_path}: {e.message}" for e in errors(topic, document)] == []
+    assert json.loads(encode(decode(topic, to_bytes(document)))) == document
+
+
+@pytest.mark.parametrize(("topic", "path"), documents("examples"))
+def test_an_example_of_a_later_version_and_a_bare_one_are_taken(topic: Topic, path: Path) -> None:
+    document = json.loads(path.read_text())
+    later = {**document, "added_later": {"any": ["thing"]}}
+    assert errors(topic, later) == []
+    assert refusal(topic, later) is None
+    optional = set(document) - set(schema_of(topic)["required"])
+    bare = {name: document[name] for name in document if name not in optional}
+    if topic is Topic.SCANS and document["clock_skew_s"] is not None:
+        bare["clock_skew_s"] = document["clock_skew_s"]
+    if topic is Topic.RECALLS:
+        bare["products"] = document["products"]
+    assert errors(topic, bare) == []
+    assert refusal(topic, bare) is None
+
+
+@pytest.mark.parametrize(("topic", "path"), documents("counterexamples"))
+def test_a_counterexample_fails_for_its_stated_reason(topic: Topic, path: Path) -> None:
+    told = json.loads(path.read_text())
+    assert list(told) == ["why", "reason", "at", "value"]
+    assert {error.json_path for error in errors(topic, told["value"])} == {told["at"]}
+    refused = refusal(topic, told["value"])
+    assert refused is not None, "the code takes it"
+    reason, text = refused
+    assert reason == told["reason"]
+    assert told["why"] in text
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / Topic.ALERTS / "examples").glob("*.json")))
+def test_an_example_of_an_alert_has_the_id_that_its_cause_makes(path: Path) -> None:
+    alert = records.alerts.decode(path.read_bytes())
+    assert alert.id == alert_id(alert.kind, alert.unit, alert.event_id, alert.recall or "")
+    assert alert.severity == SEVERITY[alert.kind]
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / Topic.SCANS_REJECTED).glob("examples/*.json")))
+def test_an_example_of_a_rejected_scan_is_what_the_tracker_makes(path: Path) -> None:
+    example = json.loads(path.read_text())
+    headers = [(name, text.encode()) for name, text in example["headers"]]
+    told = dict(headers)
+    record = _Record(
+        key=example["key"].encode(),
+        value=example["value"].encode(),
+        headers=tuple(h for h in headers if not h[0].startswith("__connect.")),
+        topic=told["__connect.errors.topic"].decode(),
+        partition=int(told["__connect.errors.partition"]),
+        offset=int(told["__connect.errors.offset"]),
+    )
+    outputs = Tracking("scantrail").decide([record], lambda _: None)
+    assert outputs.records == {
+        "scantrail.scans.rejected.v1": [(record.key, record.value, headers)],
+    }
+    page = (FOLDER / Topic.SCANS_REJECTED / "README.md").read_text()
+    assert [
+        name for name in told if name.startswith("__connect.") and f"`{name}`" not in page
+    ] == []
+
+
+@dataclass(frozen=True)
+class _Record:
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+    topic: str
+    partition: int
+    offset: int
+
+
+# ------------------------------------------------- what one refuses, the other refuses as well
+
+_REMOVED = object()
+
+#: Instead of a value: what is of another kind, out of range, or nothing.
+_WRONG: list[Any] = [_REMOVED, None, "", "x", 1.5, -1, 1 << 63, True, [], {}, "2026-03-04T07:12:09"]
+
+
+def variations(document: Any) -> Iterator[tuple[str, Any]]:
+    """(JSON path, `document` with something else there), each place by itself."""
+    for path in _places(document):
+        for wrong in _WRONG:
+            changed = copy.deepcopy(document)
+            parent = changed
+            for step in path[:-1]:
+                parent = parent[step]
+            if wrong is not _REMOVED:
+                parent[path[-1]] = wrong
+            elif isinstance(parent, dict):
+                del parent[path[-1]]
+            else:
+                continue
+            shown = "".join(f".{step}" if isinstance(step, str) else "[*]" for step in path)
+            yield f"${shown}", changed
+
+
+def _places(document: Any) -> Iterator[tuple[Any, ...]]:
+    items: Sequence[tuple[Any, Any]] = ()
+    if isinstance(document, dict):
+        items = list(document.items())
+    elif isinstance(document, list):
+        items = list(enumerate(document))
+    for step, part in items:
+        yield (step,)
+        yield from ((step, *rest) for rest in _places(part))
+
+
+@pytest.mark.parametrize("topic", DESCRIBED)
+def test_schema_and_decoder_refuse_the_same(topic: Topic) -> None:
+    only_schema, only_decoder = set[str](), set[str]()
+    for path in sorted((FOLDER / topic / "examples").glob("*.json")):
+        for place, changed in variations(json.loads(path.read_text())):
+            refused = refusal(topic, changed)
+            is_valid = validator_of(topic).is_valid(changed)
+            if refused is None and not is_valid:
+                only_schema.add(place)
+            elif refused is not None and is_valid:
+                only_decoder.add(place)
+    assert only_decoder == DECODER_IS_STRICT.get(topic, set())
+    assert only_schema == DECODER_IS_LENIENT.get(topic, set())
+
+
+def test_a_scan_under_another_key_is_refused() -> None:
+    value = (FOLDER / Topic.SCANS / "examples" / "received.json").read_bytes()
+    for key in (None, b"", b"sgtin:09506000134352.9"):
+        with pytest.raises(UnreadableRecord) as refused:
+            decode_scan(key, value)
+        assert refused.value.reason == "wrong_key"
+
+
+# --------------------------------------------------------- what the code writes, the schema takes
+
+TEXTS = st.text(
+    st.characters(codec="utf-8", exclude_characters="\0", exclude_categories=["Cs"]),
+    min_size=1,
+    max_size=20,
+).filter(lambda text: "\\u0000" not in text)
+MAYBE_TEXTS = st.none() | TEXTS
+TIMES = st.datetimes(
+    datetime(1971, 1, 2),  # noqa: DTZ001 the strategy adds the zone
+    datetime(2199, 12, 30),  # noqa: DTZ001
+    timezones=st.just(UTC),
+)
+SERIALS = st.text("ABC0123456789-", min_size=1, max_size=20)
+UNITS = st.sampled_from(["sgtin:09506000134352.", "sn:cable.", "giai:", "epc:3034"]).flatmap(
+    lambda scheme: SERIALS.map(lambda serial: scheme + serial)
+)
+STATIONS = st.builds(
+    Station,
+    id=TEXTS,
+    site=st.sampled_from(["north", "south"]),
+    business_step=st.sampled_from(BusinessStep),
+    read_point=TEXTS,
+    name=MAYBE_TEXTS,
+    business_location=MAYBE_TEXTS,
+    disposition=MAYBE_TEXTS,
+    possessing_party=MAYBE_TEXTS,
+    repeat_window_s=st.floats(0, 86_400),
+    version=st.integers(1, 1 << 31),
+)
+RECALLS = st.builds(
+    Recall,
+    id=TEXTS.filter(lambda text: bool(text.strip())),
+    title=TEXTS,
+    reason=TEXTS,
+    selectors=st.lists(
+        st.one_of(
+            st.builds(
+                Selector,
+                kind=st.just("list"),
+                serials=st.lists(SERIALS, min_size=1, max_size=3).map(tuple),
+            ),
+            st.integers(0, 400).map(
+                lambda low: Selector(kind="range", low=f"A{low:03}", high=f"A{low + 99:03}")
+            ),
+            st.builds(Selector, kind=st.just("prefix"), prefix=TEXTS),
+            st.just(Selector(kind="all")),
+        ),
+        min_size=1,
+        max_size=3,
+    ).map(tuple),
+    products=st.lists(TEXTS, min_size=1, max_size=2).map(tuple),
+    status=st.sampled_from(RecallStatus),
+    version=st.integers(1, 1 << 31),
+)
+
+
+@st.composite
+def scans(draw: st.DrawFn, unit: str | None = None, around: datetime | None = None) -> Scan:
+    record_time = draw(TIMES) if around is None else around
+    late_s = draw(st.sampled_from([0.0, 0.25, 3600.0, 86_400.0 * 40, -86_400.0 * 40]))
+    return claim(
+        draw(STATIONS),
+        unit or draw(UNITS),
+        event_id=draw(TEXTS),
+        reader=draw(TEXTS),
+        sequence=draw(st.integers(0, (1 << 63) - 1)),
+        event_time=record_time - timedelta(seconds=late_s),
+        record_time=record_time,
+        order=draw(MAYBE_TEXTS),
+        read=draw(TEXTS),
+    )
+
+
+few = settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+)
+
+
+@few
+@given(scans())
+def test_a_claimed_scan_conforms(scan: Scan) -> None:
+    conforms(Topic.SCANS, encode(scan))
+    headers = dict(
+        cloud_event_headers(
+            id=scan.event_id, source="/t", type="t", subject=scan.unit, time=scan.event_time
+        )
+    )
+    assert is_date_time(headers["ce_time"].decode())
+
+
+@few
+@given(st.data(), RECALLS)
+def test_movements_and_alerts_of_observed_scans_conform(
+    data: st.DataObject, recall: Recall
+) -> None:
+    unit, start = "sgtin:09506000134352.1234567", datetime(2026, 3, 4, 7, tzinfo=UTC)
+    state: UnitState | None = None
+    for offset in range(data.draw(st.integers(1, 6))):
+        at = start + timedelta(minutes=data.draw(st.integers(0, 500)))
+        scan = data.draw(scans(unit=unit, around=at))
+        before = state.current if state else None
+        seen = observe(state, scan, offset=offset)
+        state = seen.state
+        if not seen.accepted:
+            continue
+        conforms(Topic.MOVEMENTS, encode_movement(scan, before, seen))
+        told = judge(scan, seen.facts_added, seen.facts_withdrawn, [recall], site_travel_s=1800.0)
+        for alert in told:
+            conforms(Topic.ALERTS, encode(alert))
+
+
+@few
+@given(
+    st.builds(
+        RejectedRead,
+        event_id=TEXTS,
+        reader=TEXTS,
+        station=MAYBE_TEXTS,
+        reason=TEXTS,
+        detail=TEXTS,
+        read=TEXTS,
+        event_time=TIMES,
+        record_time=TIMES,
+        sequence=st.integers(0, (1 << 63) - 1),
+        aim=MAYBE_TEXTS,
+        order=MAYBE_TEXTS,
+    )
+)
+def test_a_rejected_read_conforms(read: RejectedRead) -> None:
+    conforms(Topic.READS_REJECTED, encode(read))
+
+
+@few
+@given(RECALLS)
+def test_a_recall_that_is_not_refused_conforms(recall: Recall) -> None:
+    check_recall(recall)
+    conforms(Topic.RECALLS, encode(recall))
+
+
+@few
+@given(STATIONS)
+def test_a_station_conforms(station: Station) -> None:
+    conforms(Topic.STATIONS, encode(station))
+
+
+@few
+@given(
+    st.builds(
+        Product,
+        id=TEXTS,
+        name=TEXTS,
+        serials=st.sampled_from(Serials),
+        version=st.integers(1, 1 << 31),
+    )
+)
+def test_a_product_conforms(product: Product) -> None:
+    conforms(Topic.PRODUCTS, encode(product))

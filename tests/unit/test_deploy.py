@@ -1,0 +1,264 @@
+"""The compose file, the image, Prometheus and the locks, against the settings and each other.
+
+None of it is run here: no container engine is needed, and what is compared is what drifts.
+"""
+
+import re
+import tomllib
+from dataclasses import fields
+from importlib.metadata import requires
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+
+from scantrail.gateway.readers import load_readers
+from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
+
+TOP = Path(__file__).parents[2]
+DEPLOY = TOP / "deploy"
+LOCKS = sorted((DEPLOY / "locks").glob("*.txt"))
+
+#: A process is a folder with a `__main__.py` that has a health port of its own.
+PROCESSES = sorted(
+    f.name.removesuffix("_health_port") for f in fields(Settings) if f.name.endswith("_health_port")
+)
+OTHERS = {"kafka", "postgres", "setup", "prometheus"}
+
+COMPOSE: dict[str, Any] = yaml.safe_load((TOP / "docker-compose.yml").read_text())
+SERVICES: dict[str, Any] = COMPOSE["services"]
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+
+
+def health_port(process: str) -> int:
+    port: int = getattr(Settings(), f"{process}_health_port")
+    return port
+
+
+def published(service: str) -> list[tuple[str, int, int]]:
+    """(address, port on the host, port in the container) of each published port."""
+    ports = [port.split(":") for port in SERVICES[service].get("ports", [])]
+    return [(address, int(outside), int(inside)) for address, outside, inside in ports]
+
+
+# ------------------------------------------------------------------------------ the compose file
+
+
+def test_one_service_per_process() -> None:
+    package = TOP / "services" / "scantrail"
+    folders = {path.parent.name for path in package.glob("*/__main__.py")} - {"cli"}
+    assert set(PROCESSES) == folders
+    assert set(SERVICES) == folders | OTHERS
+    for process in PROCESSES:
+        assert SERVICES[process]["command"] == ["python", "-m", f"scantrail.{process}"]
+
+
+@pytest.mark.parametrize("service", [*PROCESSES, "setup"])
+def test_every_variable_is_a_setting_and_its_value_can_be_used(service: str) -> None:
+    environ = SERVICES[service]["environment"]
+    settings = load_settings({name: str(value) for name, value in environ.items()})
+    assert settings.listen_host == "0.0.0.0", "the host could not reach it"
+    assert settings.kafka_bootstrap == "kafka:19092"
+    assert settings.data_dir == "/var/lib/scantrail"
+    told = {name for name in environ if not name.startswith(ENV_PREFIX)}
+    assert told <= {"PGPASSWORD"}
+
+
+def test_every_address_is_that_of_a_service_that_listens_there() -> None:
+    api = load_settings(dict(SERVICES["api"]["environment"]))
+    assert api.gateway_url == f"http://gateway:{Settings().gateway_port}"
+    kafka = SERVICES["kafka"]["environment"]
+    assert "INTERNAL://kafka:19092" in kafka["KAFKA_ADVERTISED_LISTENERS"].split(",")
+    assert "INTERNAL://:19092" in kafka["KAFKA_LISTENERS"].split(",")
+    postgres = SERVICES["postgres"]["environment"]
+    assert api.database_url == (
+        f"postgresql://{postgres['POSTGRES_USER']}@postgres:5432/{postgres['POSTGRES_DB']}"
+    )
+
+
+def test_only_who_needs_the_database_has_its_password() -> None:
+    asked = re.compile(r"\$\{POSTGRES_PASSWORD:\?[^}]*set POSTGRES_PASSWORD[^}]*\}")
+    told = {
+        service: value
+        for service, body in SERVICES.items()
+        for name, value in body.get("environment", {}).items()
+        if "PASSWORD" in name
+    }
+    assert set(told) == {"postgres", "setup", "projector", "api"}
+    assert all(asked.fullmatch(value) for value in told.values())
+    with_database = {
+        service
+        for service, body in SERVICES.items()
+        if "SCANTRAIL_DATABASE_URL" in body.get("environment", {})
+    }
+    assert with_database == {"setup", "projector", "api"}
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_is_probed_and_published_at_its_own_port(process: str) -> None:
+    port = health_port(process)
+    probe = SERVICES[process]["healthcheck"]["test"]
+    assert probe[:3] == ["CMD", "python", "-c"]
+    assert f"http://127.0.0.1:{port}/readyz" in probe[3]
+    compile(probe[3], "probe", "exec")
+    assert port in {inside for _, _, inside in published(process)}
+    if process in ("api", "gateway"):
+        assert getattr(Settings(), f"{process}_port") in {i for _, _, i in published(process)}
+
+
+def test_every_port_is_published_on_loopback_and_once() -> None:
+    ports = [port for service in SERVICES for port in published(service)]
+    assert {address for address, _, _ in ports} == {"127.0.0.1"}
+    outside = [port for _, port, _ in ports]
+    assert len(set(outside)) == len(outside)
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_a_process_starts_after_topics_and_tables_and_has_time_to_stop(process: str) -> None:
+    body = SERVICES[process]
+    after = {name: told["condition"] for name, told in body["depends_on"].items()}
+    assert after["setup"] == "service_completed_successfully"
+    assert after["kafka"] == "service_healthy"
+    if "PGPASSWORD" in body["environment"]:
+        assert after["postgres"] == "service_healthy"
+    assert body["stop_grace_period"] == "30s"
+
+
+def test_setup_makes_topics_and_tables_once() -> None:
+    setup = SERVICES["setup"]
+    assert setup["command"][-1] == "scantrail topics apply && scantrail db migrate"
+    assert setup["restart"] == "no"
+    assert {told["condition"] for told in setup["depends_on"].values()} == {"service_healthy"}
+    for needed in setup["depends_on"]:
+        assert SERVICES[needed]["healthcheck"]["test"]
+
+
+def test_what_must_last_is_on_a_named_volume() -> None:
+    mounted = {
+        service: [volume.split(":") for volume in body.get("volumes", [])]
+        for service, body in SERVICES.items()
+    }
+    named = {source: target for told in mounted.values() for source, target, *_ in told}
+    assert set(COMPOSE["volumes"]) == {name for name in named if not name.startswith(".")}
+    for service in ("gateway", "tracker"):
+        assert named[f"{service}-data"] == SERVICES[service]["environment"]["SCANTRAIL_DATA_DIR"]
+    for source in named:
+        assert not source.startswith(".") or (TOP / source).is_file()
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_an_image_is_pinned(service: str) -> None:
+    image, _, tag = SERVICES[service]["image"].rpartition(":")
+    assert image
+    assert re.fullmatch(r"v?\d+(\.\d+)+", tag)
+    if "build" in SERVICES[service]:
+        project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+        assert (image, tag) == ("scantrail", project["version"])
+
+
+def test_the_readers_file_can_be_read_and_its_listening_ports_are_published() -> None:
+    mounted = SERVICES["gateway"]["environment"]["SCANTRAIL_READERS_FILE"]
+    assert f"./deploy/readers.toml:{mounted}:ro" in SERVICES["gateway"]["volumes"]
+    listening = {r.address for r in load_readers(DEPLOY / "readers.toml") if r.mode == "listen"}
+    assert listening <= {("0.0.0.0", inside) for _, _, inside in published("gateway")}
+    assert listening
+
+
+# ------------------------------------------------------------------------------------ Prometheus
+
+
+def test_prometheus_has_one_job_per_process_at_its_port() -> None:
+    scraped = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    jobs = {
+        job["job_name"]: [target for each in job["static_configs"] for target in each["targets"]]
+        for job in scraped["scrape_configs"]
+    }
+    assert jobs == {process: [f"{process}:{health_port(process)}"] for process in PROCESSES}
+    assert SERVICES["prometheus"]["profiles"] == ["monitoring"]
+
+
+# ------------------------------------------------------------------------------------- the image
+
+
+def test_the_image_holds_what_the_lock_holds_and_no_more() -> None:
+    lines = re.sub(r"\\\n\s*", "", DOCKERFILE).splitlines()
+    installs = [line for line in lines if re.search(r"pip (install|wheel)", line)]
+    for line in installs:
+        for command in re.findall(r"\S*pip (?:install|wheel)[^&]*", line):
+            assert "--no-deps" in command
+            assert "--require-hashes" in command or "--no-index" in command
+    assert any("--require-hashes -r deploy/locks/runtime.txt" in line for line in installs)
+    assert any("--no-build-isolation --no-index" in line for line in installs)
+
+
+def test_the_image_is_built_with_locked_tools() -> None:
+    [names] = re.findall(r"/\^\(([a-z|-]+)\)==/", DOCKERFILE)
+    tools = set(names.split("|"))
+    needed = {"hatchling"} | {
+        requirement.name
+        for requirement in map(Requirement, requires("hatchling") or [])
+        if requirement.marker is None or requirement.marker.evaluate()
+    }
+    assert tools == needed
+    lock = (DEPLOY / "locks" / "development.txt").read_text()
+    assert all(re.search(rf"^{tool}==", lock, re.MULTILINE) for tool in tools)
+
+
+def test_the_image_runs_as_nobody_special() -> None:
+    last_stage = DOCKERFILE.rpartition("\nFROM ")[2]
+    assert re.findall(r"^USER (\S+)$", last_stage, re.MULTILINE) == ["scantrail"]
+    assert "useradd --system --uid 10001" in last_stage
+    assert "install -d -o scantrail -g scantrail /var/lib/scantrail" in last_stage
+    for process in PROCESSES:
+        assert SERVICES[process]["cap_drop"] == ["ALL"]
+        assert SERVICES[process]["read_only"] is True
+
+
+def test_the_image_is_pinned_and_is_given_all_that_it_copies() -> None:
+    assert re.search(r"^ARG PYTHON=python:3\.11\.\d+-slim-\w+$", DOCKERFILE, re.MULTILINE)
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${PYTHON}"}
+    allowed = (TOP / ".dockerignore").read_text().splitlines()
+    for line in re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE, re.MULTILINE):
+        for source in line.split()[:-1]:
+            assert f"!{source}" in allowed
+            assert (TOP / source).exists()
+
+
+def test_the_image_sets_only_known_settings() -> None:
+    environ = dict(re.findall(r"(SCANTRAIL_\w+)=(\S+)", DOCKERFILE))
+    assert load_settings(environ).listen_host == "0.0.0.0"
+
+
+# ------------------------------------------------------------------------------------- the locks
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.stem)
+def test_a_lock_pins_every_package_by_hash_and_names_no_address(lock: Path) -> None:
+    entries = re.sub(r"\\\n\s*", "", lock.read_text()).splitlines()
+    for entry in entries:
+        assert re.fullmatch(
+            r"[a-z0-9._-]+==[A-Za-z0-9.!+]+( ; [^\\]+?)?( --hash=sha256:[0-9a-f]{64})+", entry
+        ), f"{lock.name}: {entry[:80]}"
+    assert "://" not in lock.read_text()
+
+
+def test_the_locks_agree_and_hold_every_dependency() -> None:
+    pinned = {
+        lock.stem: dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
+        for lock in LOCKS
+    }
+    assert set(pinned) == {"development", "runtime"}
+    assert pinned["runtime"].items() <= pinned["development"].items()
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = {
+        "runtime": project["dependencies"],
+        "development": project["dependencies"] + extras["embedded"] + extras["dev"],
+    }
+    for name, requirements in wanted.items():
+        for requirement in map(Requirement, requirements):
+            version = pinned[name].get(requirement.name.lower())
+            assert version is not None, f"{name}.txt lacks {requirement.name}"
+            assert requirement.specifier.contains(version, prereleases=True), requirement.name

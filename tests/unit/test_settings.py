@@ -1,0 +1,123 @@
+"""What `load_settings` takes, and each way in which it refuses."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from scantrail.infra.settings import ENV_PREFIX, Settings, SettingsError, load_settings
+
+
+def refusal(**environ: str) -> str:
+    with pytest.raises(SettingsError) as refused:
+        load_settings(environ)
+    return str(refused.value)
+
+
+def test_without_variables_the_defaults_hold() -> None:
+    assert load_settings({}) == Settings()
+    assert load_settings({"PATH": "/bin", "scantrail_api_port": "1"}) == Settings()
+
+
+def test_a_variable_takes_the_type_of_its_setting() -> None:
+    told = load_settings(
+        {
+            "SCANTRAIL_API_PORT": "9000",
+            "SCANTRAIL_ACK_LIMIT_S": "0.5",
+            "SCANTRAIL_TOPIC_PREFIX": "acme",
+            "SCANTRAIL_TRACKER_STORE": "memory",
+        }
+    )
+    assert (told.api_port, told.ack_limit_s) == (9000, 0.5)
+    assert (told.topic_prefix, told.tracker_store) == ("acme", "memory")
+
+
+def test_variables_win_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "scantrail.toml"
+    file.write_text('api_port = 9000\ngateway_port = 9001\ntopic_prefix = "acme"\n')
+    told = load_settings({"SCANTRAIL_CONFIG": str(file), "SCANTRAIL_API_PORT": "9999"})
+    assert (told.api_port, told.gateway_port, told.topic_prefix) == (9999, 9001, "acme")
+
+
+def test_without_an_argument_the_environment_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCANTRAIL_TOPIC_PREFIX", "acme")
+    assert load_settings().topic_prefix == "acme"
+
+
+def test_settings_travel_to_another_process() -> None:
+    settings = Settings(api_port=9000, site_travel_s=2.5, tracker_store="memory")
+    assert load_settings(settings.environ()) == settings
+
+
+def test_an_unknown_name_is_refused() -> None:
+    told = refusal(SCANTRAIL_API_PROT="8600")
+    assert told == "unknown setting SCANTRAIL_API_PROT: `scantrail config` lists all"
+
+
+def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "scantrail.toml"
+    file.write_text("api_prot = 8600\n")
+    told = refusal(SCANTRAIL_CONFIG=str(file))
+    assert told == "unknown setting SCANTRAIL_API_PROT: `scantrail config` lists all"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "kind"),
+    [
+        ("SCANTRAIL_PARTITIONS", "four", "int"),
+        ("SCANTRAIL_PARTITIONS", "4.5", "int"),
+        ("SCANTRAIL_API_PORT", "", "int"),
+        ("SCANTRAIL_ACK_LIMIT_S", "1,5", "float"),
+    ],
+)
+def test_a_value_of_another_type_is_refused(variable: str, value: str, kind: str) -> None:
+    assert refusal(**{variable: value}) == f"{variable}={value!r}: give a {kind}"
+
+
+def test_a_table_in_the_file_is_no_number(tmp_path: Path) -> None:
+    file = tmp_path / "scantrail.toml"
+    file.write_text("[api_port]\nnumber = 8600\n")
+    assert refusal(SCANTRAIL_CONFIG=str(file)) == (
+        "SCANTRAIL_API_PORT={'number': 8600}: give a int"
+    )
+
+
+@pytest.mark.parametrize(
+    ("variable", "choices"),
+    [
+        ("SCANTRAIL_TRACKER_STORE", "rocksdb, memory"),
+        ("SCANTRAIL_LOG_LEVEL", "debug, info, warning, error"),
+    ],
+)
+def test_a_value_outside_its_choices_is_refused(variable: str, choices: str) -> None:
+    assert refusal(**{variable: "loud"}) == f"{variable}='loud': give one of {choices}"
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings) if f.name.endswith("_port")])
+@pytest.mark.parametrize("value", ["0", "-1", "65536"])
+def test_what_is_no_port_is_refused(name: str, value: str) -> None:
+    variable = ENV_PREFIX + name.upper()
+    assert refusal(**{variable: value}) == f"{variable}={value!r}: give a port from 1 to 65535"
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "absent.toml"
+    told = refusal(SCANTRAIL_CONFIG=str(file))
+    assert told.startswith(f"SCANTRAIL_CONFIG={file}: cannot be read: ")
+    assert "No such file" in told
+
+
+def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "scantrail.toml"
+    file.write_text("api_port: 8600\n")
+    told = refusal(SCANTRAIL_CONFIG=str(file))
+    assert told.startswith(f"SCANTRAIL_CONFIG={file}: cannot be read: ")
+    assert "line 1" in told
+
+
+def test_secrets_are_hidden_where_settings_are_shown() -> None:
+    settings = Settings(database_url="postgresql://scantrail:hidden@db:5432/scantrail")
+    shown = {variable: value for variable, value, _ in settings.describe()}
+    assert shown["SCANTRAIL_DATABASE_URL"] == "***"
+    assert shown["SCANTRAIL_API_PORT"] == "8600"
+    assert "hidden" not in str(shown)

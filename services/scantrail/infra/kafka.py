@@ -36,20 +36,38 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
             request_timeout_ms=10_000,
         )
         try:
-            await producer.start()
+            await _begin(producer)
             return producer
         except KafkaError as error:
-            await producer.stop()
             log.warning("kafka is away", reason=str(error))
             await asyncio.sleep(RETRY_S)
 
 
+async def _begin(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
+    """Start `client`; whatever comes in between, nothing half open is left behind."""
+    starting = asyncio.ensure_future(client.start())
+    try:
+        await asyncio.shield(starting)
+    except BaseException:
+        # Cancelled while it connects, aiokafka would forget the connection.
+        await asyncio.wait({starting}, timeout=FLUSH_S_MAX)
+        starting.cancel()
+        await client.stop()
+        raise
+
+
 async def stop_producer(producer: AIOKafkaProducer) -> None:
-    """Stop within FLUSH_S_MAX: aiokafka flushes for ever where no broker answers."""
+    """Stop within FLUSH_S_MAX: aiokafka flushes for ever where no broker answers.
+
+    What is not flushed by then must be durable elsewhere.
+    """
     try:
         await asyncio.wait_for(producer.stop(), FLUSH_S_MAX)
     except (TimeoutError, KafkaError) as error:
         log.warning("producer did not stop cleanly", reason=repr(error))
+        # stop() was ended while it flushed; its sender would go on when the broker is back.
+        await producer._sender.close()
+        await producer.client.close()
 
 
 async def connect_consumer(
@@ -73,10 +91,9 @@ async def connect_consumer(
             metadata_max_age_ms=30_000,
         )
         try:
-            await consumer.start()
+            await _begin(consumer)
             return consumer
         except KafkaError as error:
-            await consumer.stop()
             log.warning("kafka is away", reason=str(error))
             await asyncio.sleep(RETRY_S)
 
@@ -129,9 +146,9 @@ class Mirror:
             await self._read(timeout_ms=1000)
 
     async def stop(self) -> None:
-        for consumer in (self._consumer, self._asker):
-            if consumer is not None:
-                await consumer.stop()
+        """Close both connections, whatever state they are in."""
+        consumers = [c for c in (self._consumer, self._asker) if c is not None]
+        await asyncio.gather(*(consumer.stop() for consumer in consumers), return_exceptions=True)
 
     async def _read(self, *, timeout_ms: int) -> None:
         for records in (await _started(self._consumer).getmany(timeout_ms=timeout_ms)).values():

@@ -4,9 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
+
+# How long an example takes says something of the machine, nothing of the code.
+settings.register_profile("scantrail", deadline=None)
+settings.load_profile("scantrail")
 
 
 @pytest.fixture(scope="session")

@@ -51,23 +51,29 @@ def test_settings_travel_to_another_process() -> None:
 
 def test_an_unknown_name_is_refused() -> None:
     told = refusal(SCANTRAIL_API_PROT="8600")
-    assert told == "unknown setting SCANTRAIL_API_PROT: `scantrail config` lists all"
+    assert told == (
+        "unknown setting SCANTRAIL_API_PROT: did you mean SCANTRAIL_API_PORT?"
+        " docs/settings.md lists all"
+    )
 
 
 def test_an_unknown_name_in_the_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "scantrail.toml"
     file.write_text("api_prot = 8600\n")
     told = refusal(SCANTRAIL_CONFIG=str(file))
-    assert told == "unknown setting SCANTRAIL_API_PROT: `scantrail config` lists all"
+    assert told == (
+        "unknown setting SCANTRAIL_API_PROT: did you mean SCANTRAIL_API_PORT?"
+        " docs/settings.md lists all"
+    )
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "kind"),
     [
-        ("SCANTRAIL_PARTITIONS", "four", "int"),
-        ("SCANTRAIL_PARTITIONS", "4.5", "int"),
-        ("SCANTRAIL_API_PORT", "", "int"),
-        ("SCANTRAIL_ACK_LIMIT_S", "1,5", "float"),
+        ("SCANTRAIL_PARTITIONS", "four", "whole number"),
+        ("SCANTRAIL_PARTITIONS", "4.5", "whole number"),
+        ("SCANTRAIL_API_PORT", "", "whole number"),
+        ("SCANTRAIL_ACK_LIMIT_S", "1,5", "number"),
     ],
 )
 def test_a_value_of_another_type_is_refused(variable: str, value: str, kind: str) -> None:
@@ -78,8 +84,29 @@ def test_a_table_in_the_file_is_no_number(tmp_path: Path) -> None:
     file = tmp_path / "scantrail.toml"
     file.write_text("[api_port]\nnumber = 8600\n")
     assert refusal(SCANTRAIL_CONFIG=str(file)) == (
-        "SCANTRAIL_API_PORT={'number': 8600}: give a int"
+        "SCANTRAIL_API_PORT={'number': 8600}: give a whole number"
     )
+
+
+def test_a_fraction_in_the_file_is_no_whole_number(tmp_path: Path) -> None:
+    file = tmp_path / "scantrail.toml"
+    file.write_text("partitions = 4.5\n")
+    assert refusal(SCANTRAIL_CONFIG=str(file)) == ("SCANTRAIL_PARTITIONS=4.5: give a whole number")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "least"),
+    [
+        ("SCANTRAIL_PARTITIONS", "0", "1"),
+        ("SCANTRAIL_ACK_LIMIT_S", "-1", "0.01"),
+        ("SCANTRAIL_SITE_TRAVEL_S", "nan", "0"),
+        ("SCANTRAIL_SITE_TRAVEL_S", "inf", "0"),
+        ("SCANTRAIL_TRACKER_ORDINAL", "-1", "0"),
+    ],
+)
+def test_a_number_out_of_range_is_refused(variable: str, value: str, least: str) -> None:
+    told = refusal(**{variable: value})
+    assert told == f"{variable}={value!r}: give a number from {least} up"
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from typing import TypeVar, get_type_hints
 import msgspec
 
 from scantrail.api.problems import bad_field
+from scantrail.contracts.records import holds_nul
 from scantrail.domain.product import Serials
 from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
@@ -100,7 +101,7 @@ B = TypeVar("B")
 
 def decode_body(body: bytes, kind: type[B]) -> B:
     """A request's body as `kind`. Raises Problem 400 with the field and the mend."""
-    if b"\\u0000" in body:
+    if holds_nul(body):
         raise bad_field("", "the character U+0000 cannot be stored: leave it out")
     try:
         return msgspec.json.decode(body, type=kind)

@@ -4,13 +4,23 @@ Everything a stranger can get wrong in a record is refused here, once, with a re
 metric label. Values are JSON; `schemas/<topic>/` describes them for everybody else.
 """
 
+import re
+from collections.abc import Callable
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
 
 from scantrail.domain.alert import Alert
-from scantrail.domain.custody import Fact, FactKind, Observation, Outcome, Position, UnitState
+from scantrail.domain.custody import (
+    Fact,
+    FactKind,
+    FactRule,
+    Observation,
+    Outcome,
+    Position,
+    UnitState,
+)
 from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan
@@ -27,6 +37,10 @@ class UnreadableRecord(Exception):
         self.detail = detail
 
 
+#: A time with its zone; a naive one is refused.
+Time = Annotated[datetime, msgspec.Meta(tz=True)]
+
+
 class Place(msgspec.Struct, frozen=True, kw_only=True):
     """Where a unit is and who has it: domain.custody.Position, as published."""
 
@@ -39,9 +53,9 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     disposition: str | None
     possessing_party: str | None
     order: str | None
-    since: datetime
+    since: Time
     event_id: str
-    seen_at: datetime
+    seen_at: Time
 
 
 class FactRecord(msgspec.Struct, frozen=True):
@@ -49,7 +63,7 @@ class FactRecord(msgspec.Struct, frozen=True):
 
     kind: FactKind
     event_id: str
-    rule: str
+    rule: FactRule
     against: str
     elapsed_s: float
 
@@ -58,7 +72,7 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted scan and what it did to its unit. `version` counts the unit's accepted scans."""
 
     unit: str
-    version: int
+    version: Annotated[int, msgspec.Meta(ge=1)]
     outcome: Outcome
     scan: Scan
     before: Place | None
@@ -79,14 +93,16 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
     detail: str
     read: str
-    event_time: datetime
-    record_time: datetime
+    event_time: Time
+    record_time: Time
     sequence: int
     aim: str | None = None
     order: str | None = None
 
 
 T = TypeVar("T")
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 encode = msgspec.json.Encoder().encode
 _encode_state = msgspec.msgpack.Encoder().encode
@@ -107,6 +123,13 @@ def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
     if value is not None and len(value) > SCAN_BYTES_MAX:
         raise UnreadableRecord("too_large", f"{len(value)} bytes; a scan has {SCAN_BYTES_MAX}")
     scan = _decode(_scan_decoder, value, "scan")
+    _check_scan(scan)
+    if key != scan.unit.encode():
+        raise UnreadableRecord("wrong_key", f"the record's key must be the unit, {scan.unit!r}")
+    return scan
+
+
+def _check_scan(scan: Scan) -> None:
     for name in ("event_id", "unit", "station", "site"):
         if not 0 < len(getattr(scan, name)) <= NAME_LENGTH_MAX:
             raise UnreadableRecord("not_a_scan", f"{name} must have 1 to {NAME_LENGTH_MAX} letters")
@@ -120,9 +143,19 @@ def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
         raise UnreadableRecord("not_a_scan", f"event_time {scan.event_time} is out of range")
     if not scan.repeat_window_s >= 0:
         raise UnreadableRecord("not_a_scan", "repeat_window_s must not be negative")
-    if key != scan.unit.encode():
-        raise UnreadableRecord("wrong_key", f"the record's key must be the unit, {scan.unit!r}")
-    return scan
+
+
+def _check_movement(movement: Movement) -> None:
+    _check_scan(movement.scan)
+    if movement.unit != movement.scan.unit:
+        raise UnreadableRecord("not_a_movement", "unit must be that of the scan")
+    if movement.version >= 1 << 63:
+        raise UnreadableRecord("not_a_movement", "version must be below 2^63")
+
+
+def _check_alert(alert: Alert) -> None:
+    if alert.event_time.tzinfo is None:
+        raise UnreadableRecord("no_time_zone", "event_time needs an offset or Z")
 
 
 def encode_movement(scan: Scan, before: Position | None, observation: Observation) -> bytes:
@@ -163,19 +196,32 @@ def decode_state(payload: bytes) -> UnitState:
 class Codec(Generic[T]):
     """Decodes the records of one topic into values of one type."""
 
-    def __init__(self, kind: type[T], name: str) -> None:
+    def __init__(
+        self, kind: type[T], name: str, check: Callable[[T], None] = lambda value: None
+    ) -> None:
         self._decoder = msgspec.json.Decoder(kind)
         self._name = name
+        self._check = check
 
     def decode(self, value: bytes | None) -> T:
         """Raises UnreadableRecord for bytes that are no such record."""
-        return _decode(self._decoder, value, self._name)
+        decoded = _decode(self._decoder, value, self._name)
+        self._check(decoded)
+        return decoded
+
+
+def holds_nul(value: bytes) -> bool:
+    """Whether JSON text holds the character U+0000, which PostgreSQL cannot store.
+
+    `\\\\u0000`, with its backslash escaped, is six harmless characters.
+    """
+    return b"\\u0000" in value and _NUL.search(value) is not None
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) -> T:
     if value is None:
         raise UnreadableRecord("no_value", f"a {name} cannot be null")
-    if b"\\u0000" in value:
+    if holds_nul(value):
         raise UnreadableRecord("nul_character", f"a {name} must not hold the character U+0000")
     try:
         return decoder.decode(value)
@@ -185,9 +231,9 @@ def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) 
         raise UnreadableRecord("not_json", str(error)) from error
 
 
-movements: "Codec[Movement]" = Codec(Movement, "movement")
+movements: "Codec[Movement]" = Codec(Movement, "movement", _check_movement)
 rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read")
-alerts: "Codec[Alert]" = Codec(Alert, "alert")
+alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
 recalls: "Codec[Recall]" = Codec(Recall, "recall")
 stations: "Codec[Station]" = Codec(Station, "station")
 products: "Codec[Product]" = Codec(Product, "product")

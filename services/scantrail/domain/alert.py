@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
 
-from scantrail.domain.custody import Fact
+from scantrail.domain.custody import Fact, FactRule
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import OUTBOUND_STEPS
@@ -83,14 +83,14 @@ def judge(
 
 
 def _contradicts(fact: Fact, site_travel_s: float) -> bool:
-    return fact.rule != "two_sites" or fact.elapsed_s <= site_travel_s
+    return fact.rule is not FactRule.TWO_SITES or fact.elapsed_s <= site_travel_s
 
 
 def _duplicate(scan: Scan, fact: Fact, status: AlertStatus) -> Alert:
     seen = {
-        "received_in_custody": "received although it is in custody elsewhere",
-        "shipped_twice": "shipped again without having been returned",
-        "two_sites": f"seen at two sites within {fact.elapsed_s:.0f} s",
+        FactRule.RECEIVED_IN_CUSTODY: "received although it is in custody elsewhere",
+        FactRule.SHIPPED_TWICE: "shipped again without having been returned",
+        FactRule.TWO_SITES: f"seen at two sites within {fact.elapsed_s:.0f} s",
     }[fact.rule]
     return Alert(
         id=alert_id(AlertKind.DUPLICATE_SERIAL, scan.unit, fact.event_id),

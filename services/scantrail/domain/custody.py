@@ -39,13 +39,20 @@ class FactKind(StrEnum):
     DUPLICATE_SERIAL = "duplicate_serial"
 
 
+class FactRule(StrEnum):
+    """How a contradiction was found."""
+
+    RECEIVED_IN_CUSTODY = "received_in_custody"
+    SHIPPED_TWICE = "shipped_twice"
+    TWO_SITES = "two_sites"
+
+
 class Fact(NamedTuple):
     """What contradicts what. A fact is told by the scan that carries it, and can be withdrawn."""
 
     kind: FactKind
     event_id: str
-    #: received_in_custody, shipped_twice or two_sites
-    rule: str
+    rule: FactRule
     #: the earlier scan that it contradicts
     against: str
     elapsed_s: float
@@ -240,19 +247,19 @@ def _is_repeat(before: Position, visit: Visit) -> bool:
 
 
 def _contradiction(before: Position, visit: Visit) -> Fact | None:
-    rule = None
+    rule: FactRule | None = None
     if before.phase is Phase.ON_SITE:
         elsewhere = (before.site, before.business_location) != (visit.site, visit.business_location)
         if visit.business_step in ENTERING_STEPS and elsewhere:
-            rule = "received_in_custody"
+            rule = FactRule.RECEIVED_IN_CUSTODY
         elif before.site != visit.site:
-            rule = "two_sites"
+            rule = FactRule.TWO_SITES
     elif (
         before.phase is Phase.SHIPPED
         and visit.business_step in LEAVING_STEPS
         and (visit.business_step is before.business_step or visit.site != before.site)
     ):
-        rule = "shipped_twice"
+        rule = FactRule.SHIPPED_TWICE
     if rule is None:
         return None
     elapsed_s = (visit.at - before.seen_at).total_seconds()

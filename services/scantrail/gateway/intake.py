@@ -1,7 +1,7 @@
 """Reads become scans here, or are set aside with the reason; either is durable before it counts."""
 
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,32 +86,35 @@ class Intake:
         protocol = reader.protocol if reader else "unknown"
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
-        accepted = 0
+        accepted, counts = 0, Counter[str]()
         seen: dict[_Seen, datetime] = {}
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, NoRead | Heartbeat | Control):
                 word = "no_read" if isinstance(outcome, NoRead) else "control"
-                metrics.READS.labels(protocol, word).inc()
+                counts[word] += 1
                 continue
             if isinstance(outcome, Read) and self._is_repeat(reader, outcome, seen):
-                metrics.READS.labels(protocol, "repeat").inc()
+                counts["repeat"] += 1
                 accepted += 1
                 continue
             made = self._made(reader_id, reader, outcome)
             if isinstance(made, RejectedRead):
                 rejected.append(Rejection(index, made.reason, made.detail))
-                metrics.READS.labels(protocol, "invalid").inc()
-                metrics.REJECTED.labels(Topic.READS_REJECTED.value, made.reason).inc()
+                counts["invalid"] += 1
                 records.append(self._set_aside(made))
                 continue
             accepted += 1
-            metrics.READS.labels(protocol, "accepted").inc()
+            counts["accepted"] += 1
             records.append(made)
             if isinstance(outcome, Read) and outcome.event_id is None:
                 seen[reader_id, outcome.text] = self._time_of(outcome)
         if records:
             await self._outlet.keep(records)
         self._remember(seen)
+        for word, count in counts.items():  # what was refused for want of room comes again
+            metrics.READS.labels(protocol, word).inc(count)
+        for told in rejected:
+            metrics.REJECTED.labels(Topic.READS_REJECTED.value, told.reason).inc()
         return Taken(accepted, tuple(rejected))
 
     async def replay(self, reads: Sequence[RejectedRead]) -> Taken:

@@ -4,24 +4,41 @@ Each setting is declared once, here, with its default and its meaning; `scantrai
 them, `docs/settings.md` and `docker-compose.yml` are compared with them in tests.
 """
 
+import difflib
+import math
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 ENV_PREFIX = "SCANTRAIL_"
 
+_KINDS = {int: "whole number", float: "number", str: "text"}
+
 
 class SettingsError(Exception):
     """A setting cannot be used. The text names the setting and the mend."""
 
 
-def _setting(default: Any, meaning: str, *, secret: bool = False, choices: str = "") -> Any:
+def _setting(
+    default: Any,
+    meaning: str,
+    *,
+    secret: bool = False,
+    choices: str = "",
+    least: float = 0,
+) -> Any:
+    """A setting; `least` is the smallest number it takes, and says nothing of texts."""
     return field(
         default=default,
-        metadata={"meaning": meaning, "secret": secret, "choices": tuple(choices.split())},
+        metadata={
+            "meaning": meaning,
+            "secret": secret,
+            "choices": tuple(choices.split()),
+            "least": least,
+        },
     )
 
 
@@ -31,8 +48,8 @@ class Settings:
 
     kafka_bootstrap: str = _setting("127.0.0.1:9092", "Kafka brokers, host:port, commas between")
     topic_prefix: str = _setting("scantrail", "first part of every topic and group name")
-    partitions: int = _setting(4, "partitions of scans and movements, fixed at creation")
-    replication: int = _setting(1, "copies of each partition, fixed at creation")
+    partitions: int = _setting(4, "partitions of scans and movements, fixed at creation", least=1)
+    replication: int = _setting(1, "copies of each partition, fixed at creation", least=1)
     database_url: str = _setting(
         "postgresql://scantrail@127.0.0.1:5432/scantrail",
         "PostgreSQL 15 or later, as postgresql://user:password@host:port/name",
@@ -49,7 +66,9 @@ class Settings:
     api_health_port: int = _setting(8615, "api: /livez /readyz /metrics")
     gateway_url: str = _setting("http://127.0.0.1:8601", "where the api sends reads to be replayed")
     readers_file: str = _setting("", "TOML file with a [[reader]] table per reader")
-    ack_limit_s: float = _setting(1.5, "without Kafka's answer for so long, a scan goes to disk")
+    ack_limit_s: float = _setting(
+        1.5, "without Kafka's answer for so long, a scan goes to disk", least=0.01
+    )
     spool_bytes_max: int = _setting(1 << 30, "the gateway refuses reads beyond this spool size")
     tracker_store: str = _setting(
         "rocksdb", "where the tracker keeps units", choices="rocksdb memory"
@@ -96,10 +115,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     resolved: dict[str, Any] = {}
     for name, value in values.items():
         if name not in known:
-            raise SettingsError(
-                f"unknown setting {ENV_PREFIX}{name.upper()}: `scantrail config` lists all"
-            )
-        resolved[name] = _convert(name, value, known[name].default, known[name].metadata["choices"])
+            raise SettingsError(_unknown(name, known))
+        resolved[name] = _convert(name, value, known[name].default, known[name].metadata)
     return Settings(**resolved)
 
 
@@ -110,15 +127,25 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{ENV_PREFIX}CONFIG={path}: cannot be read: {error}") from error
 
 
-def _convert(name: str, value: Any, default: Any, choices: tuple[str, ...]) -> Any:
-    variable = ENV_PREFIX + name.upper()
+def _unknown(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    meant = f"did you mean {ENV_PREFIX}{near[0].upper()}? " if near else ""
+    return f"unknown setting {ENV_PREFIX}{name.upper()}: {meant}docs/settings.md lists all"
+
+
+def _convert(name: str, value: Any, default: Any, told: Mapping[str, Any]) -> Any:
+    variable, choices = ENV_PREFIX + name.upper(), told["choices"]
     kind = type(default)
     try:
+        if kind is int and isinstance(value, float | bool):
+            raise ValueError("not a whole number")
         converted = kind(value)
-    except (TypeError, ValueError) as error:
-        raise SettingsError(f"{variable}={value!r}: give a {kind.__name__}") from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise SettingsError(f"{variable}={value!r}: give a {_KINDS[kind]}") from error
     if choices and converted not in choices:
         raise SettingsError(f"{variable}={value!r}: give one of {', '.join(choices)}")
     if name.endswith("_port") and not 0 < converted < 65536:
         raise SettingsError(f"{variable}={value!r}: give a port from 1 to 65535")
+    if kind is not str and not told["least"] <= converted < math.inf:
+        raise SettingsError(f"{variable}={value!r}: give a number from {told['least']} up")
     return converted

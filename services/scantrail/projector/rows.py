@@ -60,8 +60,6 @@ def add_records(rows: Rows, topic: Topic, records: Iterable[Any]) -> None:
 
 def _add_movement(rows: Rows, movement: Movement) -> None:
     scan, after = movement.scan, movement.after
-    if not (0 <= scan.sequence < 1 << 63 and 0 < movement.version < 1 << 63):
-        raise UnreadableRecord("not_a_movement", "sequence and version must be below 2^63")
     key = (movement.unit, scan.event_id, scan.record_time)
     known = rows.movements.get(key)
     if known is None or known[MOVEMENT_VERSION] < movement.version:

@@ -498,5 +498,5 @@ async def test_a_connection_lost_at_any_step_of_a_batch_is_waited_out(
     await move(site, "2")
     await asyncio.wait_for(cut.wait(), 10)
     await caught_up(site)
-    assert running.ready
+    await site.until(lambda: running.ready)
     assert site.rows("SELECT count(*), count(DISTINCT unit) FROM movement") == [(2, 2)]

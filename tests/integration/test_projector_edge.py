@@ -278,9 +278,11 @@ async def test_an_unreadable_movement_becomes_a_rejected_row_and_the_offset_move
     assert site.rows("SELECT unit FROM unit") == [(site.unit("1"),)]
 
 
-@pytest.mark.parametrize("field", ["sequence", "version"])
+@pytest.mark.parametrize(
+    ("field", "reason"), [("sequence", "not_a_scan"), ("version", "not_a_movement")]
+)
 async def test_a_movement_with_a_number_that_no_column_holds_does_not_stop_the_projector(
-    site: "Site", field: str
+    site: "Site", field: str, reason: str
 ) -> None:
     (movement,) = site.movements(site.scan("1"))
     told = msgspec.json.decode(movement)
@@ -290,7 +292,7 @@ async def test_a_movement_with_a_number_that_no_column_holds_does_not_stop_the_p
     await site.start("projector")
     await caught_up(site)
     assert site.rows("SELECT unit FROM unit") == [(site.unit("2"),)]
-    assert site.rows("SELECT reason FROM rejected") == [("not_a_movement",)]
+    assert site.rows("SELECT reason FROM rejected") == [(reason,)]
 
 
 @pytest.mark.parametrize("number", [2**63, 2**64])
@@ -368,7 +370,7 @@ async def test_two_writers_at_once_leave_each_row_once_and_one_of_them_is_refuse
         await move(site, f"{number}")
     await caught_up(site)
     assert site.rows("SELECT count(*), count(DISTINCT unit) FROM movement") == [(61, 61)]
-    assert second.ready
+    await site.until(lambda: second.ready)
 
 
 @pytest.mark.parametrize("age", ["older", "empty"])

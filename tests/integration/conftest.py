@@ -127,6 +127,15 @@ async def opened(settings: Settings) -> AsyncIterator["Site"]:
 
 
 @pytest.fixture
+def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server of this test alone, which it may kill."""
+    server = EmbeddedPostgres(tmp_path / "postgres")
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
 def open_site() -> Callable[[Settings], contextlib.AbstractAsyncContextManager["Site"]]:
     return opened
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -687,14 +687,6 @@ async def test_many_changes_of_one_station_arrive_in_the_order_of_their_versions
     records = await (await site.log(Topic.STATIONS)).until(count)
     versions = [stations.decode(record.value).version for record in records]
     assert versions == list(range(1, count + 1))
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path / "postgres")
-    server.start()
-    yield server
-    server.kill()
 
 
 async def test_with_postgresql_away_the_api_says_try_again_and_recovers_by_itself(

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -407,14 +407,6 @@ async def test_a_database_restored_to_an_older_state_converges(site: "Site", age
 
 
 # ----------------------------------------------------------------------------- PostgreSQL away
-
-
-@pytest.fixture
-def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    server = EmbeddedPostgres(tmp_path / "postgres")
-    server.start()
-    yield server
-    server.kill()
 
 
 async def test_postgresql_is_killed_and_comes_back_and_nothing_is_lost(

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -32,7 +33,7 @@ class Account(NamedTuple):
     gid: int
 
 
-class EmbeddedProcess:
+class EmbeddedProcess(ABC):
     """One embedded service: a child process, its folder and its log.
 
     Subclasses say how it is started. A process that a dead parent left in the folder is ended
@@ -100,8 +101,9 @@ class EmbeddedProcess:
         if self._process is not None:
             self._process.kill()
 
+    @abstractmethod
     def _start(self) -> str:
-        raise NotImplementedError
+        """Start the process and return its address; EmbeddedError with the mend."""
 
     def _launch(
         self,

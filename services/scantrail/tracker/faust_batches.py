@@ -111,6 +111,7 @@ class BatchApp:
         check_versions()
         self._decide = decide
         self._expected: dict[int, tuple[int, int]] = {}  # partition -> generation, next offset
+        self._working = set[asyncio.Task[None]]()
         self._positions: dict[int, int] = {}  # partition -> last changelog offset that is ours
         folder = settings.folder / f"tracker-{settings.ordinal}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -185,14 +186,25 @@ class BatchApp:
         raise SystemExit(0)
 
     async def _run(self, stream: Any) -> None:
+        """The agent: a run's batches, one of each partition, are worked on side by side.
+
+        The next run is fetched when all of them are done, so each partition keeps its order.
+        """
         async for event in stream.noack().events():
-            try:
-                if await self._process(event.message):
-                    event.ack()
-                self.app.consumer.done(event.message)
-            except BaseException:  # noqa: BLE001  Faust would acknowledge the batch and go on
-                traceback.print_exc()
-                os._exit(EXIT_FAILED)
+            working = asyncio.create_task(self._work_on(event))
+            self._working.add(working)
+            working.add_done_callback(self._working.discard)
+
+    async def _work_on(self, event: Any) -> None:
+        try:
+            if await self._process(event.message):
+                event.ack()
+            self.app.consumer.done(event.message)
+        except asyncio.CancelledError:  # the worker stops: as died, the batch is read again
+            raise
+        except BaseException:  # noqa: BLE001  Faust would acknowledge the batch and go on
+            traceback.print_exc()
+            os._exit(EXIT_FAILED)
 
     async def _process(self, message: Any) -> bool:
         """Steps 1 to 5; False where a rebalance made the batch another generation's business."""

@@ -69,7 +69,7 @@ check: install ## style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-demo: install ## shows a recall, a hold and a crash in a private installation
+demo: install ## drives 2,000 units through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo
 
 bench: install ## measures (ONLY=name for one)

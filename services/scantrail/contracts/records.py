@@ -139,6 +139,8 @@ def _check_scan(scan: Scan) -> None:
         raise UnreadableRecord("no_time_zone", "event_time and record_time need an offset or Z")
     if scan.record_time.year not in _YEARS:
         raise UnreadableRecord("not_a_scan", f"record_time {scan.record_time} is out of range")
+    if not 2 <= scan.event_time.year <= 9998:  # some zone would carry it over the calendar's end
+        raise UnreadableRecord("not_a_scan", f"event_time {scan.event_time} is out of range")
     if scan.event_time.year not in _YEARS and scan.clock_skew_s is None:
         raise UnreadableRecord("not_a_scan", f"event_time {scan.event_time} is out of range")
     if not scan.repeat_window_s >= 0:
@@ -151,6 +153,27 @@ def _check_movement(movement: Movement) -> None:
         raise UnreadableRecord("not_a_movement", "unit must be that of the scan")
     if movement.version >= 1 << 63:
         raise UnreadableRecord("not_a_movement", "version must be below 2^63")
+
+
+def check_rejected_read(read: RejectedRead) -> None:
+    """Raise UnreadableRecord for a read that no store could take; the gateway makes none such."""
+    for name, most in _REJECTED_LENGTHS.items():
+        if len(getattr(read, name) or "") > most:
+            raise UnreadableRecord("not_a_rejected_read", f"{name} has more than {most} letters")
+    if not 0 <= read.sequence < 1 << 63:
+        raise UnreadableRecord("not_a_rejected_read", "sequence must be from 0 to 2^63 - 1")
+
+
+_REJECTED_LENGTHS = {
+    "event_id": NAME_LENGTH_MAX,
+    "reader": NAME_LENGTH_MAX,
+    "station": NAME_LENGTH_MAX,
+    "reason": NAME_LENGTH_MAX,
+    "detail": 4096,
+    "read": 4096,
+    "aim": NAME_LENGTH_MAX,
+    "order": NAME_LENGTH_MAX,
+}
 
 
 def _check_alert(alert: Alert) -> None:
@@ -232,7 +255,7 @@ def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) 
 
 
 movements: "Codec[Movement]" = Codec(Movement, "movement", _check_movement)
-rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read")
+rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read", check_rejected_read)
 alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
 recalls: "Codec[Recall]" = Codec(Recall, "recall")
 stations: "Codec[Station]" = Codec(Station, "station")

@@ -197,17 +197,22 @@ def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None,
         return _arrived(visit, visit.business_location, visit.possessing_party), None, False
     if _is_repeat(before, visit):
         return before._replace(seen_at=visit.at), None, True
-    location = visit.business_location
-    if location is None and visit.business_step not in LEAVING_STEPS:
+    location, party = visit.business_location, visit.possessing_party
+    stayed = before.phase is Phase.ON_SITE and before.site == visit.site
+    if location is None and stayed and visit.business_step not in LEAVING_STEPS:
         location = before.business_location
-    party = visit.possessing_party or before.possessing_party
+    came_back = before.phase is not Phase.ON_SITE and visit.business_step not in LEAVING_STEPS
+    if party is None and not came_back:  # the carrier no longer has what is here again
+        party = before.possessing_party
     after = _arrived(visit, location, party)
     if after.order is None and after.phase is before.phase is Phase.SHIPPED:
         after = after._replace(order=before.order)
-    unmoved = (after.phase, location, party) == (
+    unmoved = (after.phase, after.site, location, party, after.order) == (
         before.phase,
+        before.site,
         before.business_location,
         before.possessing_party,
+        before.order,
     )
     if unmoved:
         after = after._replace(since=before.since, event_id=before.event_id)

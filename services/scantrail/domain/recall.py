@@ -1,9 +1,12 @@
 """Recalls as notices word them, and which of them a unit falls under."""
 
 import re
-from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+#: Longer than any scheme's; a bound this long is a slip of the hand.
+SERIAL_LENGTH_MAX = 64
 
 _TAIL = re.compile(r"^(.*?)(\d+)$", re.DOTALL)
 
@@ -94,6 +97,8 @@ def serial_range(selector: Selector, where: str) -> SerialRange:
     """The range of a `range` selector; RecallRefused for bounds that no serial lies between."""
     if not selector.low or not selector.high:
         raise RecallRefused(where, "a range needs low and high")
+    if max(len(selector.low), len(selector.high)) > SERIAL_LENGTH_MAX:
+        raise RecallRefused(where, f"a serial has at most {SERIAL_LENGTH_MAX} characters")
     if len(selector.low) != len(selector.high):
         raise RecallRefused(
             where,
@@ -119,12 +124,13 @@ def _common_prefix(low: str, high: str) -> str:
 
 
 class RecallMatcher:
-    """Which active recalls a unit falls under: by product, then sets, prefixes and ranges."""
+    """Which active recalls a unit falls under: listed serials by set, other clauses by product."""
 
     def __init__(self) -> None:
         self._recalls: dict[str, Recall] = {}
-        self._listed: dict[str | None, dict[str, set[str]]] = defaultdict(dict)
-        self._clauses: dict[str | None, list[tuple[SerialRange | str | None, str]]] = {}
+        self._listed: dict[str, set[str]] = {}  # serial -> recall ids
+        self._clauses: dict[str, list[SerialRange | str | None]] = {}  # by recall id
+        self._by_product: dict[str | None, set[str]] = {}  # recalls that have clauses
 
     def __len__(self) -> int:
         return len(self._recalls)
@@ -139,47 +145,62 @@ class RecallMatcher:
             return
         check_recall(recall)
         self._recalls[recall.id] = recall
-        for product in recall.products or (None,):
-            for selector in recall.selectors:
-                self._index(product, selector, recall.id)
+        for selector in recall.selectors:
+            if selector.kind == "list":
+                for serial in selector.serials:
+                    self._listed.setdefault(serial, set()).add(recall.id)
+            else:
+                self._clauses.setdefault(recall.id, []).append(_clause(selector))
+        if recall.id in self._clauses:
+            for product in recall.products or (None,):
+                self._by_product.setdefault(product, set()).add(recall.id)
 
     def remove(self, recall_id: str) -> None:
         recall = self._recalls.pop(recall_id, None)
         if recall is None:
             return
+        for selector in recall.selectors:
+            for serial in selector.serials:
+                ids = self._listed.get(serial, set())
+                ids.discard(recall_id)
+                if not ids:
+                    self._listed.pop(serial, None)
+        self._clauses.pop(recall_id, None)
         for product in recall.products or (None,):
-            listed = self._listed[product]
-            for selector in recall.selectors:
-                for serial in selector.serials:
-                    ids = listed.get(serial, set())
-                    ids.discard(recall_id)
-                    if not ids:
-                        listed.pop(serial, None)
-            clauses = self._clauses.get(product, [])
-            self._clauses[product] = [clause for clause in clauses if clause[1] != recall_id]
+            self._by_product.get(product, set()).discard(recall_id)
 
     def match(self, product: str | None, serial: str) -> list[Recall]:
-        """The active recalls of unit `serial` of `product`, by id."""
-        found = set[str]()
-        for key in {product, None}:
-            found |= self._listed[key].get(serial, set()) if key in self._listed else set()
-            for clause, recall_id in self._clauses.get(key, ()):
-                if (
-                    clause is None
-                    or (isinstance(clause, str) and serial.startswith(clause))
-                    or (isinstance(clause, SerialRange) and serial in clause)
-                ):
-                    found.add(recall_id)
+        """The active recalls of unit `serial` of `product`, by id.
+
+        A key such as `imei:` does not tell its product: then the serials of every product's
+        recalls count, for an alert too many is better than one too few; only `all` cannot.
+        """
+        found = {
+            recall_id
+            for recall_id in self._listed.get(serial, ())
+            if product is None or self._concerns(recall_id, product)
+        }
+        asked: Iterable[str] = self._clauses
+        if product is not None:
+            asked = self._by_product.get(product, set()) | self._by_product.get(None, set())
+        for recall_id in asked:
+            if any(_holds(clause, serial, product) for clause in self._clauses[recall_id]):
+                found.add(recall_id)
         return [self._recalls[recall_id] for recall_id in sorted(found)]
 
-    def _index(self, product: str | None, selector: Selector, recall_id: str) -> None:
-        if selector.kind == "list":
-            for serial in selector.serials:
-                self._listed[product].setdefault(serial, set()).add(recall_id)
-            return
-        clause: SerialRange | str | None = None  # all
-        if selector.kind == "range":
-            clause = serial_range(selector, "selectors")
-        elif selector.kind == "prefix":
-            clause = selector.prefix
-        self._clauses.setdefault(product, []).append((clause, recall_id))
+    def _concerns(self, recall_id: str, product: str) -> bool:
+        products = self._recalls[recall_id].products
+        return not products or product in products
+
+
+def _clause(selector: Selector) -> SerialRange | str | None:
+    """A prefix as text, a range, or None for all."""
+    if selector.kind == "range":
+        return serial_range(selector, "selectors")
+    return selector.prefix if selector.kind == "prefix" else None
+
+
+def _holds(clause: SerialRange | str | None, serial: str, product: str | None) -> bool:
+    if clause is None:
+        return product is not None
+    return serial.startswith(clause) if isinstance(clause, str) else serial in clause

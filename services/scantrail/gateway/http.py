@@ -7,7 +7,7 @@ from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
 from litestar.params import QueryParameter
 
-from scantrail.contracts.records import RejectedRead
+from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
 from scantrail.gateway.decoders.generic import UnreadableBody, decode_generic
 from scantrail.gateway.decoders.outcome import Invalid
 from scantrail.gateway.intake import Intake, Taken
@@ -43,7 +43,9 @@ def build_http(intake: Intake) -> Litestar:
         """Records of `reads.rejected`, once what was missing is configured."""
         try:
             reads = _rejected_reads.decode(await request.body())
-        except msgspec.MsgspecError as error:
+            for read in reads:
+                check_rejected_read(read)
+        except (msgspec.MsgspecError, UnreadableRecord) as error:
             return Response({"reason": "not_rejected_reads", "detail": str(error)}, status_code=400)
         return await _answer(intake.replay(reads))
 

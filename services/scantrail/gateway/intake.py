@@ -36,7 +36,7 @@ READ_LENGTH_MAX = 2048
 #: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
 SCAN_READ_LENGTH_MAX = 512
 
-_Seen = tuple[str, str]  # reader, code
+_Seen = tuple[str, str, str | None]  # reader, code, order
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ class Intake:
             counts["accepted"] += 1
             records.append(made)
             if isinstance(outcome, Read) and outcome.event_id is None:
-                seen[reader_id, outcome.text] = self._time_of(outcome)
+                seen[reader_id, outcome.text, outcome.order] = self._time_of(outcome)
         if records:
             await self._outlet.keep(records)
         self._remember(seen)
@@ -199,7 +199,7 @@ class Intake:
                 record_time=record_time,
                 sequence=sequence,
                 aim=read.aim,
-                order=read.order,
+                order=read.order and read.order[:128],
             )
 
         if reader is None:
@@ -261,7 +261,7 @@ class Intake:
         """
         if reader is None or read.event_id is not None or not reader.debounce_s:
             return False
-        known = (reader.id, read.text)
+        known = (reader.id, read.text, read.order)
         last = seen.get(known) or self._last.get(known)
         return (
             last is not None

@@ -57,8 +57,11 @@ class KnownStations:
 
     def _save(self) -> None:
         new = self._path.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(encode(self.by_id))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        try:
+            with new.open("wb") as file:
+                file.write(encode(self.by_id))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._path)
+        except OSError as error:  # Kafka has them; only a start without Kafka would miss them
+            log.error("snapshot of stations cannot be written", reason=str(error))

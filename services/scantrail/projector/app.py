@@ -76,16 +76,23 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the rows end."""
-        await until_answers(self._engine)
-        async with self._engine.connect() as connection:
-            stored = {
-                TopicPartition(row.topic, row.partition): row.next_offset
-                for row in await connection.execute(select(tables.consumer_offset))
-            }
+        stored = await self._stored_offsets()
         for partition in assigned:
             self._next[partition] = stored.get(partition, 0)
             self._consumer.seek(partition, self._next[partition])
         log.info("assigned", partitions=len(self._next))
+
+    async def _stored_offsets(self) -> dict[TopicPartition, int]:
+        """Whatever PostgreSQL does meanwhile: aiokafka would swallow an error, and go on."""
+        while True:
+            await until_answers(self._engine)
+            try:
+                async with self._engine.connect() as connection:
+                    rows = await connection.execute(select(tables.consumer_offset))
+                    return {TopicPartition(r.topic, r.partition): r.next_offset for r in rows}
+            except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+                log.warning("database is away", reason=str(error))
+                await asyncio.sleep(RETRY_S)
 
     async def project(self, health: Health) -> None:
         """Write batch after batch until cancelled; waits while PostgreSQL is away."""

@@ -139,7 +139,7 @@ def _add_rejected_read(rows: Rows, value: bytes | None) -> None:
 
 
 def _add_rejected_scan(rows: Rows, record: Any) -> None:
-    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
     reason = headers.get(_REJECTED_REASON, "unknown")
     _add_rejected(rows, record, reason, headers.get(_REJECTED_DETAIL, ""))
 
@@ -151,7 +151,7 @@ def _add_rejected(rows: Rows, record: Any, reason: str, detail: str) -> None:
         "scan",
         None,
         None,
-        reason,
+        reason.replace("\0", "\\0"),
         detail.replace("\0", "\\0"),
         record.value or b"",
         datetime.fromtimestamp(record.timestamp / 1000, UTC),

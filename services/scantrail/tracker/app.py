@@ -7,6 +7,7 @@ from typing import Any
 
 from scantrail import __version__
 from scantrail.contracts.records import (
+    SCAN_BYTES_MAX,
     Headers,
     UnreadableRecord,
     cloud_event_headers,
@@ -26,6 +27,10 @@ from scantrail.infra.settings import Settings
 from scantrail.tracker.faust_batches import BatchApp, BatchSettings, Outputs
 
 log = logger(__name__)
+
+#: A larger record, with its headers, is set aside cut short, and says so.
+REJECTED_BYTES_MAX = 900_000
+KEY_BYTES_MAX = 1024
 
 
 class Tracking:
@@ -110,6 +115,13 @@ class Tracking:
             offset=record.offset,
             version=__version__,
         )
+        kept = sum(len(part) for part in (record.key or b"", record.value or b""))
+        kept += sum(len(name) + len(value or b"") for name, value in record.headers)
+        if kept > REJECTED_BYTES_MAX:  # it came compressed; whole, no topic would take it
+            cut = ("__connect.errors.truncated", str(kept).encode())
+            key = record.key and record.key[:KEY_BYTES_MAX]
+            value = record.value and record.value[:SCAN_BYTES_MAX]
+            return key, value, [*headers, cut]
         return record.key, record.value, [*record.headers, *headers]
 
 

@@ -30,6 +30,9 @@ from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, Outcome, Read
 #: How much of an item is kept for a person to look at.
 RAW_LENGTH_MAX: Final = 2048
 
+#: Items of one body; what is taken in together is kept together.
+ITEMS_MAX: Final = 5000
+
 _TEXT_LENGTH_MAX: Final = 128
 _EPC_NAMES: Final = ("epc", "epchex", "idhex")
 _CODE_NAMES: Final = ("barcode", "code", "tag", "id")
@@ -86,6 +89,8 @@ def decode_generic(body: bytes) -> list[Outcome]:
     if not body:
         raise UnreadableBody("empty", "the body is empty; send a JSON object or array")
     items = _items(body)
+    if len(items) > ITEMS_MAX:
+        raise UnreadableBody("too_many", f"{len(items)} items; send at most {ITEMS_MAX} at once")
     return [_outcome(raw) for raw in items] if items else [Heartbeat()]
 
 

@@ -75,5 +75,6 @@ MENDS: Final = {
     "no_time_zone": "`timestamp` has no zone: end it in Z or an offset such as +01:00",
     "not_an_object": "each item must be a JSON object",
     "pattern_mismatch": "the frame does not match the reader's `pattern`: mend one of the two",
+    "too_many": "too many items in one body: send fewer at once",
     "unfinished_frame": "the connection ended, or the next frame began, before the end of this one",
 }

@@ -103,6 +103,14 @@ SCENARIOS = {
         e3 11:00 s/dock-9 receiving dock-9 acme . | dock-9 acme +received_in_custody@e3
         e2 10:00 n/gate   shipping  .      haul . | dock-9 acme late -received_in_custody@e3
     """,
+    "the shelf of one site is not at another": """
+        e1 09:00 a/hall storing    rack-12 acme . | rack-12 acme
+        e2 19:00 b/desk inspecting .       .    . | .       acme +two_sites@e2
+    """,
+    "what came back to a silent station is with nobody known": """
+        e1 09:00 n/gate shipping  transit haul SO-1 | transit haul
+        e2 19:00 n/desk returning .       .    .    | .       .
+    """,
     "decommissioned": """
         e1 09:00 n/hall-a storing         hall-a acme . | hall-a acme
         e2 10:00 n/scrap  decommissioning scrap  .    . | scrap  acme
@@ -144,6 +152,14 @@ def test_the_order_stands_while_the_unit_is_shipped() -> None:
         assert known.current
         orders.append(known.current.order)
     assert orders == ["SO-1", None, "SO-2"]
+
+
+def test_shipped_again_under_another_order_is_since_then() -> None:
+    first = scan_from("e1 09:00 n/gate shipping . haul SO-1")
+    second = scan_from("e2 19:00 n/gate shipping . haul SO-2")
+    known = observe(observe(None, first, offset=0).state, second, offset=1).state.current
+    assert known
+    assert (known.order, known.since, known.event_id) == ("SO-2", second.event_time, "e2")
 
 
 def shown(seen: Observation) -> tuple[str, ...]:

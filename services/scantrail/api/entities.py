@@ -14,6 +14,7 @@ from scantrail.api.bodies import (
     OrderBody,
     ProductBody,
     RecallBody,
+    SelectorBody,
     StationBody,
     checked_id,
     decode_body,
@@ -22,9 +23,15 @@ from scantrail.api.bodies import (
 )
 from scantrail.api.outbox import Outbox
 from scantrail.api.problems import Problem, bad_field
+from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
-from scantrail.domain.identifiers import is_gtin
+from scantrail.domain.identifiers import (
+    NotIdentified,
+    is_gtin,
+    luhn_checks,
+    product_and_serial,
+)
 from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
 from scantrail.domain.station import Station
@@ -134,7 +141,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             title=short_text(body.title, "title"),
             reason=body.reason,
             selectors=tuple(
-                Selector(**msgspec.structs.asdict(clause)) for clause in body.selectors
+                selector for clause in body.selectors for selector in _as_keys_have_them(clause)
             ),
             products=tuple(_checked_product(name, "products") for name in body.products),
             status=body.status,
@@ -262,8 +269,38 @@ async def _upsert(connection: AsyncConnection, table: Table, row: dict[str, Any]
     )
 
 
+def _as_keys_have_them(clause: SelectorBody) -> tuple[Selector, ...]:
+    """A clause with each serial as unit keys have it, beside the form in the notice.
+
+    Notices print IMEIs with their check digit, VINs in any case, and whole barcodes.
+    """
+    told = Selector(**msgspec.structs.asdict(clause))
+    forms = dict.fromkeys(form for serial in told.serials for form in _forms(serial))
+    low, high = told.low and told.low.strip(), told.high and told.high.strip()
+    prefix = told.prefix and told.prefix.strip()
+    meant = replace(told, serials=tuple(forms), low=low, high=high, prefix=prefix)
+    if low and high and _is_imei(low) and _is_imei(high):
+        return meant, replace(meant, low=low[:14], high=high[:14])
+    return (meant,)
+
+
+def _forms(serial: str) -> tuple[str, ...]:
+    plain = serial.strip()
+    try:
+        return plain, product_and_serial(identify(plain).key)[1]
+    except NotIdentified:
+        return (plain,) if plain else ()
+
+
+def _is_imei(text: str) -> bool:
+    return len(text) == 15 and text.isascii() and text.isdigit() and luhn_checks(text)
+
+
 def _checked_product(name: str, field: str) -> str:
     """A product's id. Raises Problem 400; a full stop would end the product in a unit's key."""
+    looks_like_gtin = name.isascii() and name.isdigit() and len(name) in (8, 12, 13, 14)
+    if looks_like_gtin and not is_gtin(name):
+        raise bad_field(field, f"the check digit of GTIN {name} is wrong: mend it")
     if "." in checked_id(name, field):
         raise bad_field(field, "a product's id must not contain a full stop")
     return _product_id(name)

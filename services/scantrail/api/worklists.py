@@ -1,6 +1,7 @@
 """Alerts and set-aside reads: what waits for a person."""
 
 from datetime import UTC, datetime
+from enum import StrEnum
 from typing import Annotated, Any
 
 import httpx
@@ -10,12 +11,23 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.bodies import ReplayBody, decode_body
-from scantrail.api.problems import Problem
+from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import list_alerts, list_rejected, waiting_reads
+from scantrail.contracts.identity import identify
+from scantrail.domain.alert import AlertKind
+from scantrail.domain.identifiers import NotIdentified
 from scantrail.infra.tables import rejected
 
 AnyRequest = Request[Any, Any, Any]
 Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
+
+
+class ListedStatus(StrEnum):
+    """An alert as it stands now."""
+
+    OPEN = "open"
+    WITHDRAWN = "withdrawn"
+
 
 #: Reads that one call replays; call again while any are left.
 REPLAY_MAX = 500
@@ -26,15 +38,15 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
 
     @get("/alerts")
     async def get_alerts(
-        status: FromQuery[str | None] = None,
-        kind: FromQuery[str | None] = None,
+        status: FromQuery[ListedStatus | None] = None,
+        kind: FromQuery[AlertKind | None] = None,
         unit: FromQuery[str | None] = None,
         after: FromQuery[str] = "",
         limit: Limit = 100,
     ) -> dict[str, Any]:
         """Alerts by id; give `next` of one page as `after` of the following."""
         alerts = await list_alerts(
-            engine, status=status, kind=kind, unit_key=unit, after=after, limit=limit
+            engine, status=status, kind=kind, unit_key=_key(unit), after=after, limit=limit
         )
         return {"alerts": alerts, "next": _next(alerts, limit)}
 
@@ -76,6 +88,16 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
         return {"replayed": len(done), "rejected": told, "left": len(rows) == REPLAY_MAX}
 
     return [get_alerts, get_rejected, replay]
+
+
+def _key(unit: str | None) -> str | None:
+    """The key of any spelling. Raises Problem 400 for what names no unit."""
+    if unit is None:
+        return None
+    try:
+        return identify(unit).key
+    except NotIdentified as error:
+        raise bad_field("unit", error.detail) from error
 
 
 def _next(rows: list[dict[str, Any]], limit: int) -> str | None:

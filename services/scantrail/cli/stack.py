@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
+from scantrail.gateway.readers import ReaderSettingsError, load_readers
 from scantrail.infra.child_processes import (
     LOOPBACK,
     EmbeddedError,
@@ -107,6 +108,7 @@ class Stack:
             self._folder_lock.take()
             check_ports(self.settings)
             self._write_readers()
+            check_readers(Path(self.settings.readers_file))
             self._start_embedded()
             self._prepare()
             self._start_processes()
@@ -331,6 +333,24 @@ def check_ports(settings: Settings) -> None:
             free = port_is_free(settings.listen_host, port)
         if not free:
             raise StackError(f"port {port} is taken by another program: set {variable} to another")
+
+
+def check_readers(path: Path) -> None:
+    """Raise StackError unless the readers' file can be used and its addresses are free."""
+    try:
+        readers = load_readers(path)
+    except ReaderSettingsError as error:
+        raise StackError(str(error)) from error
+    for reader in readers:
+        if reader.mode == "listen" and reader.address is not None:
+            host, port = reader.address
+            with _address_errors(host, port, f"the address of reader {reader.id} in {path}"):
+                free = port_is_free(host, port)
+            if not free:
+                raise StackError(
+                    f"port {port} of reader {reader.id} is taken by another program:"
+                    f" give it another address in {path}"
+                )
 
 
 @contextmanager

@@ -135,9 +135,6 @@ class RecallMatcher:
     def __len__(self) -> int:
         return len(self._recalls)
 
-    def get(self, recall_id: str) -> Recall | None:
-        return self._recalls.get(recall_id)
-
     def put(self, recall: Recall) -> None:
         """Take over a recall's newest version; only an active one matches."""
         self.remove(recall.id)

@@ -38,6 +38,9 @@ TOPICS = (Topic.MOVEMENTS, Topic.ALERTS, Topic.SCANS_REJECTED, Topic.READS_REJEC
 RETRY_S = 0.5
 COMMIT_EVERY_S = 1.0
 
+#: PostgreSQL does not answer, by SQLAlchemy's word or, within COPY, by psycopg's: wait for it.
+DATABASE_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError)
+
 
 class StaleWriter(Exception):
     """Another projector has written this partition since we read its offset."""
@@ -90,7 +93,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with self._engine.connect() as connection:
                     rows = await connection.execute(select(tables.consumer_offset))
                     return {TopicPartition(r.topic, r.partition): r.next_offset for r in rows}
-            except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+            except DATABASE_AWAY as error:
                 log.warning("database is away", reason=str(error))
                 await asyncio.sleep(RETRY_S)
 
@@ -120,7 +123,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with self._engine.begin() as connection:
                     await self._write(connection, rows, nexts)
                 break
-            except (OperationalError, InterfaceError, psycopg.OperationalError) as error:
+            except DATABASE_AWAY as error:
                 health.lacks("database")
                 log.warning("database is away", reason=str(error))
                 await asyncio.sleep(RETRY_S)

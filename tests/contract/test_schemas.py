@@ -33,6 +33,8 @@ from scantrail.contracts.records import (
     decode_scan,
     encode,
     encode_movement,
+    facts,
+    movements,
 )
 from scantrail.contracts.topics import Topic, schemas_dir, topic_specs
 from scantrail.domain.alert import SEVERITY, Alert, AlertKind, AlertStatus, alert_id, judge
@@ -100,7 +102,12 @@ _PUBLISHED = [outcome.value for outcome in Outcome if outcome not in _NOT_PUBLIS
 
 #: Words of the schemas that are no StrEnum in the code.
 PLAIN_WORDS = {
-    (Topic.MOVEMENTS, "rule"): {"received_in_custody", "shipped_twice", "two_sites"},
+    (Topic.MOVEMENTS, "rule"): {
+        "received_in_custody",
+        "shipped_twice",
+        "decommissioned",
+        "two_sites",
+    },
     (Topic.RECALLS, "kind"): {"list", "range", "prefix", "all"},
 }
 
@@ -599,6 +606,17 @@ def test_movements_and_alerts_of_observed_scans_conform(
         told = judge(scan, seen.facts_added, seen.facts_withdrawn, [recall], site_travel_s=1800.0)
         for alert in told:
             conforms(Topic.ALERTS, encode(alert))
+
+
+def test_a_fact_without_its_place_is_told_at_the_scan_of_its_movement() -> None:
+    path = FOLDER / "movements" / "examples" / "duplicate-serial.json"
+    document = json.loads(path.read_text())
+    for field in ("station", "site", "at"):
+        del document["facts_added"][0][field]
+    movement = movements.decode(to_bytes(document))
+    (fact,) = facts(movement.facts_added, movement.scan)
+    scan = movement.scan
+    assert (fact.station, fact.site, fact.at) == (scan.station, scan.site, scan.event_time)
 
 
 @few

@@ -91,7 +91,7 @@ async def test_a_duplicate_is_raised_and_withdrawn_when_a_late_scan_explains_it(
     await site.start("alerter")
     out = {"business_step": SHIPPING, "business_location": None}
     shipped = site.scan("1", 0, **out)
-    again = site.scan("1", 20, **out)
+    again = site.scan("1", 20, station="gate-2", **out)
     returned = site.scan("1", 10, business_step=BusinessStep.RETURNING, sequence=2)
     for movement in site.movements(shipped, again, returned):
         await site.put_movement(movement, shipped.unit)
@@ -100,6 +100,8 @@ async def test_a_duplicate_is_raised_and_withdrawn_when_a_late_scan_explains_it(
     assert raised.text == f"{shipped.unit} was shipped again without having been returned"
     assert (withdrawn.id, withdrawn.status) == (raised.id, "withdrawn")
     assert raised.event_id == withdrawn.event_id == again.event_id
+    assert raised.station == withdrawn.station == "gate-2"  # not where the return was scanned
+    assert raised.event_time == withdrawn.event_time == again.event_time
 
 
 async def test_two_sites_are_a_duplicate_only_within_the_travel_time(site: "Site") -> None:

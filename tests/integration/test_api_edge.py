@@ -126,9 +126,21 @@ async def test_a_recall_is_entered_once_and_published(site: "Site") -> None:
     assert [each["kind"] for each in told["selectors"]] == ["range", "prefix", "all"]
     assert await ok(site, "GET", "/recalls") == [told]
     problem = await refused(site, 409, "POST", "/recalls", json=RECALL)
-    assert (problem["field"], problem["detail"]) == ("id", "recall 'R-1' exists")
+    assert problem["field"] == "id"
+    assert problem["detail"].startswith("recall 'R-1' exists: PUT it")
     assert await ok(site, "GET", "/recalls/R-1") == told
     await newest(site, Topic.RECALLS, 1)
+
+
+async def test_a_recall_is_drafted_made_active_and_closed(site: "Site") -> None:
+    await site.start("api")
+    body = without(RECALL, "id")
+    for version, status in enumerate(("draft", "active", "closed"), start=1):
+        told = await ok(site, "PUT", "/recalls/R-2", json=body | {"status": status})
+        assert (told["status"], told["version"], told["published"]) == (status, version, True)
+        published = recalls.decode((await newest(site, Topic.RECALLS, version)).value)
+        assert (published.id, published.status, published.version) == ("R-2", status, version)
+    assert [each["status"] for each in await ok(site, "GET", "/recalls")] == ["closed"]
 
 
 async def test_an_order_is_entered_changed_and_told_and_reaches_no_topic(site: "Site") -> None:
@@ -180,7 +192,7 @@ def without(body: dict[str, Any], name: str) -> dict[str, Any]:
 
 BAD = [
     # method, path, body, field, part of the mend
-    ("PUT", "/stations/s", b"", "", "not JSON"),
+    ("PUT", "/stations/s", b"", "", "is empty"),
     ("PUT", "/stations/s", b"{", "", "not JSON"),
     ("PUT", "/stations/s", b"\xff", "", "not JSON"),
     ("PUT", "/stations/s", b"[" * 10_000, "", ""),
@@ -206,6 +218,10 @@ BAD = [
     ("POST", "/recalls", RECALL | {"selectors": []}, "selectors", "name the units"),
     ("POST", "/recalls", RECALL | {"status": "open"}, "status", "active"),
     ("POST", "/recalls", RECALL | {"products": [""]}, "products", ""),
+    ("POST", "/recalls", RECALL | {"products": ["09506000134353"]}, "products", "should end in 2"),
+    ("PUT", "/recalls/R-1", RECALL, "id", "unknown"),
+    ("PUT", "/recalls/-", without(RECALL, "id"), "id", "letter or a digit"),
+    ("PUT", "/recalls/R-1", without(RECALL, "id") | {"selectors": []}, "selectors", "name"),
     *(
         ("POST", "/recalls", RECALL | {"selectors": [{"kind": "list", "serials": ["1"]}, bad]}, *w)
         for bad, w in [

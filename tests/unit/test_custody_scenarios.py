@@ -88,10 +88,14 @@ SCENARIOS = {
         e1 09:00 n/hall-a storing        hall-a acme . | hall-a acme
         e2 09:05 s/count  cycle_counting hall-s .    . | hall-s acme +two_sites@e2
     """,
-    "shipped to another site and received there is no clone": """
+    "shipped to another site and received there: whether that is too soon is not said here": """
         e1 09:00 n/hall-a storing   hall-a acme . | hall-a acme
         e2 10:00 n/gate   shipping  .      haul . | .      haul
-        e3 15:00 s/dock-9 receiving dock-9 acme . | dock-9 acme
+        e3 15:00 s/dock-9 receiving dock-9 acme . | dock-9 acme +two_sites@e3
+    """,
+    "shipped, then found at another site without having been received there": """
+        e1 10:00 n/gate   shipping  .      haul . | .      haul
+        e2 10:05 s/hall-s storing   hall-s acme . | hall-s acme +two_sites@e2
     """,
     "a return that came late explains the second shipping": """
         e1 09:00 n/gate   shipping  .      haul . | .      haul
@@ -101,7 +105,7 @@ SCENARIOS = {
     "a late scan reveals a clone": """
         e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
         e3 11:00 s/dock-9 receiving dock-9 acme . | dock-9 acme +received_in_custody@e3
-        e2 10:00 n/gate   shipping  .      haul . | dock-9 acme late -received_in_custody@e3
+        e2 10:00 n/gate shipping . haul . | dock-9 acme late +two_sites@e3 -received_in_custody@e3
     """,
     "the shelf of one site is not at another": """
         e1 09:00 a/hall storing    rack-12 acme . | rack-12 acme
@@ -114,6 +118,12 @@ SCENARIOS = {
     "decommissioned": """
         e1 09:00 n/hall-a storing         hall-a acme . | hall-a acme
         e2 10:00 n/scrap  decommissioning scrap  .    . | scrap  acme
+        e3 11:00 n/office decommissioning scrap  .    . | scrap  acme
+    """,
+    "what was decommissioned does not come back, but once it did it is here": """
+        e1 09:00 n/scrap  decommissioning scrap  acme . | scrap  acme
+        e2 10:00 n/hall-a storing         hall-a acme . | hall-a acme +decommissioned@e2
+        e3 11:00 n/hall-b storing         hall-b .    . | hall-b acme
     """,
 }
 

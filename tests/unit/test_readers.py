@@ -131,7 +131,12 @@ REFUSED = [
     (TCP + "silence_s = 0\n", ":8: reader 'dock-1': silence_s: 0 would take every reader for dead"),
     (TCP + "max_frame = 1\n", ":8: reader 'dock-1': max_frame: bytes from 16 to 1048576"),
     (TCP + 'encoding = "utf-16"\n', ":8: reader 'dock-1': encoding: 'utf-16' is unknown; one of"),
-    (TCP + 'product = "X.1"\n', ":8: reader 'dock-1': product: 'X.1' cannot be a product in a key"),
+    (TCP + 'product = "X.1"\n', ":8: reader 'dock-1': product: 'X.1' cannot be a product's id"),
+    (TCP + 'product = "A/1"\n', ":8: reader 'dock-1': product: 'A/1' cannot be a product's id"),
+    (
+        TCP + 'product = "09506000134353"\n',
+        ":8: reader 'dock-1': product: GTIN 09506000134353 should",
+    ),
     (
         TCP.replace('"tcp"', '"mqtt"'),
         ":5: reader 'dock-1': protocol: 'mqtt' is unknown; one of http-generic, tcp",

@@ -1,6 +1,10 @@
 """Which units a notice means, as it is worded."""
 
+import timeit
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scantrail.domain.recall import (
     Recall,
@@ -95,3 +99,86 @@ def test_a_notice_that_cannot_be_applied_is_refused(notice: Recall, field: str, 
         check_recall(notice)
     assert refused.value.field == field
     assert words in refused.value.reason
+
+
+def meant(clause: Selector, serial: str) -> bool:
+    """What a notice says, word by word."""
+    if clause.kind == "list":
+        return serial in clause.serials
+    if clause.kind == "prefix":
+        return serial.startswith(clause.prefix or "")
+    if clause.kind == "all":
+        return True
+    low, high = clause.low or "", clause.high or ""
+    same = len(serial) == len(low) and serial.isdigit() == low.isdigit()
+    return same and serial[:1] == low[:1] and int(low[1:]) <= int(serial[1:]) <= int(high[1:])
+
+
+NUMBERS = st.integers(0, 99)
+CLAUSES = st.one_of(
+    st.builds(
+        lambda head, ends: Selector(
+            kind="range", low=f"{head}{min(ends):02}", high=f"{head}{max(ends):02}"
+        ),
+        st.sampled_from("AB"),
+        st.tuples(NUMBERS, NUMBERS),
+    ),
+    st.builds(
+        lambda text: Selector(kind="prefix", prefix=text), st.sampled_from(["A", "A1", "B0"])
+    ),
+    st.builds(lambda n: Selector(kind="list", serials=(f"A{n:02}",)), NUMBERS),
+    st.just(ALL),
+)
+NOTICES = st.builds(
+    lambda number, products, clauses, status: Recall(
+        id=f"R-{number}",
+        title="t",
+        reason="r",
+        products=tuple(sorted(products)),
+        selectors=tuple(c for c in clauses if products or c is not ALL) or (LISTED,),
+        status=status,
+    ),
+    st.integers(1, 4),
+    st.sets(st.sampled_from([PHONE, LAPTOP])),
+    st.lists(CLAUSES, min_size=1, max_size=4),
+    st.sampled_from(RecallStatus),
+)
+
+
+@given(st.lists(NOTICES, max_size=8), st.sampled_from([PHONE, LAPTOP, None]), NUMBERS)
+def test_the_matcher_finds_what_the_notices_say_after_any_changes(
+    notices: list[Recall], product: str | None, number: int
+) -> None:
+    matcher, newest = RecallMatcher(), dict[str, Recall]()
+    for notice in notices:
+        matcher.put(notice)
+        newest[notice.id] = notice
+        for head in "AB":
+            serial = f"{head}{number:02}"
+            expected = [
+                known.id
+                for known in sorted(newest.values(), key=lambda known: known.id)
+                if known.status is RecallStatus.ACTIVE
+                and (product is None or not known.products or product in known.products)
+                and any(
+                    meant(clause, serial)
+                    for clause in known.selectors
+                    if clause is not ALL or product is not None
+                )
+            ]
+            assert [found.id for found in matcher.match(product, serial)] == expected
+
+
+def test_ten_thousand_ranges_cost_a_match_hardly_more_than_ten() -> None:
+    def seconds(count: int) -> float:
+        ranges = [
+            Selector(kind="range", low=f"{n * 100:09}", high=f"{n * 100 + 50:09}")
+            for n in range(count)
+        ]
+        matcher = RecallMatcher()
+        matcher.put(recall(*ranges))
+        assert len(matcher.match(PHONE, "000000550")) == 1
+        assert matcher.match(PHONE, "000000599") == []
+        return min(timeit.repeat(lambda: matcher.match(PHONE, "000000599"), number=200, repeat=5))
+
+    assert seconds(10_000) < 20 * seconds(10)

@@ -94,8 +94,8 @@ def judge_batch(
                 continue
             raised += judge(
                 movement.scan,
-                facts(movement.facts_added),
-                facts(movement.facts_withdrawn),
+                facts(movement.facts_added, movement.scan),
+                facts(movement.facts_withdrawn, movement.scan),
                 matcher.match(*product_and_serial(movement.unit)),
                 site_travel_s=site_travel_s,
             )

@@ -79,14 +79,19 @@ class SelectorBody(_Body, frozen=True, kw_only=True):
 
 
 class RecallBody(_Body, frozen=True, kw_only=True):
-    """`POST /recalls`."""
+    """`PUT /recalls/{id}`."""
 
-    id: str
     title: str
     reason: str
     selectors: tuple[SelectorBody, ...]
     products: tuple[str, ...] = ()
     status: RecallStatus = RecallStatus.ACTIVE
+
+
+class NewRecallBody(RecallBody, frozen=True, kw_only=True):
+    """`POST /recalls`."""
+
+    id: str
 
 
 class ReplayBody(_Body, frozen=True, kw_only=True):
@@ -101,6 +106,8 @@ B = TypeVar("B")
 
 def decode_body(body: bytes, kind: type[B]) -> B:
     """A request's body as `kind`. Raises Problem 400 with the field and the mend."""
+    if not body.strip():
+        raise bad_field("", "the body is empty: send a JSON object")
     if holds_nul(body):
         raise bad_field("", "the character U+0000 cannot be stored: leave it out")
     try:

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.bodies import (
+    NewRecallBody,
     OrderBody,
     ProductBody,
     RecallBody,
@@ -28,9 +29,9 @@ from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import (
     NotIdentified,
-    is_gtin,
     luhn_checks,
     product_and_serial,
+    product_id,
 )
 from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
@@ -59,7 +60,12 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         async with engine.begin() as connection:
             version = await _next_version(connection, table, entity.id, only_new=only_new)
             if version is None:
-                raise Problem(409, "Exists", f"{table.name} {entity.id!r} exists", field="id")
+                raise Problem(
+                    409,
+                    "Exists",
+                    f"{table.name} {entity.id!r} exists: PUT it at its own address to change it",
+                    field="id",
+                )
             entity = replace(entity, version=version)
             document = msgspec.to_builtins(entity)
             await connection.execute(
@@ -113,12 +119,12 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     async def get_station(station_id: FromPath[str]) -> dict[str, Any]:
         return await load(tables.station, station_id)
 
-    @put("/products/{product_id:str}")
-    async def put_product(product_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    @put("/products/{name:str}")
+    async def put_product(name: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """Name a product and decide about its serials; its next version where it exists."""
         body = decode_body(await request.body(), ProductBody)
         new = Product(
-            id=_checked_product(product_id, "id"),
+            id=_checked_product(name, "id"),
             name=short_text(body.name, "name"),
             serials=body.serials,
         )
@@ -128,30 +134,23 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     async def list_products() -> list[dict[str, Any]]:
         return await load_all(tables.product)
 
-    @get("/products/{product_id:str}")
-    async def get_product(product_id: FromPath[str]) -> dict[str, Any]:
-        return await load(tables.product, _product_id(product_id))
+    @get("/products/{name:str}")
+    async def get_product(name: FromPath[str]) -> dict[str, Any]:
+        return await load(tables.product, _checked_product(name, "id"))
 
     @post("/recalls")
     async def post_recall(request: AnyRequest) -> Response[dict[str, Any]]:
         """Enter a recall as its notice is worded. Active recalls are watched for at once."""
-        body = decode_body(await request.body(), RecallBody)
-        new = Recall(
-            id=checked_id(body.id, "id"),
-            title=short_text(body.title, "title"),
-            reason=body.reason,
-            selectors=tuple(
-                selector for clause in body.selectors for selector in _as_keys_have_them(clause)
-            ),
-            products=tuple(_checked_product(name, "products") for name in body.products),
-            status=body.status,
-        )
-        try:
-            check_recall(new)
-        except RecallRefused as error:
-            raise bad_field(error.field, error.reason) from error
+        body = decode_body(await request.body(), NewRecallBody)
+        new = _recall(body.id, body)
         stored = await store(tables.recall, Topic.RECALLS, new, only_new=True)
         return Response(stored, status_code=201, headers={"Location": f"/recalls/{new.id}"})
+
+    @put("/recalls/{recall_id:str}")
+    async def put_recall(recall_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+        """Replace a recall as a whole: its next version, active, or closed."""
+        body = decode_body(await request.body(), RecallBody)
+        return await store(tables.recall, Topic.RECALLS, _recall(recall_id, body))
 
     @get("/recalls")
     async def list_recalls() -> list[dict[str, Any]]:
@@ -241,6 +240,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         list_products,
         get_product,
         post_recall,
+        put_recall,
         list_recalls,
         get_recall,
         put_order,
@@ -267,6 +267,25 @@ async def _upsert(connection: AsyncConnection, table: Table, row: dict[str, Any]
     await connection.execute(
         new.on_conflict_do_update(index_elements=[table.primary_key.columns[0]], set_=row)
     )
+
+
+def _recall(recall_id: str, body: RecallBody) -> Recall:
+    """The recall of a body. Raises Problem 400."""
+    recall = Recall(
+        id=checked_id(recall_id, "id"),
+        title=short_text(body.title, "title"),
+        reason=body.reason,
+        selectors=tuple(
+            selector for clause in body.selectors for selector in _as_keys_have_them(clause)
+        ),
+        products=tuple(_checked_product(name, "products") for name in body.products),
+        status=body.status,
+    )
+    try:
+        check_recall(recall)
+    except RecallRefused as error:
+        raise bad_field(error.field, error.reason) from error
+    return recall
 
 
 def _as_keys_have_them(clause: SelectorBody) -> tuple[Selector, ...]:
@@ -297,15 +316,8 @@ def _is_imei(text: str) -> bool:
 
 
 def _checked_product(name: str, field: str) -> str:
-    """A product's id. Raises Problem 400; a full stop would end the product in a unit's key."""
-    looks_like_gtin = name.isascii() and name.isdigit() and len(name) in (8, 12, 13, 14)
-    if looks_like_gtin and not is_gtin(name):
-        raise bad_field(field, f"the check digit of GTIN {name} is wrong: mend it")
-    if "." in checked_id(name, field):
-        raise bad_field(field, "a product's id must not contain a full stop")
-    return _product_id(name)
-
-
-def _product_id(name: str) -> str:
-    """GTINs of any length are one product: 14 digits."""
-    return name.zfill(14) if is_gtin(name) else name
+    """A product's id as keys have it. Raises Problem 400."""
+    try:
+        return product_id(name)
+    except NotIdentified as error:
+        raise bad_field(field, error.detail) from error

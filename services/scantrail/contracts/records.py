@@ -66,6 +66,9 @@ class FactRecord(msgspec.Struct, frozen=True):
     rule: FactRule
     against: str
     elapsed_s: float
+    station: str | None = None
+    site: str | None = None
+    at: Time | None = None
 
 
 class Movement(msgspec.Struct, frozen=True, kw_only=True):
@@ -197,9 +200,24 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
     )
 
 
-def facts(records: tuple[FactRecord, ...]) -> list[Fact]:
-    """Published facts as the domain's."""
-    return [Fact(r.kind, r.event_id, r.rule, r.against, r.elapsed_s) for r in records]
+def facts(records: tuple[FactRecord, ...], scan: Scan) -> list[Fact]:
+    """Published facts as the domain's; `scan` is that of their movement.
+
+    Facts that do not say where they are of, as the first ones did not, are told at that scan.
+    """
+    return [
+        Fact(
+            r.kind,
+            r.event_id,
+            r.rule,
+            r.against,
+            r.elapsed_s,
+            r.station or scan.station,
+            r.site or scan.site,
+            r.at or scan.event_time,
+        )
+        for r in records
+    ]
 
 
 def _place(position: Position | None) -> Place | None:

@@ -90,6 +90,7 @@ def _duplicate(scan: Scan, fact: Fact, status: AlertStatus) -> Alert:
     seen = {
         FactRule.RECEIVED_IN_CUSTODY: "received although it is in custody elsewhere",
         FactRule.SHIPPED_TWICE: "shipped again without having been returned",
+        FactRule.DECOMMISSIONED: "seen again although it was decommissioned",
         FactRule.TWO_SITES: f"seen at two sites within {fact.elapsed_s:.0f} s",
     }[fact.rule]
     return Alert(
@@ -99,9 +100,9 @@ def _duplicate(scan: Scan, fact: Fact, status: AlertStatus) -> Alert:
         status=status,
         unit=scan.unit,
         event_id=fact.event_id,
-        station=scan.station,
-        site=scan.site,
-        event_time=scan.event_time,
+        station=fact.station,
+        site=fact.site,
+        event_time=fact.at,
         text=f"{scan.unit} was {seen}",
     )
 

@@ -44,6 +44,7 @@ class FactRule(StrEnum):
 
     RECEIVED_IN_CUSTODY = "received_in_custody"
     SHIPPED_TWICE = "shipped_twice"
+    DECOMMISSIONED = "decommissioned"
     TWO_SITES = "two_sites"
 
 
@@ -56,6 +57,10 @@ class Fact(NamedTuple):
     #: the earlier scan that it contradicts
     against: str
     elapsed_s: float
+    #: of the scan that carries it, which need not be the one that revealed it
+    station: str
+    site: str
+    at: datetime
 
 
 class Visit(NamedTuple):
@@ -201,7 +206,10 @@ def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None,
     stayed = before.phase is Phase.ON_SITE and before.site == visit.site
     if location is None and stayed and visit.business_step not in LEAVING_STEPS:
         location = before.business_location
-    came_back = before.phase is not Phase.ON_SITE and visit.business_step not in LEAVING_STEPS
+    came_back = before.phase is not Phase.ON_SITE and _phase_after(visit) not in (
+        Phase.SHIPPED,
+        before.phase,
+    )
     if party is None and not came_back:  # the carrier no longer has what is here again
         party = before.possessing_party
     after = _arrived(visit, location, party)
@@ -219,13 +227,16 @@ def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None,
     return after, _contradiction(before, visit), False
 
 
-def _arrived(visit: Visit, location: str | None, party: str | None) -> Position:
+def _phase_after(visit: Visit) -> Phase:
     if visit.business_step in LEAVING_STEPS:
-        phase = Phase.SHIPPED
-    elif visit.business_step is BusinessStep.DECOMMISSIONING:
-        phase = Phase.GONE
-    else:
-        phase = Phase.ON_SITE
+        return Phase.SHIPPED
+    if visit.business_step is BusinessStep.DECOMMISSIONING:
+        return Phase.GONE
+    return Phase.ON_SITE
+
+
+def _arrived(visit: Visit, location: str | None, party: str | None) -> Position:
+    phase = _phase_after(visit)
     return Position(
         phase=phase,
         site=visit.site,
@@ -252,23 +263,32 @@ def _is_repeat(before: Position, visit: Visit) -> bool:
 
 
 def _contradiction(before: Position, visit: Visit) -> Fact | None:
-    rule: FactRule | None = None
-    if before.phase is Phase.ON_SITE:
-        elsewhere = (before.site, before.business_location) != (visit.site, visit.business_location)
-        if visit.business_step in ENTERING_STEPS and elsewhere:
-            rule = FactRule.RECEIVED_IN_CUSTODY
-        elif before.site != visit.site:
-            rule = FactRule.TWO_SITES
-    elif (
-        before.phase is Phase.SHIPPED
-        and visit.business_step in LEAVING_STEPS
-        and (visit.business_step is before.business_step or visit.site != before.site)
-    ):
-        rule = FactRule.SHIPPED_TWICE
+    rule = _broken_rule(before, visit)
     if rule is None:
         return None
-    elapsed_s = (visit.at - before.seen_at).total_seconds()
-    return Fact(FactKind.DUPLICATE_SERIAL, visit.event_id, rule, before.event_id, elapsed_s)
+    return Fact(
+        FactKind.DUPLICATE_SERIAL,
+        visit.event_id,
+        rule,
+        before.event_id,
+        (visit.at - before.seen_at).total_seconds(),
+        visit.station,
+        visit.site,
+        visit.at,
+    )
+
+
+def _broken_rule(before: Position, visit: Visit) -> FactRule | None:
+    step = visit.business_step
+    if before.phase is Phase.ON_SITE and step in ENTERING_STEPS:
+        elsewhere = (before.site, before.business_location) != (visit.site, visit.business_location)
+        return FactRule.RECEIVED_IN_CUSTODY if elsewhere else None
+    if before.phase is Phase.SHIPPED and step in LEAVING_STEPS:
+        is_another = step is before.business_step or visit.site != before.site
+        return FactRule.SHIPPED_TWICE if is_another else None
+    if before.phase is Phase.GONE and step is not BusinessStep.DECOMMISSIONING:
+        return FactRule.DECOMMISSIONED
+    return FactRule.TWO_SITES if before.site != visit.site else None
 
 
 def _archive(state: UnitState) -> UnitState:

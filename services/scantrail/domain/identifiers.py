@@ -41,8 +41,10 @@ _EPC_HEX: Final = re.compile(r"(?:[0-9A-F]{4}){1,31}")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _MEID: Final = re.compile(r"[0-9A-F]{14}")
 
-#: A product's own name: set 82 without the full stop, which ends it in a key.
-_PRODUCT: Final = re.compile(rf"[{CHARACTER_SET_82.replace('.', '')}]{{1,64}}")
+_GTIN_LENGTHS: Final = (8, 12, 13, 14)
+
+#: A product's own name: fit for addresses; a full stop would end it in a key.
+_PRODUCT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_:-]{0,63}")
 
 #: `01` GTIN, then `21` serial; before the serial expiry and lot, after it (behind GS) dates,
 #: expiry and lot. What else may stand in an element string goes the slow way.
@@ -137,7 +139,7 @@ def luhn_checks(number: str) -> bool:
 
 def is_gtin(text: str) -> bool:
     """Whether `text` is a GTIN-8, -12, -13 or -14 with a right check digit."""
-    return len(text) in (8, 12, 13, 14) and _DIGITS.fullmatch(text) is not None and gs1_checks(text)
+    return len(text) in _GTIN_LENGTHS and _DIGITS.fullmatch(text) is not None and gs1_checks(text)
 
 
 def expiry_date(yymmdd: str) -> date | None:
@@ -175,20 +177,33 @@ def sgtin(
     return Identified(f"sgtin:{gtin14}.{serial}", "sgtin", gtin14, None, serial, lot, expiry, notes)
 
 
+def product_id(name: str) -> str:
+    """A product's id as keys and records have it: GTINs of any length are one, of 14 digits.
+
+    Raises NotIdentified: bad_check_digit, bad_characters.
+    """
+    if is_gtin(name):
+        return name.zfill(14)
+    if len(name) in _GTIN_LENGTHS and _DIGITS.fullmatch(name):
+        _check_gs1(name, "GTIN")
+    if _PRODUCT.fullmatch(name) is None:
+        raise NotIdentified(
+            "bad_characters",
+            f"{_shown(name)} cannot be a product's id: 1 to 64 of A-Z a-z 0-9 _ : -, beginning"
+            " with a letter or a digit; rename the product",
+        )
+    return name
+
+
 def product_serial(product: str, serial: str) -> Identified:
     """The unit of a product and its maker's serial: `sgtin` when `product` is a GTIN, else `sn`.
 
-    Raises NotIdentified: incomplete, too_long, bad_characters (of either).
+    Raises NotIdentified: incomplete, too_long, bad_characters (of either), bad_check_digit.
     """
     if is_gtin(product):
         return sgtin(product, serial)
-    if _PRODUCT.fullmatch(product) is None:
-        raise NotIdentified(
-            "bad_characters",
-            f"{_shown(product)} cannot be a product in a key: 1 to 64 characters of GS1 set 82"
-            " without the full stop; rename the product",
-        )
     check_serial(serial)
+    product = product_id(product)
     return Identified(f"sn:{product}.{serial}", "sn", product=product, serial=serial)
 
 
@@ -278,9 +293,12 @@ def parse_key(text: str) -> Identified | None:
 def product_and_serial(unit: str) -> tuple[str | None, str]:
     """(product or None, serial) of a unit's key, which is not judged: recalls go by these.
 
-    A key without a product (`imei:`, `vin:` …) is its own serial.
+    A key without a product (`imei:`, `vin:` …) is its own serial. A returnable asset's type is a
+    number of 13 digits, which counts as a product of 14.
     """
     scheme, _, name = unit.partition(":")
+    if scheme == "grai":
+        return "0" + name[:13], name[13:]
     if scheme in ("sgtin", "sn"):
         product, dot, serial = name.partition(".")
         if dot:

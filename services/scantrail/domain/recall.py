@@ -1,9 +1,11 @@
 """Recalls as notices word them, and which of them a unit falls under."""
 
 import re
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import accumulate
 
 #: Longer than any scheme's; a bound this long is a slip of the hand.
 SERIAL_LENGTH_MAX = 64
@@ -58,16 +60,6 @@ class SerialRange:
     digits: int
     low: int
     high: int
-
-    def __contains__(self, serial: str) -> bool:
-        tail = serial[len(self.prefix) :]
-        return (
-            len(tail) == self.digits
-            and serial.startswith(self.prefix)
-            and tail.isascii()
-            and tail.isdigit()
-            and self.low <= int(tail) <= self.high
-        )
 
 
 def check_recall(recall: Recall) -> None:
@@ -124,13 +116,15 @@ def _common_prefix(low: str, high: str) -> str:
 
 
 class RecallMatcher:
-    """Which active recalls a unit falls under: listed serials by set, other clauses by product."""
+    """Which active recalls a unit falls under, in time that hardly grows with their number."""
 
     def __init__(self) -> None:
         self._recalls: dict[str, Recall] = {}
         self._listed: dict[str, set[str]] = {}  # serial -> recall ids
         self._clauses: dict[str, list[SerialRange | str | None]] = {}  # by recall id
         self._by_product: dict[str | None, set[str]] = {}  # recalls that have clauses
+        self._indexes: dict[str | None, _ClauseIndex] = {}  # made when they are asked for
+        self._whole_index: _ClauseIndex | None = None
 
     def __len__(self) -> int:
         return len(self._recalls)
@@ -151,8 +145,10 @@ class RecallMatcher:
         if recall.id in self._clauses:
             for product in recall.products or (None,):
                 self._by_product.setdefault(product, set()).add(recall.id)
+            self._forget_indexes(recall)
 
     def remove(self, recall_id: str) -> None:
+        """Forget a recall; one that is not known is no error."""
         recall = self._recalls.pop(recall_id, None)
         if recall is None:
             return
@@ -162,9 +158,10 @@ class RecallMatcher:
                 ids.discard(recall_id)
                 if not ids:
                     self._listed.pop(serial, None)
-        self._clauses.pop(recall_id, None)
-        for product in recall.products or (None,):
-            self._by_product.get(product, set()).discard(recall_id)
+        if self._clauses.pop(recall_id, None) is not None:
+            for product in recall.products or (None,):
+                self._by_product.get(product, set()).discard(recall_id)
+            self._forget_indexes(recall)
 
     def match(self, product: str | None, serial: str) -> list[Recall]:
         """The active recalls of unit `serial` of `product`, by id.
@@ -177,17 +174,92 @@ class RecallMatcher:
             for recall_id in self._listed.get(serial, ())
             if product is None or self._concerns(recall_id, product)
         }
-        asked: Iterable[str] = self._clauses
-        if product is not None:
-            asked = self._by_product.get(product, set()) | self._by_product.get(None, set())
-        for recall_id in asked:
-            if any(_holds(clause, serial, product) for clause in self._clauses[recall_id]):
-                found.add(recall_id)
+        if product is None:
+            found.update(self._whole().holding(serial))
+        else:
+            for index in (self._index(product), self._index(None)):
+                found.update(index.holding(serial), index.all)
         return [self._recalls[recall_id] for recall_id in sorted(found)]
 
     def _concerns(self, recall_id: str, product: str) -> bool:
         products = self._recalls[recall_id].products
         return not products or product in products
+
+    def _index(self, product: str | None) -> "_ClauseIndex":
+        if product not in self._by_product:
+            return _NO_CLAUSES
+        if product not in self._indexes:
+            ids = self._by_product[product]
+            self._indexes[product] = _ClauseIndex((i, self._clauses[i]) for i in ids)
+        return self._indexes[product]
+
+    def _whole(self) -> "_ClauseIndex":
+        if self._whole_index is None:
+            self._whole_index = _ClauseIndex(self._clauses.items())
+        return self._whole_index
+
+    def _forget_indexes(self, recall: Recall) -> None:
+        self._whole_index = None
+        for product in recall.products or (None,):
+            self._indexes.pop(product, None)
+
+
+class _ClauseIndex:
+    """Clauses of some recalls, found by a serial: ranges by bisection, prefixes by their lengths.
+
+    `all` are the recalls that mean every serial.
+    """
+
+    def __init__(self, clauses: Iterable[tuple[str, list[SerialRange | str | None]]]) -> None:
+        self.all = set[str]()
+        self._prefixes: dict[str, set[str]] = {}
+        ranges: dict[tuple[str, int], list[tuple[int, int, str]]] = {}
+        for recall_id, some in clauses:
+            for clause in some:
+                if clause is None:
+                    self.all.add(recall_id)
+                elif isinstance(clause, str):
+                    self._prefixes.setdefault(clause, set()).add(recall_id)
+                else:
+                    shape = (clause.prefix, clause.digits)
+                    ranges.setdefault(shape, []).append((clause.low, clause.high, recall_id))
+        self._lengths = sorted({len(prefix) for prefix in self._prefixes})
+        self._ranges = {shape: _Ranges(some) for shape, some in ranges.items()}
+
+    def holding(self, serial: str) -> Iterator[str]:
+        """The recalls with a range or a prefix that `serial` is in."""
+        for length in self._lengths:
+            yield from self._prefixes.get(serial[:length], ())
+        for (prefix, digits), ranges in self._ranges.items():
+            tail = serial[len(prefix) :]
+            if (
+                len(tail) == digits
+                and serial.startswith(prefix)
+                and tail.isascii()
+                and tail.isdigit()
+            ):
+                yield from ranges.holding(int(tail))
+
+
+class _Ranges:
+    """Numbers from low to high, which may overlap, each with whose it is."""
+
+    def __init__(self, ranges: list[tuple[int, int, str]]) -> None:
+        self._ranges = sorted(ranges)
+        self._lows = [low for low, _, _ in self._ranges]
+        #: at each place, the highest end of all up to it: none before reaches further
+        self._reach = list(accumulate((high for _, high, _ in self._ranges), max))
+
+    def holding(self, number: int) -> Iterator[str]:
+        place = bisect_right(self._lows, number) - 1
+        while place >= 0 and self._reach[place] >= number:
+            _, high, whose = self._ranges[place]
+            if number <= high:
+                yield whose
+            place -= 1
+
+
+_NO_CLAUSES = _ClauseIndex(())
 
 
 def _clause(selector: Selector) -> SerialRange | str | None:
@@ -195,9 +267,3 @@ def _clause(selector: Selector) -> SerialRange | str | None:
     if selector.kind == "range":
         return serial_range(selector, "selectors")
     return selector.prefix if selector.kind == "prefix" else None
-
-
-def _holds(clause: SerialRange | str | None, serial: str, product: str | None) -> bool:
-    if clause is None:
-        return product is not None
-    return serial.startswith(clause) if isinstance(clause, str) else serial in clause

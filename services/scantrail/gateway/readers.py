@@ -20,7 +20,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
-from scantrail.domain.identifiers import NotIdentified, product_serial
+from scantrail.domain.identifiers import NotIdentified, product_id
 
 Protocol = Literal["tcp", "http-generic"]
 Mode = Literal["listen", "connect"]
@@ -289,12 +289,10 @@ class _Table:
         return pattern
 
     def _product(self, key: str) -> str:
-        product = self._text(key)
         try:
-            product_serial(product, "0")
+            return product_id(self._text(key))
         except NotIdentified as error:
             self.refuse(key, error.detail)
-        return product
 
     def _address(self, mode: str) -> tuple[str, int]:
         text = self._required("address")

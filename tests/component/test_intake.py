@@ -1,7 +1,7 @@
 """The intake with an outlet that only remembers: what becomes of each read, and why."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -71,7 +71,11 @@ def intake(outlet: FakeOutlet, stations: dict[str, Station]) -> Intake:
     return an_intake(outlet, stations)
 
 
-def an_intake(outlet: FakeOutlet, stations: dict[str, Station]) -> Intake:
+def an_intake(
+    outlet: FakeOutlet,
+    stations: dict[str, Station],
+    now: Callable[[], datetime] = lambda: NOW,
+) -> Intake:
     readers = {
         "scanner": ReaderSettings(id="scanner", station="dock-1", protocol="tcp"),
         "eager": ReaderSettings(id="eager", station="dock-1", protocol="tcp", debounce_s=0.0),
@@ -79,7 +83,7 @@ def an_intake(outlet: FakeOutlet, stations: dict[str, Station]) -> Intake:
         "lost": ReaderSettings(id="lost", station="nowhere", protocol="http-generic"),
     }
     outgoing: Any = outlet
-    return Intake("test", readers, stations, outgoing, now=lambda: NOW)
+    return Intake("test", readers, stations, outgoing, now=now)
 
 
 async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
@@ -258,6 +262,25 @@ async def test_a_read_without_an_id_keeps_the_minted_one_over_rejection_and_repl
     await intake.replay([kept])
     (scan,) = outlet.scans
     assert (scan.event_id, scan.event_time) == (kept.event_id, kept.event_time)
+
+
+async def test_a_read_replayed_after_months_is_of_the_day_it_was_read(
+    outlet: FakeOutlet, stations: dict[str, Station]
+) -> None:
+    clock = [NOW]
+    intake = an_intake(outlet, stations, now=lambda: clock[0])
+    await intake.take("lost", [Read(f"{BARCODE}1")])
+    for _ in range(2):
+        clock[0] += timedelta(days=45)
+        await intake.replay([outlet.rejected[-1]])
+    (first, second, third) = outlet.rejected
+    assert first.first_record_time is None
+    assert second.first_record_time == third.first_record_time == first.record_time
+    assert third.record_time == NOW + timedelta(days=90)
+    stations["nowhere"] = DOCK
+    await intake.replay([third])
+    (scan,) = outlet.scans
+    assert (scan.event_time, scan.record_time, scan.clock_skew_s) == (NOW, NOW, None)
 
 
 @pytest.mark.parametrize(

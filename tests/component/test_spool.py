@@ -262,6 +262,30 @@ async def test_the_counts_stay_right_when_the_sender_left_before_the_disk_error(
     assert (spool.count, spool.bytes) == (0, 0)
 
 
+async def test_any_failure_of_the_writer_is_told_and_the_next_append_is_tried(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(records: list[Outgoing]) -> None:
+        raise MemoryError("no memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "_insert", refuse)
+        with pytest.raises(SpoolFull, match="no memory"):
+            await spool.append([record(1)])
+    await spool.append([record(2)])
+    assert await values(spool) == [b"2"]
+
+
+async def test_what_is_set_aside_is_out_of_the_way_and_still_on_disk(spool: Spool) -> None:
+    await spool.append([record(number) for number in range(3)])
+    _, guilty, _ = await spool.oldest(3)
+    await spool.set_aside(guilty, "too large")
+    assert await values(spool) == [b"0", b"2"]
+    assert spool.count == 2
+    refused = await spool._run(spool._db.execute, "SELECT value, reason FROM refused")
+    assert await spool._run(refused.fetchall) == [(b"1", "too large")]
+
+
 async def test_a_sender_that_left_takes_nothing_back(spool: Spool) -> None:
     sender = asyncio.create_task(spool.append([record(1)]))
     while not spool.count:

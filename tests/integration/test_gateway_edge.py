@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import os
+import secrets
 import signal
 import socket
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,10 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from prometheus_client import REGISTRY
 
 from scantrail.contracts.records import decode_scan, encode, rejected_reads
 from scantrail.contracts.topics import Topic
 from scantrail.domain.scan import content_digest
+from scantrail.gateway.outlet import Outlet
+from scantrail.gateway.spool import Outgoing, Spool
 from scantrail.infra.child_processes import free_ports
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.settings import Settings
@@ -557,6 +564,54 @@ async def test_a_full_spool_refuses_in_each_protocol_and_takes_reads_again_when_
         finally:
             await site.close()
             kafka.kill()
+
+
+async def test_a_record_that_kafka_never_takes_holds_up_no_other(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a disk that fails for a while ends nothing."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=site.settings.kafka_bootstrap)
+    await admin.start()
+    small = f"{site.settings.topic_prefix}.small"
+    limits = {"max.message.bytes": "2000"}
+    await admin.create_topics([NewTopic(small, 1, 1, topic_configs=limits)])
+    await admin.close()
+    spool = Spool(Path(site.settings.data_dir) / "gateway" / "spool.db", bytes_max=1 << 20)
+    outlet = Outlet(site.settings, spool)
+    before = REGISTRY.get_sample_value("scantrail_spool_refused_total")
+    values = [secrets.token_bytes(size) for size in (10, 10, 5_000, 10, 6_000, 10)]
+    await spool.append([Outgoing(small, b"k", value, []) for value in values])
+    remove, failures = spool._remove, iter([True, True])
+
+    def failing(first: int, last: int) -> None:
+        if next(failures, False):
+            raise sqlite3.OperationalError("disk I/O error")
+        remove(first, last)
+
+    monkeypatch.setattr(spool, "_remove", failing)
+    draining = asyncio.create_task(outlet.drain())
+    await site.until_logged(LIVE)
+    await outlet.keep([Outgoing(small, b"k", b"live", [])])
+    await outlet.keep([Outgoing(small, b"k", secrets.token_bytes(7_000), [])])
+    await site.until_logged(LIVE, count=2)
+    draining.cancel()
+    await asyncio.wait({draining})
+    await outlet.stop()
+    with sqlite3.connect(Path(site.settings.data_dir) / "gateway" / "spool.db") as db:
+        refused = db.execute("SELECT length(value), topic FROM refused ORDER BY id").fetchall()
+    assert refused == [(5_000, small), (6_000, small), (7_000, small)]
+    assert spool.count == spool.bytes == 0
+    await spool.close()
+    assert REGISTRY.get_sample_value("scantrail_spool_refused_total") == (before or 0) + 3
+    consumer = AIOKafkaConsumer(
+        small, bootstrap_servers=site.settings.kafka_bootstrap, auto_offset_reset="earliest"
+    )
+    taken = dict.fromkeys([value for value in values if len(value) == 10])
+    async with consumer:
+        arrived = dict[bytes, None]()
+        while b"live" not in arrived:
+            arrived[(await asyncio.wait_for(consumer.getone(), 10)).value] = None
+    assert list(arrived) == [*taken, b"live"]
 
 
 async def test_without_kafka_and_without_a_snapshot_the_gateway_is_not_ready(

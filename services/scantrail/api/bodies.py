@@ -99,6 +99,7 @@ class ReplayBody(_Body, frozen=True, kw_only=True):
 
     reader: str
     reason: str | None = None
+    after: str = ""
 
 
 B = TypeVar("B")

@@ -103,17 +103,18 @@ async def list_rejected(
 
 
 async def waiting_reads(
-    engine: AsyncEngine, *, reader: str, reason: str | None, limit: int
+    engine: AsyncEngine, *, reader: str, reason: str | None, after: str, limit: int
 ) -> Sequence[Row[Any]]:
-    """Set-aside reads of a reader that were not replayed yet, oldest first."""
+    """Set-aside reads of a reader that were not replayed yet, by id, from behind `after` on."""
     query = (
         select(rejected)
         .where(
             rejected.c.source == "read",
             rejected.c.reader == reader,
             rejected.c.replayed_at.is_(None),
+            rejected.c.id > after,
         )
-        .order_by(rejected.c.record_time, rejected.c.id)
+        .order_by(rejected.c.id)
         .limit(limit)
     )
     if reason is not None:

@@ -29,7 +29,7 @@ class ListedStatus(StrEnum):
     WITHDRAWN = "withdrawn"
 
 
-#: Reads that one call replays; call again while any are left.
+#: Reads that one call tries; `next` of its answer is where the following begins.
 REPLAY_MAX = 500
 
 
@@ -65,9 +65,11 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
     async def replay(request: AnyRequest) -> dict[str, Any]:
         """Send a reader's set-aside reads through the gateway again, under their own ids."""
         body = decode_body(await request.body(), ReplayBody)
-        rows = await waiting_reads(engine, reader=body.reader, reason=body.reason, limit=REPLAY_MAX)
+        rows = await waiting_reads(
+            engine, reader=body.reader, reason=body.reason, after=body.after, limit=REPLAY_MAX
+        )
         if not rows:
-            return {"replayed": 0, "rejected": [], "left": False}
+            return {"replayed": 0, "rejected": [], "next": None}
         records = b"[" + b",".join(row.payload for row in rows) + b"]"
         try:
             answer = await gateway.post("/ingest/v1/replay", content=records)
@@ -77,15 +79,17 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
                 503, "Gateway away", f"nothing was replayed, try again: {error}"
             ) from error
         told = answer.json()["rejected"]
-        again = {refusal["index"] for refusal in told}
+        again = {refusal.pop("index"): refusal for refusal in told}
         done = [row.id for index, row in enumerate(rows) if index not in again]
+        refused = [{"id": rows[index].id, **refusal} for index, refusal in again.items()]
         async with engine.begin() as connection:
             await connection.execute(
                 update(rejected)
                 .where(rejected.c.id.in_(done))
                 .values(replayed_at=datetime.now(UTC))
             )
-        return {"replayed": len(done), "rejected": told, "left": len(rows) == REPLAY_MAX}
+        following = rows[-1].id if len(rows) == REPLAY_MAX else None
+        return {"replayed": len(done), "rejected": refused, "next": following}
 
     return [get_alerts, get_rejected, replay]
 

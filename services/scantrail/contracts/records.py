@@ -101,6 +101,8 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     sequence: int
     aim: str | None = None
     order: str | None = None
+    #: when it was first set aside, where `record_time` is of a replay in vain
+    first_record_time: Time | None = None
 
 
 T = TypeVar("T")

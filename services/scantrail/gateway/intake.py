@@ -132,8 +132,15 @@ class Intake:
         return Taken(len(reads) - len(rejected), tuple(rejected))
 
     def _again(self, read: RejectedRead) -> Outgoing | RejectedRead:
-        if read.reason in MENDS:  # part of a code: half a serial would be another unit's
-            return msgspec.structs.replace(read, record_time=self._now())
+        first = read.first_record_time or read.record_time
+        again: Outgoing | RejectedRead = read
+        if read.reason not in MENDS:  # those are parts of a code: half a serial is another unit's
+            again = self._recorded(read, first)
+        if isinstance(again, RejectedRead):
+            return msgspec.structs.replace(again, record_time=self._now(), first_record_time=first)
+        return again
+
+    def _recorded(self, read: RejectedRead, record_time: datetime) -> Outgoing | RejectedRead:
         return self._scan(
             read.reader,
             self._readers.get(read.reader),
@@ -141,7 +148,7 @@ class Intake:
             event_id=read.event_id,
             sequence=read.sequence,
             event_time=read.event_time,
-            record_time=self._now(),
+            record_time=record_time,
         )
 
     def _made(

@@ -1,13 +1,21 @@
 """From the gateway to Kafka, or to disk while Kafka is away: kept means durable."""
 
 import asyncio
+import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    CorruptRecordException,
+    InvalidTimestampError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
 
-from scantrail.gateway.spool import Outgoing, Spool
+from scantrail.gateway.spool import Kept, Outgoing, Spool
 from scantrail.infra import metrics
 from scantrail.infra.kafka import RETRY_S, connect_producer, stop_producer
 from scantrail.infra.logs import logger
@@ -17,6 +25,16 @@ log = logger(__name__)
 
 DRAIN_RECORDS = 500
 
+#: What Kafka says of a record, or of the batch it is in, that it will never take.
+REFUSALS = (
+    CorruptRecordException,
+    InvalidTimestampError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
+)
+
+T = TypeVar("T")
+
 
 class Outlet:
     """`keep` returns once Kafka has acknowledged the records, or they are on disk.
@@ -24,6 +42,7 @@ class Outlet:
     While anything is on disk everything goes there, so that each reader's reads keep their order;
     `drain` sends the oldest first, and live sending begins again when the spool is empty. A record
     whose acknowledgement was waited for too long may reach Kafka twice: by its id it counts once.
+    One that Kafka will never take stays on disk, and holds up no other.
     """
 
     def __init__(self, settings: Settings, spool: Spool) -> None:
@@ -47,13 +66,11 @@ class Outlet:
         """Connect, send what is on disk, go live, and again when Kafka was away."""
         while True:
             await self._away.wait()
-            if self._producer is None:
-                self._producer = await connect_producer(self._settings)
             try:
-                while kept := await self._spool.oldest(DRAIN_RECORDS):
-                    await _send(self._producer, [record for _, record in kept])
-                    await self._spool.remove(kept)
+                while kept := await _insistently(self._spool.oldest, DRAIN_RECORDS):
+                    await self._send_kept(kept)
                     metrics.SPOOL_SCANS.set(self._spool.count)
+                await self._connected()
             except KafkaError as error:
                 await self._renew(error)
                 continue
@@ -68,6 +85,28 @@ class Outlet:
             task.cancel()
         if self._producer is not None:
             await stop_producer(self._producer)
+
+    async def _send_kept(self, kept: Sequence[Kept]) -> None:
+        """Send records of the spool; one by one where Kafka refuses one of them."""
+        try:
+            await _send(await self._connected(), [record for _, record in kept])
+        except REFUSALS as error:
+            await self._renew(error)
+            if len(kept) > 1:
+                for one in kept:
+                    await self._send_kept([one])
+                return
+            ((_, record),) = kept
+            log.error("kafka will not take a record", topic=record.topic, reason=repr(error))
+            metrics.SPOOL_REFUSED.inc()
+            await _insistently(self._spool.set_aside, kept[0], repr(error))
+        else:
+            await _insistently(self._spool.remove, kept)
+
+    async def _connected(self) -> AIOKafkaProducer:
+        if self._producer is None:
+            self._producer = await connect_producer(self._settings)
+        return self._producer
 
     async def _sent_in_time(self, records: Sequence[Outgoing]) -> bool:
         producer = self._producer
@@ -100,6 +139,16 @@ class Outlet:
         if producer is not None:
             await stop_producer(producer)
         await asyncio.sleep(RETRY_S)
+
+
+async def _insistently(work: "Callable[..., Awaitable[T]]", *arguments: object) -> T:
+    """What the disk is asked for, again until it does it: what Kafka has must not stay there."""
+    while True:
+        try:
+            return await work(*arguments)
+        except sqlite3.Error as error:
+            log.error("the spool's disk fails", reason=str(error))
+            await asyncio.sleep(RETRY_S)
 
 
 async def _send(producer: AIOKafkaProducer, records: Sequence[Outgoing]) -> None:

@@ -17,7 +17,12 @@ _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (
     id INTEGER PRIMARY KEY,
     topic TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL
-)
+);
+CREATE TABLE IF NOT EXISTS refused (
+    id INTEGER PRIMARY KEY,
+    topic TEXT NOT NULL, key BLOB NOT NULL, value BLOB NOT NULL, headers BLOB NOT NULL,
+    reason TEXT NOT NULL
+);
 """
 
 
@@ -28,6 +33,10 @@ class Outgoing(NamedTuple):
     key: bytes
     value: bytes
     headers: Headers
+
+
+#: A record with its number on disk.
+Kept = tuple[int, Outgoing]
 
 
 class SpoolFull(Exception):
@@ -64,15 +73,21 @@ class Spool:
         # Whoever waits may leave; what was begun is finished, and the counts stay right.
         await asyncio.shield(kept)
 
-    async def oldest(self, count: int) -> list[tuple[int, Outgoing]]:
+    async def oldest(self, count: int) -> list[Kept]:
         """Up to `count` records, oldest first, with the numbers that `remove` takes."""
         return await self._run(self._oldest, count)
 
-    async def remove(self, kept: Sequence[tuple[int, Outgoing]]) -> None:
-        """Kafka has these."""
+    async def remove(self, kept: Sequence[Kept]) -> None:
+        """Kafka has these, which followed each other."""
         await self._run(self._remove, kept[0][0], kept[-1][0])
         self.count -= len(kept)
         self.bytes -= sum(_size(record) for _, record in kept)
+
+    async def set_aside(self, kept: Kept, reason: str) -> None:
+        """Kafka will never take this one: it is kept in table `refused`, for a person."""
+        await self._run(self._set_aside, kept[0], reason)
+        self.count -= 1
+        self.bytes -= _size(kept[1])
 
     async def close(self) -> None:
         """Finish what is being written, and close."""
@@ -85,18 +100,19 @@ class Spool:
         while self._waiting:
             waiting, self._waiting = self._waiting, []
             records = [record for some, _ in waiting for record in some]
-            try:
-                await self._run(self._insert, records)
-            except sqlite3.Error as error:
-                full = SpoolFull(f"the spool cannot be written: {error}")
-                self.count -= len(records)
-                self.bytes -= sum(map(_size, records))
-                for _, kept in waiting:
-                    kept.set_exception(full)
-                    kept.exception()  # nobody may be left to take it
-            else:
+            writing = self._run(self._insert, records)
+            (error,) = await asyncio.gather(writing, return_exceptions=True)
+            if error is None:
                 for _, kept in waiting:
                     kept.set_result(None)
+                continue
+            # Whatever it was, nobody is left waiting.
+            full = SpoolFull(f"the spool cannot be written: {error}")
+            self.count -= len(records)
+            self.bytes -= sum(map(_size, records))
+            for _, kept in waiting:
+                kept.set_exception(full)
+                kept.exception()  # the one who asked may be gone
         self._writer = None
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
@@ -114,7 +130,7 @@ class Spool:
                 [(r.topic, r.key, r.value, _packed(r.headers)) for r in records],
             )
 
-    def _oldest(self, count: int) -> list[tuple[int, Outgoing]]:
+    def _oldest(self, count: int) -> list[Kept]:
         rows = self._db.execute(
             "SELECT id, topic, key, value, headers FROM spool ORDER BY id LIMIT ?", (count,)
         )
@@ -124,13 +140,22 @@ class Spool:
         with self._db:
             self._db.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
 
+    def _set_aside(self, number: int, reason: str) -> None:
+        with self._db:
+            self._db.execute(
+                "INSERT INTO refused (topic, key, value, headers, reason)"
+                " SELECT topic, key, value, headers, ? FROM spool WHERE id = ?",
+                (reason, number),
+            )
+            self._db.execute("DELETE FROM spool WHERE id = ?", (number,))
+
 
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True)
     db = sqlite3.connect(path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # each commit is on disk
-    db.execute(_SCHEMA)
+    db.executescript(_SCHEMA)
     return db
 
 

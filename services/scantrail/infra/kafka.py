@@ -131,7 +131,7 @@ class Mirror:
         self._partitions = sorted(self._consumer.assignment())
         # On the reading connection, a question for the end would wait behind a long poll.
         self._asker = await connect_consumer(self._settings)
-        await self.catch_up()
+        await patiently(self.catch_up)
 
     async def catch_up(self) -> None:
         """Read to the end, as it is at the time of the call."""

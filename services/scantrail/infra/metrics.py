@@ -15,6 +15,9 @@ READS = Counter(
 )
 READER_UP = Gauge("scantrail_reader_up", "1 while the reader is connected", ["reader"])
 SPOOL_SCANS = Gauge("scantrail_spool_scans", "Records on disk that Kafka has not yet taken")
+SPOOL_REFUSED = Counter(
+    "scantrail_spool_refused_total", "Records kept on disk that Kafka will never take"
+)
 PRODUCE_SECONDS = Histogram(
     "scantrail_produce_seconds", "From a read to its durability", buckets=_AGE_BUCKETS
 )

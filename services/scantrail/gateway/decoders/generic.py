@@ -9,9 +9,9 @@ case; the first of each row that is not null counts:
 | code | barcode, code, tag, id | text; a number is refused, since it has lost its leading zeros |
 | event time | timestamp, readAt, time, firstSeenTimestamp | RFC 3339 with its zone (the offset's \
 colon may be missing), or seconds, milliseconds or microseconds since 1970 |
-| antenna | antennaPort, antenna, port | whole number |
+| antenna | antennaPort, antenna, port | whole number, else it is left out |
 | rssi | rssi, peakRssi | dBm; what is no number is left out |
-| direction | direction | text |
+| direction | direction | text, else it is left out |
 | event id | event_id, eventId | the device's own id of the read, text or whole number |
 | order | order | text or whole number |
 | heartbeat | isHeartBeat | true: the item is no read |
@@ -82,8 +82,8 @@ def decode_generic(body: bytes) -> list[Outcome]:
     """One outcome per item of `body`, in its order; an empty array is a heartbeat.
 
     Invalid has these reasons: bad_json (of the item), not_an_object, no_code, bad_code (no text, or
-    an EPC that is no hex), bad_event_time, no_time_zone, bad_antenna, bad_direction, bad_event_id,
-    bad_order. Raises UnreadableBody when nothing parses.
+    an EPC that is no hex), bad_event_time, no_time_zone, bad_event_id, bad_order. Raises
+    UnreadableBody when nothing parses.
     """
     body = body.removeprefix(_UTF8_MARK).strip()
     if not body:
@@ -216,16 +216,18 @@ def _written_time(text: str) -> datetime:
         raise _Refused("bad_event_time") from error
 
 
+# Measures beside the read: one that makes no sense is left out, and the read counts.
+
+
 def _antenna(value: Any) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= 5:
         return int(value)
-    if value is None or (type(value) is int and 0 <= value <= 65_535):
+    if type(value) is int and 0 <= value <= 65_535:
         return value
-    raise _Refused("bad_antenna")
+    return None
 
 
 def _rssi(value: Any) -> float | None:
-    """A measure beside the read: what is no number costs the measure, not the read."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -236,9 +238,9 @@ def _rssi(value: Any) -> float | None:
 
 
 def _direction(value: Any) -> str | None:
-    if value is None or (isinstance(value, str) and len(value) <= _TEXT_LENGTH_MAX):
+    if isinstance(value, str) and len(value) <= _TEXT_LENGTH_MAX:
         return value or None
-    raise _Refused("bad_direction")
+    return None
 
 
 def _word(item: Mapping[str, Any], reason: str, *names: str) -> str | None:

@@ -59,9 +59,7 @@ Outcome = Read | NoRead | Heartbeat | Control | Invalid
 
 #: What to tell people of each reason of Invalid: what is wrong, and the mend.
 MENDS: Final = {
-    "bad_antenna": "`antennaPort` must be a whole number",
     "bad_code": "the code must be text, and an EPC hexadecimal; a number loses leading zeros",
-    "bad_direction": "`direction` must be text",
     "bad_encoding": "the bytes do not fit the reader's `encoding`: set it in the readers' file",
     "bad_event_id": "`event_id` must be a short printable text or a whole number",
     "bad_event_time": "`timestamp` is no time: give RFC 3339 with a zone, or seconds since 1970",

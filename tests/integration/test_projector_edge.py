@@ -18,6 +18,7 @@ from scantrail.contracts.records import (
     UnreadableRecord,
     decode_scan,
     encode,
+    movements,
     rejection_headers,
 )
 from scantrail.contracts.topics import Topic
@@ -306,6 +307,34 @@ async def test_a_scan_with_a_sequence_that_nothing_holds_is_unreadable(
 
 def encode_big(told: Any) -> bytes:
     return json.dumps(msgspec.to_builtins(told)).encode()
+
+
+async def test_of_a_batch_only_the_record_that_postgresql_refuses_is_set_aside(
+    site: "Site",
+) -> None:
+    site.execute(
+        "CREATE FUNCTION narrow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF new.serial = 'odd' THEN RAISE 'too wide for an index' USING ERRCODE = '54000'; END IF;"
+        " RETURN new; END $$"
+    )
+    site.execute(
+        "CREATE TRIGGER narrow BEFORE INSERT ON unit FOR EACH ROW EXECUTE FUNCTION narrow()"
+    )
+    odd = "odd"
+    serials = [*"0123", odd, *"5678"]
+    for serial in serials:
+        await move(site, serial)
+    await site.start("projector")
+    await caught_up(site)
+    units = {unit for (unit,) in site.rows("SELECT unit FROM unit")}
+    assert units == {site.unit(serial) for serial in serials if serial != odd}
+    ((reason, detail, payload),) = site.rows("SELECT reason, detail, payload FROM rejected")
+    assert reason == "refused_by_database"
+    assert "SQLSTATE 54000" in detail
+    assert movements.decode(payload).unit == site.unit(odd)
+    await move(site, "9")
+    await caught_up(site)
+    assert site.rows("SELECT 1 FROM unit WHERE serial = '9'") == [(1,)]
 
 
 # ---------------------------------------------------------------------------- rows and offset

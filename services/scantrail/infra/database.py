@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import alembic.command
+import psycopg
 from alembic.config import Config
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -17,6 +18,16 @@ log = logger(__name__)
 
 WAIT_S = 30.0
 RETRY_S = 0.5
+
+#: What SQLAlchemy raises, and within COPY psycopg itself.
+DATABASE_ERRORS = (DBAPIError, psycopg.Error)
+
+#: Classes of SQLSTATE that pass: connection, read-only standby, deadlock, resources, locks,
+#: an operator's or a timeout's end, the server's disk.
+_PASSING = frozenset({"08", "25", "40", "53", "55", "57", "58"})
+
+#: Classes that lie in the values: they are not of their column's kind, or too large for an index.
+_REFUSED = frozenset({"22", "54"})
 
 #: Two processes that migrate at once wait for each other on this advisory lock.
 _MIGRATION_LOCK = 7_264_501
@@ -45,6 +56,31 @@ def connect_database(settings: Settings, *, statement_timeout_s: float = 30.0) -
             "options": f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC",
         },
     )
+
+
+def is_away(error: DBAPIError | psycopg.Error) -> bool:
+    """Whether the same statement may succeed later: wait, and ask again."""
+    state = sqlstate_of(error)
+    if state is None:  # nobody answered at all
+        return isinstance(_cause(error), psycopg.OperationalError | psycopg.InterfaceError)
+    return state[:2] in _PASSING
+
+
+def is_refusal(error: DBAPIError | psycopg.Error) -> bool:
+    """Whether PostgreSQL will never take these values, and would take others."""
+    state = sqlstate_of(error)
+    if state is None:
+        return isinstance(_cause(error), psycopg.DataError)
+    return state[:2] in _REFUSED
+
+
+def sqlstate_of(error: DBAPIError | psycopg.Error) -> str | None:
+    """PostgreSQL's code of five characters; None where it was not PostgreSQL that failed."""
+    return getattr(_cause(error), "sqlstate", None)
+
+
+def _cause(error: DBAPIError | psycopg.Error) -> BaseException | None:
+    return error.orig if isinstance(error, DBAPIError) else error
 
 
 async def until_answers(engine: AsyncEngine) -> None:
@@ -81,6 +117,12 @@ def migrate(settings: Settings) -> None:
                     ) from error
                 time.sleep(0.3)
         with connection:
+            encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+            if encoding != "UTF8":
+                raise SettingsError(
+                    f"SCANTRAIL_DATABASE_URL: database {engine.url.database} has encoding"
+                    f" {encoding}: create one with ENCODING 'UTF8'"
+                )
             connection.execute(text(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})"))
             connection.commit()
             config.attributes["connection"] = connection

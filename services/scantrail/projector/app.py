@@ -15,22 +15,27 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-import psycopg
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
 from sqlalchemy import Table, select, text
-from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.contracts.topics import Topic
 from scantrail.infra import metrics, tables
-from scantrail.infra.database import connect_database, until_answers
+from scantrail.infra.database import (
+    DATABASE_ERRORS,
+    connect_database,
+    is_away,
+    is_refusal,
+    sqlstate_of,
+    until_answers,
+)
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
-from scantrail.projector.rows import Row, Rows, add_records
+from scantrail.projector.rows import Row, Rows, add_records, refused_row
 
 log = logger(__name__)
 
@@ -38,8 +43,7 @@ TOPICS = (Topic.MOVEMENTS, Topic.ALERTS, Topic.SCANS_REJECTED, Topic.READS_REJEC
 RETRY_S = 0.5
 COMMIT_EVERY_S = 1.0
 
-#: PostgreSQL does not answer, by SQLAlchemy's word or, within COPY, by psycopg's: wait for it.
-DATABASE_AWAY = (OperationalError, InterfaceError, psycopg.OperationalError)
+Batch = dict[TopicPartition, list[Any]]
 
 
 class StaleWriter(Exception):
@@ -93,7 +97,9 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 async with self._engine.connect() as connection:
                     rows = await connection.execute(select(tables.consumer_offset))
                     return {TopicPartition(r.topic, r.partition): r.next_offset for r in rows}
-            except DATABASE_AWAY as error:
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
                 log.warning("database is away", reason=str(error))
                 await asyncio.sleep(RETRY_S)
 
@@ -105,25 +111,51 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
             if batch:
                 async with self._writing:
                     batch = {tp: records for tp, records in batch.items() if tp in self._next}
-                    await self._write_patiently(batch, health)
+                    await self._take(batch, health)
             if time.monotonic() - committed_at > COMMIT_EVERY_S:
                 committed_at = time.monotonic()
                 await self._hint()
 
-    async def _write_patiently(
-        self, batch: dict[TopicPartition, list[Any]], health: Health
-    ) -> None:
+    async def _take(self, batch: Batch, health: Health) -> None:
+        """Write a batch; where PostgreSQL refuses values, by halves, down to the guilty record."""
         rows = Rows()
         for partition, records in batch.items():
             add_records(rows, self._topics[partition.topic], records)
         nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
+        try:
+            await self._write_patiently(rows, nexts, health)
+        except DATABASE_ERRORS as error:
+            if not is_refusal(error):
+                raise
+            halves = _halves(batch)
+            if halves:
+                for half in halves:
+                    await self._take(half, health)
+                return
+            ((record,),) = batch.values()
+            log.error(
+                "record refused by the database",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=str(error),
+            )
+            metrics.REJECTED.labels("movements", "refused_by_database").inc()
+            refused = refused_row(record, sqlstate_of(error))
+            await self._write_patiently(refused, nexts, health)
+
+    async def _write_patiently(
+        self, rows: Rows, nexts: dict[TopicPartition, int], health: Health
+    ) -> None:
         while True:
             started = time.monotonic()
             try:
                 async with self._engine.begin() as connection:
                     await self._write(connection, rows, nexts)
                 break
-            except DATABASE_AWAY as error:
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
                 health.lacks("database")
                 log.warning("database is away", reason=str(error))
                 await asyncio.sleep(RETRY_S)
@@ -155,6 +187,19 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._consumer.commit(offsets)
         except KafkaError as error:
             log.debug("offsets not committed", reason=str(error))
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Two smaller batches, in whose order all records keep theirs; none where there is but one."""
+    records = [(partition, record) for partition, some in batch.items() for record in some]
+    middle = len(records) // 2
+    halves = []
+    for part in (records[:middle], records[middle:]) if middle else ():
+        half: Batch = {}
+        for partition, record in part:
+            half.setdefault(partition, []).append(record)
+        halves.append(half)
+    return halves
 
 
 _BY_VERSION = "DO UPDATE SET {all} WHERE excluded.version > {table}.version"

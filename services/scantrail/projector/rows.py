@@ -58,6 +58,14 @@ def add_records(rows: Rows, topic: Topic, records: Iterable[Any]) -> None:
             _add_rejected(rows, record, error.reason, error.detail)
 
 
+def refused_row(record: Any, sqlstate: str | None) -> Rows:
+    """The rejected row of a record whose values PostgreSQL does not take."""
+    rows = Rows()
+    detail = f"PostgreSQL does not take its values (SQLSTATE {sqlstate})"
+    _add_rejected(rows, record, "refused_by_database", detail)
+    return rows
+
+
 def _add_movement(rows: Rows, movement: Movement) -> None:
     scan, after = movement.scan, movement.after
     key = (movement.unit, scan.event_id, scan.record_time)

@@ -655,6 +655,7 @@ async def test_the_page_escapes_whatever_was_scanned_or_entered(site: "Site") ->
 async def test_the_description_of_the_api_names_every_path(site: "Site") -> None:
     await site.start("api")
     paths = set((await ok(site, "GET", "/schema/openapi.json"))["paths"])
+    assert (await site.ask("GET", "/schema")).json()["paths"].keys() == paths
     assert {"/stations", "/products", "/recalls", "/alerts", "/rejected", "/rejected/replay"} <= (
         paths
     )

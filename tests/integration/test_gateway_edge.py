@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 ACK = b"\x06"
+PROBLEM = "application/problem+json"
 LIVE = "live: Kafka takes the reads"
 
 
@@ -330,12 +331,14 @@ async def test_what_cannot_be_a_delivery_is_refused_and_the_gateway_goes_on(site
     mebibyte = 1 << 20
     item = b'{"code": "%s"}' % site.barcode("1").encode()
     assert (await site.read("handheld", item.ljust(mebibyte))).status_code == 200
-    assert (await site.read("handheld", item.ljust(mebibyte + 1))).status_code == 413
+    answer = await site.read("handheld", item.ljust(mebibyte + 1))
+    assert (answer.status_code, answer.headers["content-type"]) == (413, PROBLEM)
     url = f"{site.settings.gateway_url}/ingest/v1"
     answer = await site.http.post(f"{url}/generic", content=item)
-    assert answer.status_code == 400
-    assert "reader" in answer.text
-    assert (await site.read("r" * 65, item)).status_code == 400
+    assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
+    assert "'reader'" in answer.json()["detail"]
+    answer = await site.read("r" * 65, item)
+    assert (answer.status_code, answer.json()["field"]) == (400, "reader")
     for body in (b"", b"{}", b'[{"event_id": 1}]'):
         answer = await site.http.post(f"{url}/replay", content=body)
         assert answer.status_code == 400

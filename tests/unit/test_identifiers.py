@@ -16,6 +16,8 @@ from scantrail.domain.identifiers import (
     gs1_check_digit,
     luhn_check_digit,
     parse_key,
+    product_and_serial,
+    product_id,
 )
 
 GS = "\x1d"
@@ -76,6 +78,9 @@ SPELLINGS = [
     ("urn:epc:tag:sscc-96:0.0614141.1234567890", "sscc:106141412345678908"),
     ("3114257BF4499602D2000000", "sscc:106141412345678908"),
     ("sscc:106141412345678908", "sscc:106141412345678908"),
+    # FNC1 as many readers write it
+    ("010950600013435221ABC<GS>10LOT7", "sgtin:09506000134352.ABC"),
+    ("<GS>010950600013435221ABC", "sgtin:09506000134352.ABC"),
     # GIAI and GRAI
     ("]C180040614141ABC", "giai:0614141ABC"),
     ("(8004)0614141ABC", "giai:0614141ABC"),
@@ -380,3 +385,31 @@ def test_any_text_names_a_unit_or_says_why_not(text: str, product: str | None) -
         reason = None
         assert identify(found.key).key == found.key
     assert reason in REASONS | {None}
+
+
+@pytest.mark.parametrize(
+    ("unit", "expected"),
+    [
+        ("sgtin:09506000134352.1.2", ("09506000134352", "1.2")),
+        ("sn:PUMP-7.A:9", ("PUMP-7", "A:9")),
+        ("grai:0614141123452400", ("00614141123452", "400")),
+        ("imei:49015420323751", (None, "49015420323751")),
+        ("giai:0614141ABC", (None, "0614141ABC")),
+    ],
+)
+def test_recalls_go_by_product_and_serial(unit: str, expected: tuple[str | None, str]) -> None:
+    assert product_and_serial(unit) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("9506000134352", "09506000134352"), ("PUMP-7", "PUMP-7"), ("a:b_c", "a:b_c"), ("123", "123")],
+)
+def test_a_products_id(name: str, expected: str) -> None:
+    assert product_id(name) == expected
+
+
+@pytest.mark.parametrize("name", ["", "a.b", "a/b", "-a", "a b", "é", "a" * 65, "9506000134353"])
+def test_what_is_no_products_id(name: str) -> None:
+    with pytest.raises(NotIdentified):
+        product_id(name)

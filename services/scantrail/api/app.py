@@ -6,6 +6,7 @@ import httpx
 from litestar import Litestar
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template.config import TemplateConfig
@@ -22,7 +23,6 @@ from scantrail.api.problems import (
     answer_bad_value,
     answer_bug,
     answer_database_away,
-    answer_http,
     answer_problem,
 )
 from scantrail.api.units import build_units
@@ -30,7 +30,7 @@ from scantrail.api.worklists import build_worklists
 from scantrail.infra.database import connect_database, until_answers
 from scantrail.infra.health import Health
 from scantrail.infra.settings import Settings
-from scantrail.infra.web import serve_http
+from scantrail.infra.web import answer_http, serve_http
 
 BODY_BYTES_MAX = 32 << 20
 STATEMENT_S_MAX = 10.0
@@ -74,5 +74,9 @@ def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -
         },
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # ours is set up
-        openapi_config=OpenAPIConfig(title="Scantrail", version=__version__),
+        openapi_config=OpenAPIConfig(
+            title="Scantrail",
+            version=__version__,
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],  # others need a foreign server
+        ),
     )

@@ -36,7 +36,7 @@ class StationBody(_Body, frozen=True, kw_only=True):
     business_location: str | None = None
     disposition: str | None = None
     possessing_party: str | None = None
-    repeat_window_s: float = 0.0
+    repeat_window_s: float = 10.0
 
 
 class ProductBody(_Body, frozen=True, kw_only=True):

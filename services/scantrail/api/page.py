@@ -48,7 +48,7 @@ def build_page(engine: AsyncEngine) -> list[Any]:
 def sentence(unit: dict[str, Any]) -> str:
     """Where the unit is and who has it, in one sentence."""
     since = unit["since"].strftime("%A %-d %B %Y, %H:%M UTC")
-    party = unit["custody"] or "nobody known"
+    party = unit["custody"] or "somebody unknown"
     if unit["phase"] == "shipped":
         order = f", order {unit['order']}" if unit["order"] else ""
         if unit["purchaser"]:

@@ -3,10 +3,10 @@
 from typing import Any
 
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError, TimeoutError
 
 from scantrail.infra.logs import logger
+from scantrail.infra.web import problem
 
 log = logger(__name__)
 
@@ -27,16 +27,8 @@ def bad_field(field: str, detail: str) -> Problem:
     return Problem(400, "Bad input", detail, field=field)
 
 
-def answer_problem(_: AnyRequest, problem: Problem) -> Response[dict[str, Any]]:
-    return _response(problem.status, problem.body)
-
-
-def answer_http(_: AnyRequest, error: HTTPException) -> Response[dict[str, Any]]:
-    body = {"title": "Refused", "status": error.status_code, "detail": error.detail}
-    if isinstance(error.extra, list) and error.extra:
-        first: Any = error.extra[0]
-        body |= {"field": first.get("key", ""), "detail": first.get("message", error.detail)}
-    return _response(error.status_code, body)
+def answer_problem(_: AnyRequest, told: Problem) -> Response[dict[str, Any]]:
+    return problem(**told.body)
 
 
 def answer_database_away(
@@ -44,22 +36,17 @@ def answer_database_away(
 ) -> Response[dict[str, Any]]:
     log.warning("database is away", reason=str(error))
     detail = "the query database does not answer; scans are kept meanwhile: try again"
-    body = {"title": "Try again", "status": 503, "detail": detail}
-    response = _response(503, body)
+    response = problem(503, "Try again", detail)
     response.headers["Retry-After"] = "2"
     return response
 
 
 def answer_bad_value(_: AnyRequest, error: DataError) -> Response[dict[str, Any]]:
     detail = "a value in the address cannot be looked for: leave out control characters"
-    return _response(400, {"title": "Bad input", "status": 400, "detail": detail})
+    return problem(400, "Bad input", detail)
 
 
 def answer_bug(request: AnyRequest, error: Exception) -> Response[dict[str, Any]]:
     log.exception("request failed", method=request.method, path=request.url.path)
     detail = "this is a mistake of ours; the log of the api says more"
-    return _response(500, {"title": "Failed", "status": 500, "detail": detail})
-
-
-def _response(status: int, body: dict[str, Any]) -> Response[dict[str, Any]]:
-    return Response(body, status_code=status, media_type="application/problem+json")
+    return problem(500, "Failed", detail)

@@ -50,7 +50,8 @@ async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:
         raise Problem(
             404,
             "Never scanned",
-            f"{identified.key} was understood, and was never scanned here",
+            f"{identified.key} was understood, and was never scanned here (a scan is to be found a"
+            " moment after the gateway took it)",
             understood=understood,
         )
     return {**unit, "understood": understood}

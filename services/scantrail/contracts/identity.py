@@ -126,6 +126,8 @@ def identify(text: str, *, aim: str | None = None, product: str | None = None) -
     """
     if text[:1] == "]" and _AIM.match(text):
         aim, text = text[:3], text[3:]
+    if "<GS>" in text:  # as many readers write FNC1; in a serial nobody writes it
+        text = text.replace("<GS>", GS)
     found = fast_element_string(text) if aim not in _GTIN_AIM else None
     if found is not None:
         return found

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import msgspec
 from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
+from litestar.exceptions import HTTPException
 from litestar.params import QueryParameter
 
 from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
@@ -12,6 +13,7 @@ from scantrail.gateway.decoders.generic import UnreadableBody, decode_generic
 from scantrail.gateway.decoders.outcome import Invalid
 from scantrail.gateway.intake import Intake, Taken
 from scantrail.gateway.spool import SpoolFull
+from scantrail.infra.web import answer_http, problem
 
 BODY_BYTES_MAX = 1 << 20
 REPLAY_BYTES_MAX = 8 << 20  # 500 reads, whole
@@ -46,12 +48,13 @@ def build_http(intake: Intake) -> Litestar:
             for read in reads:
                 check_rejected_read(read)
         except (msgspec.MsgspecError, UnreadableRecord) as error:
-            return Response({"reason": "not_rejected_reads", "detail": str(error)}, status_code=400)
+            return problem(400, "Bad input", str(error), reason="not_rejected_reads")
         return await _answer(intake.replay(reads))
 
     return Litestar(
         [generic, replay],
         request_max_body_size=BODY_BYTES_MAX,
+        exception_handlers={HTTPException: answer_http},
         openapi_config=None,
         logging_config=None,
     )
@@ -61,12 +64,11 @@ async def _answer(taking: Any, told: UnreadableBody | None = None) -> Response[d
     try:
         taken: Taken = await taking
     except SpoolFull as error:
-        return Response(
-            {"reason": "no_room", "detail": f"nothing was taken, send it again later: {error}"},
-            status_code=503,
-            headers={"Retry-After": str(RETRY_AFTER_S)},
-        )
+        detail = f"nothing was taken, send it again later: {error}"
+        refusal = problem(503, "Try again", detail, reason="no_room")
+        refusal.headers["Retry-After"] = str(RETRY_AFTER_S)
+        return refusal
     if told is not None:
-        return Response({"reason": told.reason, "detail": told.detail}, status_code=400)
+        return problem(400, "Bad input", told.detail, reason=told.reason)
     rejected = [{"index": r.index, "reason": r.reason, "detail": r.detail} for r in taken.rejected]
     return Response({"accepted": taken.accepted, "rejected": rejected})

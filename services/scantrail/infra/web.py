@@ -1,4 +1,4 @@
-"""An HTTP server inside a process that has its own loop and its own signals."""
+"""An HTTP server inside a process that has its own loop and its own signals; refusals over it."""
 
 import asyncio
 import contextlib
@@ -6,8 +6,26 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
 
 STOP_S_MAX = 5
+
+
+def problem(status: int, title: str, detail: str, **more: Any) -> Response[dict[str, Any]]:
+    """RFC 9457 `application/problem+json`; `more` joins the body: `field`, `reason` …"""
+    body = {"title": title, "status": status, "detail": detail, **more}
+    return Response(body, status_code=status, media_type="application/problem+json")
+
+
+def answer_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dict[str, Any]]:
+    """What Litestar itself refuses: addresses, methods, parameters, sizes."""
+    more: dict[str, Any] = {}
+    detail = error.detail
+    if isinstance(error.extra, list) and error.extra:
+        first: Any = error.extra[0]
+        more["field"], detail = first.get("key", ""), first.get("message", detail)
+    return problem(error.status_code, "Refused", detail, **more)
 
 
 class _Server(uvicorn.Server):

@@ -11,7 +11,7 @@ from aiokafka.errors import KafkaError
 
 from bench.measure import Unfinished, say
 from bench.registry import names, select
-from scantrail.cli.stack import StackError
+from scantrail.cli.checks import StackError
 from scantrail.infra.child_processes import EmbeddedError
 from scantrail.infra.settings import SettingsError
 

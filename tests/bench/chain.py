@@ -13,8 +13,9 @@ from bench.load_http import HttpAnswer, HttpJob, HttpRequest
 from bench.measure import Measure, Part, Unfinished, milliseconds, percentile, say
 from bench.rows import Offsets, stored_offsets
 from bench.workload import code, gtin, serial
+from scantrail.cli.addresses import page_address
 from scantrail.cli.site import GATE, SHELF, Place
-from scantrail.cli.stack import PROCESSES, Stack, page_address
+from scantrail.cli.stack import PROCESSES, Stack
 from scantrail.contracts.records import alerts
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertKind

@@ -14,8 +14,9 @@ import httpx
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from bench.measure import Unfinished
+from scantrail.cli.addresses import page_address, private_settings
 from scantrail.cli.floor import furnish
-from scantrail.cli.stack import PROCESSES, Stack, page_address, private_settings
+from scantrail.cli.stack import PROCESSES, Stack
 from scantrail.contracts.topics import Topic
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of

@@ -10,8 +10,9 @@ from bench.load_http import HttpJob, HttpRequest
 from bench.measure import Measure, Part, Unfinished, milliseconds, percentile, say
 from bench.rows import stored_offsets
 from bench.workload import code, encoded, publish, scans
+from scantrail.cli.addresses import page_address
 from scantrail.cli.site import DOCK
-from scantrail.cli.stack import Stack, page_address
+from scantrail.cli.stack import Stack
 from scantrail.contracts.topics import Topic
 from scantrail.infra.topic_admin import name_of
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import httpx
 
+from scantrail.cli.addresses import private_settings
 from scantrail.cli.demo import live_and_compare
 from scantrail.cli.demo_plan import make_plan
 from scantrail.cli.site import readers_toml, tcp_readers
-from scantrail.cli.stack import Stack, private_settings
+from scantrail.cli.stack import Stack
 from scantrail.infra.child_processes import free_ports
 from scantrail.infra.settings import Settings
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from scantrail.cli.stack import Stack, StackError, check_ports, port_fields, private_settings
+from scantrail.cli.addresses import port_fields, private_settings
+from scantrail.cli.checks import StackError, check_ports
+from scantrail.cli.stack import Stack
 from scantrail.cli.up import run_up
 from scantrail.infra.settings import Settings
 

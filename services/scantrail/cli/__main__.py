@@ -10,10 +10,10 @@ from pathlib import Path
 import httpx
 
 from scantrail import __version__
+from scantrail.cli.addresses import page_address
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.simulate import simulate
-from scantrail.cli.stack import page_address
 from scantrail.cli.up import run_up
 from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified

@@ -19,6 +19,8 @@ from urllib.parse import quote
 
 import httpx
 
+from scantrail.cli.addresses import page_address, private_settings
+from scantrail.cli.checks import StackError
 from scantrail.cli.demo_plan import RECALL_ID, Life, Plan, make_plan, purchaser
 from scantrail.cli.floor import Floor, furnish, open_floor
 from scantrail.cli.site import (
@@ -32,7 +34,7 @@ from scantrail.cli.site import (
     readers_toml,
     tcp_readers,
 )
-from scantrail.cli.stack import Stack, StackError, page_address, private_settings
+from scantrail.cli.stack import Stack
 from scantrail.infra.child_processes import EmbeddedError, free_ports
 from scantrail.infra.settings import Settings, SettingsError
 

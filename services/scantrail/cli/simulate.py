@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 
+from scantrail.cli.addresses import page_address
 from scantrail.cli.floor import Floor, furnish, open_floor
 from scantrail.cli.site import DOCK, GATE, LINE, PRODUCTS, SHELF, SOUTH, STAGE
-from scantrail.cli.stack import page_address
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 

@@ -1,32 +1,23 @@
 """A whole Scantrail on this machine: Kafka, PostgreSQL, topics, tables and every process."""
 
 import asyncio
-import errno
-import fcntl
 import http.client
-import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from scantrail.cli.addresses import page_address, reachable_host, with_own_paths
+from scantrail.cli.checks import StackError, check_ports, check_readers
+from scantrail.cli.folder_lock import FolderLock
 from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
-from scantrail.gateway.readers import ReaderSettingsError, load_readers
-from scantrail.infra.child_processes import (
-    LOOPBACK,
-    EmbeddedError,
-    EmbeddedProcess,
-    free_ports,
-    log_tail,
-    port_is_free,
-)
+from scantrail.infra.child_processes import EmbeddedError, EmbeddedProcess, log_tail
 from scantrail.infra.database import migrate
 from scantrail.infra.embedded_kafka import EmbeddedKafka, jars_are_fetched
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
@@ -50,10 +41,6 @@ _LOOK_EVERY_S = 0.5
 _REVIVE_EVERY_S = 2.0
 
 
-class StackError(Exception):
-    """The whole cannot run. The text names what is wrong and the mend."""
-
-
 class Stack:
     """Everything Scantrail needs, started together and stopped together.
 
@@ -75,14 +62,14 @@ class Stack:
     ) -> None:
         self.folder = Path(settings.data_dir).absolute()
         readers = self.folder / (_SIMULATED_FILE if simulated else _OWN_FILE)
-        self.settings = _with_own_paths(settings, self.folder, readers)
+        self.settings = with_own_paths(settings, self.folder, readers)
         self._cache = (cache or self.folder / "cache").absolute()
         self._say = say
         self._simulated = simulated
         self.kafka = EmbeddedKafka(self.folder / "kafka", self._cache) if embed_kafka else None
         self.postgres = EmbeddedPostgres(self.folder / "postgres") if embed_postgres else None
         self.supervisor = Supervisor(say)
-        self._folder_lock = _FolderLock(self.folder, page_address(self.settings))
+        self._folder_lock = FolderLock(self.folder, page_address(self.settings))
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._tend_embedded, name="embedded", daemon=True)
 
@@ -283,133 +270,3 @@ class _Start(threading.Thread):
             self.error = error
         else:
             self._say(f"{self.service.name} is ready on {self.address.rsplit('@', 1)[-1]}")
-
-
-class _FolderLock:
-    """One supervisor per data folder; says whose it is."""
-
-    def __init__(self, folder: Path, page: str) -> None:
-        self._path = folder / "lock"
-        self._page = page
-        self._descriptor: int | None = None
-
-    def take(self) -> None:
-        folder = self._path.parent
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
-        except OSError as error:
-            raise StackError(
-                f"the data folder {folder} cannot be written ({error.strerror}):"
-                f" make it writable, or set {ENV_PREFIX}DATA_DIR to another"
-            ) from error
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            pid, page, *_ = [*os.read(descriptor, 1000).decode().split("\n"), "", ""]
-            os.close(descriptor)
-            raise StackError(
-                f"Scantrail already runs here (process {pid}); its page is {page}"
-            ) from error
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n{self._page}\n".encode())
-        self._descriptor = descriptor
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-
-def check_ports(settings: Settings) -> None:
-    """Raise StackError unless all ports of the settings are different and free."""
-    users: dict[int, str] = {}
-    for name in port_fields():
-        port, variable = getattr(settings, name), ENV_PREFIX + name.upper()
-        if port in users:
-            raise StackError(f"{users[port]} and {variable} are both {port}: set one to another")
-        users[port] = variable
-        with _address_errors(settings.listen_host, port, variable):
-            free = port_is_free(settings.listen_host, port)
-        if not free:
-            raise StackError(f"port {port} is taken by another program: set {variable} to another")
-
-
-def check_readers(path: Path) -> None:
-    """Raise StackError unless the readers' file can be used and its addresses are free."""
-    try:
-        readers = load_readers(path)
-    except ReaderSettingsError as error:
-        raise StackError(str(error)) from error
-    for reader in readers:
-        if reader.mode == "listen" and reader.address is not None:
-            host, port = reader.address
-            with _address_errors(host, port, f"the address of reader {reader.id} in {path}"):
-                free = port_is_free(host, port)
-            if not free:
-                raise StackError(
-                    f"port {port} of reader {reader.id} is taken by another program:"
-                    f" give it another address in {path}"
-                )
-
-
-@contextmanager
-def _address_errors(host: str, port: int, variable: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EPERM):
-            raise StackError(
-                f"port {port} may not be opened by this user: set {variable} to another above 1023"
-            ) from error
-        raise StackError(
-            f"{ENV_PREFIX}LISTEN_HOST={host} is no address of this machine"
-            f" ({error.strerror}): set it to one, or to 0.0.0.0 for all"
-        ) from error
-
-
-def private_settings(folder: Path, base: Settings) -> Settings:
-    """The base with free ports and `folder` for its data, to run beside others."""
-    names = port_fields()
-    ports = dict(zip(names, free_ports(len(names), base.listen_host), strict=True))
-    host = reachable_host(base.listen_host)
-    return replace(
-        base,
-        data_dir=str(folder),
-        gateway_url=f"http://{_in_url(host)}:{ports['gateway_port']}",
-        **ports,  # type: ignore[arg-type]  # their names are known only now
-    )
-
-
-def port_fields() -> list[str]:
-    """The names of the settings that are a port to listen on."""
-    return [f.name for f in fields(Settings) if f.name.endswith("_port")]
-
-
-def reachable_host(listen_host: str) -> str:
-    """An address at which what listens on `listen_host` is reached from this machine."""
-    return {"0.0.0.0": LOOPBACK, "": LOOPBACK, "::": "::1"}.get(listen_host, listen_host)
-
-
-def page_address(settings: Settings) -> str:
-    """The address of the page, for a browser on this machine."""
-    return f"http://{_in_url(reachable_host(settings.listen_host))}:{settings.api_port}/"
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _with_own_paths(settings: Settings, folder: Path, readers: Path) -> Settings:
-    """Absolute folders, a readers file, and the gateway's address where only its port was told."""
-    default = Settings()
-    gateway_url = settings.gateway_url
-    if gateway_url == default.gateway_url:
-        host = reachable_host(settings.listen_host)
-        gateway_url = f"http://{_in_url(host)}:{settings.gateway_port}"
-    return replace(
-        settings,
-        data_dir=str(folder),
-        readers_file=settings.readers_file or str(readers),
-        gateway_url=gateway_url,
-    )

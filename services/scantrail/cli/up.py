@@ -12,7 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from scantrail.cli.stack import Stack, StackError, page_address
+from scantrail.cli.addresses import page_address
+from scantrail.cli.checks import StackError
+from scantrail.cli.stack import Stack
 from scantrail.contracts.topics import Topic
 from scantrail.infra.child_processes import EmbeddedError
 from scantrail.infra.settings import ENV_PREFIX, Settings, SettingsError

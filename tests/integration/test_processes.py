@@ -1,5 +1,6 @@
 """The five processes as operations runs them: ready on their port, and ended by SIGTERM."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from scantrail.contracts.records import encode, movements
 from scantrail.contracts.topics import Topic
 from scantrail.infra.embedded_kafka import EmbeddedKafka
+from scantrail.infra.group_admin import remove_members
 from scantrail.infra.settings import ENV_PREFIX, Settings
 from scantrail.infra.topic_admin import apply_topics
 
@@ -127,6 +129,38 @@ def test_a_second_tracker_of_the_same_ordinal_ends_at_once_and_says_the_mend(
             assert second.status_within(20.0) == 73
             assert "set SCANTRAIL_TRACKER_ORDINAL to another" in second.log
         assert first.process.poll() is None
+
+
+async def test_members_that_were_killed_can_be_removed(settings: Settings, tmp_path: Path) -> None:
+    names = ("tracker", "alerter")  # ready means that they have joined
+    groups = [f"{settings.topic_prefix}.{name}" for name in names]
+    assert await remove_members(settings.kafka_bootstrap, groups) == 0
+    with started(settings, tmp_path, *names) as processes:
+        for process in processes:
+            process.await_ready()
+    await _until_removed(settings, *groups)
+    assert await remove_members(settings.kafka_bootstrap, groups) == 0
+
+
+async def test_a_member_that_lives_joins_again_when_it_is_removed(
+    settings: Settings, tmp_path: Path
+) -> None:
+    group = f"{settings.topic_prefix}.alerter"
+    with started(settings, tmp_path, "alerter") as (alerter,):
+        alerter.await_ready()
+        await _until_removed(settings, group)
+        await _until_removed(settings, group)
+        assert alerter.process.poll() is None
+
+
+async def _until_removed(settings: Settings, *groups: str) -> None:
+    """Each group has one member, or soon will."""
+    for group in groups:
+        deadline = time.monotonic() + 20.0
+        while (removed := await remove_members(settings.kafka_bootstrap, [group])) == 0:
+            assert time.monotonic() < deadline, group
+            await asyncio.sleep(0.1)
+        assert removed == 1, group
 
 
 @pytest.mark.parametrize("name", ["gateway", "api"])

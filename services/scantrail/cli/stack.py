@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail.cli.addresses import page_address, reachable_host, with_own_paths
@@ -21,11 +22,14 @@ from scantrail.infra.child_processes import EmbeddedError, EmbeddedProcess, log_
 from scantrail.infra.database import migrate
 from scantrail.infra.embedded_kafka import EmbeddedKafka, jars_are_fetched
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
+from scantrail.infra.group_admin import remove_members
 from scantrail.infra.settings import ENV_PREFIX, Settings
 from scantrail.infra.topic_admin import apply_topics
 
 #: In this order they are stopped: what takes in ends first.
 PROCESSES = ("gateway", "tracker", "alerter", "projector", "api")
+#: Of these, those that share their work in a consumer group of their name.
+GROUPS = ("tracker", "alerter", "projector")
 SIMULATION = "simulate"
 
 #: Whose own readers these are is not to be overwritten; the simulated site's come with the program.
@@ -191,6 +195,8 @@ class Stack:
             self._say(f"Kafka is awaited on {self.settings.kafka_bootstrap}")
         created = asyncio.run(apply_topics(self.settings))
         self._say(f"topics are there ({len(created)} new)")
+        if self.kafka is not None:
+            self._remove_dead_members()
         try:
             migrate(self.settings)
         except SQLAlchemyError as error:
@@ -199,6 +205,17 @@ class Stack:
                 f" {ENV_PREFIX}DATABASE_URL: {str(error).splitlines()[0]}"
             ) from error
         self._say("tables are there")
+
+    def _remove_dead_members(self) -> None:
+        """Those of processes that were killed: with the folder locked, none of them lives."""
+        groups = [f"{self.settings.topic_prefix}.{name}" for name in GROUPS]
+        try:
+            removed = asyncio.run(remove_members(self.settings.kafka_bootstrap, groups))
+        except KafkaError as error:
+            self._say(f"processes that were killed may be waited for, up to 10 s ({error})")
+        else:
+            if removed:
+                self._say(f"{removed} that were killed are no longer waited for")
 
     def _start_processes(self) -> None:
         for name in PROCESSES:

@@ -1,0 +1,114 @@
+"""`scantrail rejected …`: reads and scans that were set aside, shown and sent again."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+import httpx
+
+PAGE = 1000
+READ_LENGTH_MAX = 80
+_HEAD = ("time", "reader", "station", "reason", "replayed", "detail", "read")
+
+
+class Refused(Exception):
+    """The api refused the request. The text is its own."""
+
+
+def list_rejected(
+    api: httpx.Client, *, reader: str | None, reason: str | None, as_json: bool
+) -> int:
+    """Print what was set aside, as a table or a JSON line each; the exit status."""
+    found = False
+    for rows in _pages(api, _chosen(reader, reason)):
+        found = found or bool(rows)
+        if as_json:
+            for row in rows:
+                print(json.dumps(row))
+        elif rows:
+            print("\n".join(table([_HEAD, *map(_cells, rows)])))
+    if not found and not as_json:
+        print("nothing was set aside")
+    return 0
+
+
+def replay_rejected(api: httpx.Client, *, reader: str, reason: str | None, as_json: bool) -> int:
+    """Send a reader's reads through the gateway again, and tell; the exit status.
+
+    It is 1 where some were refused again.
+    """
+    answer = _answer(api.post("/rejected/replay", json=_chosen(reader, reason)))
+    print(json.dumps(answer) if as_json else told_of_replay(reader, answer))
+    return 1 if answer["rejected"] else 0
+
+
+def told_of_replay(reader: str, answer: dict[str, Any]) -> str:
+    """What `POST /rejected/replay` answered, in words."""
+    replayed, refused = answer["replayed"], answer["rejected"]
+    if not replayed and not refused:
+        return f"no read of {reader} waits to be replayed"
+    lines = [f"{_reads(replayed)} of {reader} went through"]
+    if refused:
+        lines.append(f"{_reads(len(refused))} refused again:")
+        reasons = Counter((each["reason"], each["detail"]) for each in refused)
+        lines += [
+            f"  {count} \N{MULTIPLICATION SIGN} {reason}: {_printable(detail)}"
+            for (reason, detail), count in reasons.most_common()
+        ]
+    if answer["left"]:
+        lines.append("more are waiting: say it again")
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines in which the cells of each column begin at the same place."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+def _pages(api: httpx.Client, chosen: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
+    after: str | None = ""
+    while after is not None:
+        asked = {**chosen, "after": after, "limit": str(PAGE)}
+        page = _answer(api.get("/rejected", params=asked))
+        yield page["rejected"]
+        after = page["next"]
+
+
+def _answer(response: httpx.Response) -> Any:
+    body = response.json()
+    if response.is_error:
+        raise Refused(f"{body['title']}: {body['detail']}")
+    return body
+
+
+def _chosen(reader: str | None, reason: str | None) -> dict[str, str]:
+    both = {"reader": reader, "reason": reason}
+    return {name: value for name, value in both.items() if value is not None}
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    read = _printable(row["payload"])
+    if len(read) > READ_LENGTH_MAX:
+        read = read[: READ_LENGTH_MAX - 1] + "…"
+    replayed = "yes" if row["replayed_at"] else ""
+    told = (row["reader"], row["station"], row["reason"], replayed, row["detail"])
+    return [_local(row["record_time"]), *(_printable(text or "") for text in told), read]
+
+
+def _local(time: str) -> str:
+    return f"{datetime.fromisoformat(time).astimezone():%Y-%m-%d %H:%M:%S}"
+
+
+def _printable(text: str) -> str:
+    """A terminal is not to obey what a device sent."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _reads(count: int) -> str:
+    return "1 read" if count == 1 else f"{count} reads"

@@ -1,0 +1,135 @@
+"""What `scantrail rejected …` prints, for people and for programs."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import pytest
+
+from scantrail.cli.rejected import Refused, list_rejected, replay_rejected, told_of_replay
+
+
+def row(number: int, **more: Any) -> dict[str, Any]:
+    return {
+        "id": f"id-{number}",
+        "source": "read",
+        "reader": "handheld-1",
+        "station": "my-shelf",
+        "reason": "unknown_station",
+        "detail": "station my-shelf is not configured",
+        "payload": '{"code": "1"}',
+        "record_time": "2026-05-04T10:00:00+00:00",
+        "replayed_at": None,
+        **more,
+    }
+
+
+def api(answer: Callable[[httpx.Request], httpx.Response]) -> httpx.Client:
+    return httpx.Client(base_url="http://api/", transport=httpx.MockTransport(answer))
+
+
+def pages(*rows: dict[str, Any]) -> httpx.Client:
+    """One row a page."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        after = request.url.params["after"]
+        at = [None, *(each["id"] for each in rows)].index(after or None)
+        following = rows[at : at + 1]
+        return httpx.Response(
+            200, json={"rejected": following, "next": following[0]["id"] if following else None}
+        )
+
+    return api(answer)
+
+
+def shown(capsys: pytest.CaptureFixture[str], client: httpx.Client, *, as_json: bool) -> list[str]:
+    assert list_rejected(client, reader=None, reason=None, as_json=as_json) == 0
+    return capsys.readouterr().out.splitlines()
+
+
+def test_programs_get_a_json_line_each_of_all_pages(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [row(1), row(2)]
+    lines = shown(capsys, pages(*rows), as_json=True)
+    assert [json.loads(line) for line in lines] == rows
+    assert shown(capsys, pages(), as_json=True) == []
+
+
+def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    told = row(1, station=None, payload="1" * 100, replayed_at="2026-05-04T11:00:00+00:00")
+    head, line = shown(capsys, pages(told), as_json=False)
+    assert head.split() == ["time", "reader", "station", "reason", "replayed", "detail", "read"]
+    for name, value in {
+        "reader": "handheld-1",
+        "reason": "unknown_station",
+        "replayed": "yes",
+        "detail": "station my-shelf is not configured",
+        "read": "1" * 79 + "…",
+    }.items():
+        assert line[head.rindex(f"  {name}") + 2 :].startswith(value), name
+    assert shown(capsys, pages(), as_json=False) == ["nothing was set aside"]
+
+
+def test_a_terminal_does_not_obey_what_a_device_sent(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = shown(capsys, pages(row(1, payload="\x1b[2J\r\n", detail="a\x07")), as_json=False)
+    assert len(lines) == 2
+    assert lines[1].endswith(r"\x1b[2J\r\n")
+    assert "\x07" not in lines[1]
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (
+            {"replayed": 0, "rejected": [], "left": False},
+            ["no read of r-1 waits to be replayed"],
+        ),
+        ({"replayed": 1, "rejected": [], "left": False}, ["1 read of r-1 went through"]),
+        (
+            {
+                "replayed": 497,
+                "rejected": [
+                    {"index": 0, "reason": "unknown_station", "detail": "dock-1"},
+                    {"index": 4, "reason": "no_code", "detail": "empty"},
+                    {"index": 5, "reason": "unknown_station", "detail": "dock-1"},
+                ],
+                "left": True,
+            },
+            [
+                "497 reads of r-1 went through",
+                "3 reads refused again:",
+                "  2 × unknown_station: dock-1",  # noqa: RUF001
+                "  1 × no_code: empty",  # noqa: RUF001
+                "more are waiting: say it again",
+            ],
+        ),
+    ],
+)
+def test_a_replay_is_told_in_words(answer: dict[str, Any], words: list[str]) -> None:
+    assert told_of_replay("r-1", answer).splitlines() == words
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_replay_with_refusals_ends_with_status_1(
+    capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    refusal = {"index": 0, "reason": "no_code", "detail": "empty"}
+    told = {"replayed": 0, "rejected": [refusal], "left": False}
+    asked = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(json.loads(request.content))
+        return httpx.Response(200, json=told)
+
+    client = api(answer)
+    assert replay_rejected(client, reader="r-1", reason="no_code", as_json=as_json) == 1
+    assert asked == [{"reader": "r-1", "reason": "no_code"}]
+    out = capsys.readouterr().out
+    assert json.loads(out) == told if as_json else out == told_of_replay("r-1", told) + "\n"
+
+
+def test_a_refusal_of_the_api_is_told_as_it_is() -> None:
+    problem = {"title": "Gateway away", "status": 503, "detail": "nothing was replayed"}
+    client = api(lambda _: httpx.Response(503, json=problem))
+    with pytest.raises(Refused, match=r"^Gateway away: nothing was replayed$"):
+        replay_rejected(client, reader="r-1", reason=None, as_json=False)

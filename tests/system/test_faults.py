@@ -11,6 +11,7 @@ import httpx
 from scantrail.cli.addresses import private_settings
 from scantrail.cli.demo import live_and_compare
 from scantrail.cli.demo_plan import make_plan
+from scantrail.cli.folder_lock import settings_in_force
 from scantrail.cli.site import readers_toml, tcp_readers
 from scantrail.cli.stack import Stack
 from scantrail.infra.child_processes import free_ports
@@ -46,6 +47,24 @@ async def rises(stack: Stack, process: str, name: str, above: float) -> None:
     async with asyncio.timeout(60):
         while await metric(stack, process, name) <= above:
             await asyncio.sleep(0.02)
+
+
+def test_after_everything_was_killed_the_next_start_waits_for_no_dead_process(
+    tmp_path: Path, stack_cache: Path
+) -> None:
+    folder = tmp_path / "data"
+    settings = private_settings(folder, Settings())
+    with Stack(settings, cache=stack_cache) as stack:
+        in_force = settings_in_force(folder)
+        assert in_force == stack.settings
+        assert stack.kafka is not None
+        assert in_force.kafka_bootstrap == stack.kafka.address
+        stack.kill_all()
+    assert settings_in_force(folder) is None
+    said: list[str] = []
+    with Stack(settings, cache=stack_cache, say=said.append):
+        pass
+    assert any(line.endswith("that were killed are no longer waited for") for line in said), said
 
 
 def test_a_tracker_killed_in_mid_stream_loses_and_doubles_nothing(

@@ -148,3 +148,10 @@ def test_secrets_are_hidden_where_settings_are_shown() -> None:
     assert shown["SCANTRAIL_DATABASE_URL"] == "***"
     assert shown["SCANTRAIL_API_PORT"] == "8600"
     assert "hidden" not in str(shown)
+
+
+def test_one_setting_is_told_by_any_of_its_names() -> None:
+    settings = Settings(api_port=9000)
+    assert settings.value("api_port") == settings.value("SCANTRAIL_API_PORT") == "9000"
+    with pytest.raises(SettingsError, match="unknown setting SCANTRAIL_API: "):
+        settings.value("api")

@@ -9,6 +9,7 @@ import pytest
 
 from scantrail.cli.addresses import port_fields, private_settings
 from scantrail.cli.checks import StackError, check_ports
+from scantrail.cli.folder_lock import FolderLock
 from scantrail.cli.stack import Stack
 from scantrail.cli.up import run_up
 from scantrail.infra.settings import Settings
@@ -55,12 +56,39 @@ def test_a_second_start_names_the_first(
     first._folder_lock.take()
     try:
         assert run_up(settings, empty=True) == 1
-        assert capsys.readouterr().err == (
+        assert capsys.readouterr() == (
+            "",
             f"scantrail up: Scantrail already runs here (process {os.getpid()});"
-            f" its page is http://127.0.0.1:{settings.api_port}/\n"
+            f" its page is http://127.0.0.1:{settings.api_port}/\n",
         )
     finally:
         first.stop()
+
+
+def test_a_start_with_a_taken_port_says_that_alone(
+    settings: Settings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", settings.api_port)):
+        assert run_up(settings, empty=True) == 1
+    out, refusal = capsys.readouterr()
+    assert out == ""
+    assert refusal.startswith(f"scantrail up: port {settings.api_port} is taken")
+    assert refusal.count("\n") == 1
+
+
+def test_a_start_that_is_broken_off_ends_with_status_130(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(self: Stack) -> None:
+        self._folder_lock.take()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Stack, "start", interrupted)
+    assert run_up(settings, empty=True) == 130
+    assert "Traceback" not in capsys.readouterr().err
+    again = FolderLock(Path(settings.data_dir), "")
+    again.take()
+    again.release()
 
 
 def test_a_data_folder_that_cannot_be_made_is_refused_in_one_sentence(

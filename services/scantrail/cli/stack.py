@@ -78,7 +78,11 @@ class Stack:
         self._watch = threading.Thread(target=self._tend_embedded, name="embedded", daemon=True)
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
         return self
 
     def __exit__(
@@ -92,20 +96,18 @@ class Stack:
     def start(self) -> None:
         """Start everything and return when every process is ready.
 
-        Raises StackError, EmbeddedError or SettingsError, each one sentence; nothing is left
-        running then.
+        Raises StackError, EmbeddedError or SettingsError, each one sentence; what runs by then is
+        to be ended with stop().
         """
-        try:
-            self._folder_lock.take()
-            check_ports(self.settings)
-            self._write_readers()
-            check_readers(Path(self.settings.readers_file))
-            self._start_embedded()
-            self._prepare()
-            self._start_processes()
-        except BaseException:
-            self.stop()
-            raise
+        self._folder_lock.take()
+        check_ports(self.settings)
+        self._write_readers()
+        check_readers(Path(self.settings.readers_file))
+        self._say(f"Scantrail starts; its data are in {self.folder}")
+        self._start_embedded()
+        self._folder_lock.tell(self.settings)
+        self._prepare()
+        self._start_processes()
 
     def stop(self) -> None:
         """Stop everything, within 27 s whatever hangs. Stopping twice does no harm."""

@@ -28,6 +28,7 @@ _EXAMPLE_BARCODE = "0109506000134352211"
 def run_up(settings: Settings, *, empty: bool) -> int:
     """Start everything, keep it running until SIGINT or SIGTERM, stop it; the exit status.
 
+    It is 0 when that was told to end, 1 when it could not start, 130 when its start was broken off.
     `KAFKA_BOOTSTRAP` and `DATABASE_URL` name services that run already. Without a readers file,
     and unless `empty`, a simulated site sends scans.
     """
@@ -42,10 +43,11 @@ def run_up(settings: Settings, *, empty: bool) -> int:
         embed_postgres=embed_postgres,
         simulated=not empty and not settings.readers_file,
     )
+    running = False
     with _signals(stack):
         try:
-            say(f"Scantrail starts; its data are in {stack.folder}")
             stack.start()
+            running = True
             print(_greeting(stack), flush=True)
             while True:
                 time.sleep(3600)
@@ -53,8 +55,9 @@ def run_up(settings: Settings, *, empty: bool) -> int:
             say("stopping; Ctrl-C again ends it at once")
             stack.stop()
             say("stopped; `scantrail up` finds the data again")
-            return 0
+            return 0 if running else 130
         except (StackError, EmbeddedError, SettingsError) as error:
+            stack.stop()
             print(f"scantrail up: {error}", file=sys.stderr)
             return 1
 

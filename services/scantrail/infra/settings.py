@@ -92,6 +92,14 @@ class Settings:
             for f in fields(self)
         ]
 
+    def value(self, name: str) -> str:
+        """One setting by its variable or TOML key, secret or not; SettingsError for no such one."""
+        name = name.upper().removeprefix(ENV_PREFIX).lower()
+        known = [f.name for f in fields(self)]
+        if name not in known:
+            raise SettingsError(_unknown(name, known))
+        return str(getattr(self, name))
+
     def environ(self) -> dict[str, str]:
         """The variables that make another process resolve to these same settings."""
         return {ENV_PREFIX + f.name.upper(): str(getattr(self, f.name)) for f in fields(self)}

@@ -1,0 +1,138 @@
+"""The commands of the command line."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+
+from scantrail import __version__
+from scantrail.cli.addresses import page_address
+from scantrail.cli.demo import run_demo
+from scantrail.cli.demo_plan import UNITS
+from scantrail.cli.folder_lock import settings_in_force
+from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
+from scantrail.cli.simulate import simulate
+from scantrail.cli.up import run_up
+from scantrail.contracts.identity import identify
+from scantrail.domain.identifiers import NotIdentified
+from scantrail.infra.database import migrate
+from scantrail.infra.logs import configure_logging
+from scantrail.infra.settings import Settings, SettingsError, load_settings
+from scantrail.infra.topic_admin import apply_topics
+
+#: These start an installation of their own; the others speak to the one that runs here, if any.
+_STARTING = ("up", "demo")
+
+
+def run(arguments: Sequence[str] | None) -> int | str:
+    """Run one command: its exit status, or the sentence that says why it could not be run."""
+    asked = _parser().parse_args(arguments)
+    try:
+        return _run(asked)
+    except (SettingsError, Refused) as error:
+        return f"scantrail {asked.command}: {error}"
+    except httpx.HTTPError as error:
+        return f"scantrail {asked.command}: the api does not answer: {error}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="scantrail", description="Where every serialised unit is, and who has it."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    up = commands.add_parser("up", help="start everything on this machine, without Docker")
+    up.add_argument("--empty", action="store_true", help="without the simulated site")
+    demo = commands.add_parser("demo", help="drive 2,000 units through, and check every answer")
+    demo.add_argument("--seed", type=int, default=17, help="another seed, another day")
+    demo.add_argument("--units", type=int, default=UNITS, help="how many units, 200 or more")
+    commands.add_parser("simulate", help="be the devices of the simulated site")
+    topics = commands.add_parser("topics", help="the topics in Kafka")
+    topics.add_argument("action", choices=["apply"], help="create what is missing")
+    db = commands.add_parser("db", help="the query database")
+    db.add_argument("action", choices=["migrate"], help="bring it to the newest shape")
+    config = commands.add_parser(
+        "config", help="print every setting as it is in force here, secrets hidden"
+    )
+    config.add_argument("name", nargs="?", help="only the value of this one, secret or not")
+    name = commands.add_parser("identify", help="say which unit each text names, a JSON line each")
+    name.add_argument("text", nargs="+")
+    rejected = commands.add_parser("rejected", help="reads and scans that were set aside")
+    actions = rejected.add_subparsers(dest="action", required=True)
+    shown = actions.add_parser("list", help="print them")
+    again = actions.add_parser("replay", help="send a reader's reads through the gateway again")
+    shown.add_argument("--reader", help="only this reader's")
+    again.add_argument("--reader", required=True, help="whose reads")
+    for action in (shown, again):
+        action.add_argument("--reason", help="only those set aside for this reason")
+        action.add_argument("--json", action="store_true", help="as JSON, whoever reads it")
+    return parser
+
+
+def _run(asked: argparse.Namespace) -> int:
+    settings = load_settings()
+    running = None
+    if asked.command not in _STARTING:
+        running = settings_in_force(Path(settings.data_dir))
+        if running is not None:  # what is set in this terminal wins
+            settings = load_settings(running.environ() | os.environ)
+    match asked.command:
+        case "up":
+            return run_up(settings, empty=asked.empty)
+        case "demo":
+            if asked.units < 200:
+                raise SettingsError(f"--units {asked.units}: give 200 or more")
+            cache = Path(settings.data_dir) / "cache"
+            return run_demo(settings, seed=asked.seed, units=asked.units, cache=cache)
+        case "simulate":
+            configure_logging("simulate", settings.log_level)
+            asyncio.run(simulate(settings))
+        case "topics":
+            created = asyncio.run(apply_topics(settings))
+            print("\n".join(created) or "all topics are there")
+        case "db":
+            migrate(settings)
+            print("the database has the newest shape")
+        case "config":
+            _print_config(settings, asked.name, runs_here=running is not None)
+        case "identify":
+            for text in asked.text:
+                print(json.dumps(_identified(text), default=str))
+        case "rejected":
+            work = replay_rejected if asked.action == "replay" else list_rejected
+            as_json = asked.json or (asked.action == "list" and not sys.stdout.isatty())
+            with httpx.Client(base_url=page_address(settings), timeout=60) as api:
+                return work(api, reader=asked.reader, reason=asked.reason, as_json=as_json)
+    return 0
+
+
+def _print_config(settings: Settings, name: str | None, *, runs_here: bool) -> None:
+    if name is not None:
+        print(settings.value(name))
+        return
+    if runs_here:
+        print(f"# Scantrail runs here; its data are in {settings.data_dir}")
+    for variable, value, meaning in settings.describe():
+        print(f"{variable}={value}  # {meaning}")
+
+
+def _identified(text: str) -> dict[str, object]:
+    try:
+        found = identify(text)
+    except NotIdentified as error:
+        return {"input": text, "error": error.detail, "reason": error.reason}
+    return {
+        "input": text,
+        "key": found.key,
+        "scheme": found.scheme,
+        "gtin": found.gtin,
+        "serial": found.serial,
+        "lot": found.lot,
+        "expiry": found.expiry,
+        "notes": list(found.notes),
+    }

@@ -18,7 +18,7 @@ def row(number: int, **more: Any) -> dict[str, Any]:
         "station": "my-shelf",
         "reason": "unknown_station",
         "detail": "station my-shelf is not configured",
-        "payload": '{"code": "1"}',
+        "payload": '{"read": "AB-77", "reader": "handheld-1"}',
         "record_time": "2026-05-04T10:00:00+00:00",
         "replayed_at": None,
         **more,
@@ -56,7 +56,8 @@ def test_programs_get_a_json_line_each_of_all_pages(capsys: pytest.CaptureFixtur
 
 
 def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
-    told = row(1, station=None, payload="1" * 100, replayed_at="2026-05-04T11:00:00+00:00")
+    payload = json.dumps({"read": "1" * 100})
+    told = row(1, station=None, payload=payload, replayed_at="2026-05-04T11:00:00+00:00")
     head, line = shown(capsys, pages(told), as_json=False)
     assert head.split() == ["time", "reader", "station", "reason", "replayed", "detail", "read"]
     for name, value in {
@@ -68,6 +69,15 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     }.items():
         assert line[head.rindex(f"  {name}") + 2 :].startswith(value), name
     assert shown(capsys, pages(), as_json=False) == ["nothing was set aside"]
+
+
+@pytest.mark.parametrize("payload", ["\\xff{}", "7", '{"unit": "x"}'])
+def test_a_scan_and_what_is_no_record_are_shown_as_they_are(
+    capsys: pytest.CaptureFixture[str], payload: str
+) -> None:
+    for source in ("scan", "read"):
+        lines = shown(capsys, pages(row(1, source=source, payload=payload)), as_json=False)
+        assert lines[1].endswith(f"  {payload}")
 
 
 def test_a_terminal_does_not_obey_what_a_device_sent(capsys: pytest.CaptureFixture[str]) -> None:

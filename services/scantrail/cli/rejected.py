@@ -93,12 +93,22 @@ def _chosen(reader: str | None, reason: str | None) -> dict[str, str]:
 
 
 def _cells(row: dict[str, Any]) -> list[str]:
-    read = _printable(row["payload"])
+    read = _printable(_as_read(row))
     if len(read) > READ_LENGTH_MAX:
         read = read[: READ_LENGTH_MAX - 1] + "…"
     replayed = "yes" if row["replayed_at"] else ""
     told = (row["reader"], row["station"], row["reason"], replayed, row["detail"])
     return [_local(row["record_time"]), *(_printable(text or "") for text in told), read]
+
+
+def _as_read(row: dict[str, Any]) -> str:
+    """What the device sent, out of its record; a scan that was set aside as it is."""
+    if row["source"] == "read":
+        try:
+            return str(json.loads(row["payload"])["read"])
+        except (ValueError, KeyError, TypeError):
+            pass
+    return str(row["payload"])
 
 
 def _local(time: str) -> str:

@@ -209,7 +209,7 @@ class Stack:
         self._say("tables are there")
 
     def _remove_dead_members(self) -> None:
-        """Those of processes that were killed: with the folder locked, none of them lives."""
+        """Those that did not leave their group: with the folder locked, none of them lives."""
         groups = [f"{self.settings.topic_prefix}.{name}" for name in GROUPS]
         try:
             removed = asyncio.run(remove_members(self.settings.kafka_bootstrap, groups))
@@ -217,7 +217,7 @@ class Stack:
             self._say(f"processes that were killed may be waited for, up to 10 s ({error})")
         else:
             if removed:
-                self._say(f"{removed} that were killed are no longer waited for")
+                self._say(f"Kafka waits no longer for processes that have ended ({removed})")
 
     def _start_processes(self) -> None:
         for name in PROCESSES:

@@ -88,54 +88,56 @@ def test_a_terminal_does_not_obey_what_a_device_sent(capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("answer", "words"),
+    ("replayed", "refused", "words"),
     [
+        (0, [], ["no read of r-1 waits to be replayed"]),
+        (1, [], ["1 read of r-1 went through"]),
         (
-            {"replayed": 0, "rejected": [], "left": False},
-            ["no read of r-1 waits to be replayed"],
-        ),
-        ({"replayed": 1, "rejected": [], "left": False}, ["1 read of r-1 went through"]),
-        (
-            {
-                "replayed": 497,
-                "rejected": [
-                    {"index": 0, "reason": "unknown_station", "detail": "dock-1"},
-                    {"index": 4, "reason": "no_code", "detail": "empty"},
-                    {"index": 5, "reason": "unknown_station", "detail": "dock-1"},
-                ],
-                "left": True,
-            },
+            497,
+            [
+                {"id": "r-1.1", "reason": "unknown_station", "detail": "dock-1"},
+                {"id": "r-1.5", "reason": "no_code", "detail": "empty"},
+                {"id": "r-1.6", "reason": "unknown_station", "detail": "dock-1"},
+            ],
             [
                 "497 reads of r-1 went through",
                 "3 reads refused again:",
                 "  2 × unknown_station: dock-1",  # noqa: RUF001
                 "  1 × no_code: empty",  # noqa: RUF001
-                "more are waiting: say it again",
             ],
         ),
     ],
 )
-def test_a_replay_is_told_in_words(answer: dict[str, Any], words: list[str]) -> None:
-    assert told_of_replay("r-1", answer).splitlines() == words
+def test_a_replay_is_told_in_words(
+    replayed: int, refused: list[dict[str, Any]], words: list[str]
+) -> None:
+    assert told_of_replay("r-1", replayed, refused).splitlines() == words
 
 
 @pytest.mark.parametrize("as_json", [False, True])
-def test_a_replay_with_refusals_ends_with_status_1(
+def test_a_replay_asks_for_every_page_and_ends_with_status_1_where_any_is_refused(
     capsys: pytest.CaptureFixture[str], as_json: bool
 ) -> None:
-    refusal = {"index": 0, "reason": "no_code", "detail": "empty"}
-    told = {"replayed": 0, "rejected": [refusal], "left": False}
+    refusal = {"id": "r-1.7", "reason": "no_code", "detail": "empty"}
+    answers = [
+        {"replayed": 499, "rejected": [refusal], "next": "r-1.7"},
+        {"replayed": 3, "rejected": [], "next": None},
+    ]
     asked = []
 
     def answer(request: httpx.Request) -> httpx.Response:
         asked.append(json.loads(request.content))
-        return httpx.Response(200, json=told)
+        return httpx.Response(200, json=answers[len(asked) - 1])
 
     client = api(answer)
     assert replay_rejected(client, reader="r-1", reason="no_code", as_json=as_json) == 1
-    assert asked == [{"reader": "r-1", "reason": "no_code"}]
+    assert [each["after"] for each in asked] == ["", "r-1.7"]
+    assert all(each["reason"] == "no_code" for each in asked)
     out = capsys.readouterr().out
-    assert json.loads(out) == told if as_json else out == told_of_replay("r-1", told) + "\n"
+    if as_json:
+        assert json.loads(out) == {"replayed": 502, "rejected": [refusal]}
+    else:
+        assert out == told_of_replay("r-1", 502, [refusal]) + "\n"
 
 
 def test_a_refusal_of_the_api_is_told_as_it_is() -> None:

@@ -39,14 +39,23 @@ def replay_rejected(api: httpx.Client, *, reader: str, reason: str | None, as_js
 
     It is 1 where some were refused again.
     """
-    answer = _answer(api.post("/rejected/replay", json=_chosen(reader, reason)))
-    print(json.dumps(answer) if as_json else told_of_replay(reader, answer))
-    return 1 if answer["rejected"] else 0
+    chosen, replayed = _chosen(reader, reason), 0
+    refused: list[dict[str, Any]] = []
+    after: str | None = ""
+    while after is not None:
+        answer = _answer(api.post("/rejected/replay", json={**chosen, "after": after}))
+        replayed += answer["replayed"]
+        refused += answer["rejected"]
+        after = answer["next"]
+    if as_json:
+        print(json.dumps({"replayed": replayed, "rejected": refused}))
+    else:
+        print(told_of_replay(reader, replayed, refused))
+    return 1 if refused else 0
 
 
-def told_of_replay(reader: str, answer: dict[str, Any]) -> str:
+def told_of_replay(reader: str, replayed: int, refused: Sequence[dict[str, Any]]) -> str:
     """What `POST /rejected/replay` answered, in words."""
-    replayed, refused = answer["replayed"], answer["rejected"]
     if not replayed and not refused:
         return f"no read of {reader} waits to be replayed"
     lines = [f"{_reads(replayed)} of {reader} went through"]
@@ -57,8 +66,6 @@ def told_of_replay(reader: str, answer: dict[str, Any]) -> str:
             f"  {count} \N{MULTIPLICATION SIGN} {reason}: {_printable(detail)}"
             for (reason, detail), count in reasons.most_common()
         ]
-    if answer["left"]:
-        lines.append("more are waiting: say it again")
     return "\n".join(lines)
 
 

@@ -261,7 +261,7 @@ class Stack:
     def _revive(self, service: EmbeddedProcess) -> None:
         while not self._closing.is_set():
             try:
-                service.start()
+                service.revive()
             except EmbeddedError as error:
                 if not self._closing.is_set():
                     self._say(str(error))

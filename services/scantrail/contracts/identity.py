@@ -8,12 +8,9 @@ its check digit proves it.
 """
 
 import re
-import warnings
-from collections.abc import Callable, Iterator
-from enum import Enum
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NoReturn, TypeVar
-from urllib.parse import unquote
 
 from biip import ParseConfig
 from biip.gs1_application_identifiers import GS1ApplicationIdentifier
@@ -23,6 +20,8 @@ from stdnum import meid
 from stdnum.exceptions import ValidationError
 from vininfo import Vin
 
+from scantrail.contracts.epc import EPC_HEX, TAG_BITS, epc_hex, epc_urn
+from scantrail.contracts.libraries import safely
 from scantrail.domain.identifiers import (
     CHARACTER_SET_82,
     GS,
@@ -40,18 +39,9 @@ from scantrail.domain.identifiers import (
     parse_key,
     product_serial,
     sgtin,
+    shown,
     sscc,
 )
-
-with warnings.catch_warnings():
-    # epcpy has string escapes that Python warns of where its bytecode is not cached yet.
-    warnings.simplefilter("ignore")
-    from epcpy.epc_schemes.base_scheme import TagEncodable
-    from epcpy.epc_schemes.giai import GIAI, GIAIFilterValue
-    from epcpy.epc_schemes.grai import GRAI, GRAIFilterValue
-    from epcpy.epc_schemes.sgtin import SGTIN, SGTINFilterValue
-    from epcpy.epc_schemes.sscc import SSCC, SSCCFilterValue
-    from epcpy.utils.parsers import epc_pure_identity_to_gs1_key, hex_to_tag_encodable
 
 T = TypeVar("T")
 
@@ -67,14 +57,8 @@ _CHARACTER_82: Final = re.compile(f"[{CHARACTER_SET_82}]")
 _BRACKETED: Final = re.compile(r"\(([0-9]{2,4})\)")
 _WEB_ADDRESS: Final = re.compile(r"https?://", re.IGNORECASE)
 _EPC_URN: Final = re.compile(r"urn:epc:([a-z]+):(.+)", re.IGNORECASE)
-_TAG_URN: Final = re.compile(r"(sgtin|sscc|giai|grai)-([0-9]+):[0-7]\.(.+)", re.IGNORECASE)
-_RAW_URN: Final = re.compile(r"[0-9]+\.x([0-9A-F]+)", re.IGNORECASE)
-_URN_ESCAPE: Final = re.compile(r"%[0-9A-Fa-f]{2}")
-_URN_PART: Final = re.compile(r"(?:[!'()*+,\-.0-9:;=A-Z_a-z]|%(?:22|25|26|2F|3C|3E|3F))+")
-_NUMBER: Final = re.compile(r"0|[1-9][0-9]*")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _GROUPED_DIGITS: Final = re.compile(r"[0-9]+(?:[ -]+[0-9]+)+")
-_EPC_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{4}){6,31}")
 _MEID_HEX: Final = re.compile(
     r"[A-F][0-9A-F](?:[ -]?[0-9A-F]){12}(?:[ -]?[0-9A-F])?", re.IGNORECASE
 )
@@ -89,21 +73,6 @@ _LINK_WORDS: Final = {
     "sscc": "00",
     "giai": "8004",
     "grai": "8003",
-}
-
-#: How many parts the URN of a scheme has, the last one being the serial.
-_URN_PARTS: Final = {"sgtin": 3, "sscc": 2, "giai": 2, "grai": 3}
-
-#: EPC headers (EPC Tag Data Standard 1.13, table 14-1) that name a unit, with their bits, and
-#: those of locations.
-_TAG_BITS: Final = {"30": 96, "31": 96, "33": 96, "34": 96, "36": 198, "37": 170, "38": 202}
-_LOCATION_HEADERS: Final = frozenset({"32", "39"})
-
-_TAG_FILTERS: Final[dict[type[TagEncodable], type[Enum]]] = {
-    SGTIN: SGTINFilterValue,
-    SSCC: SSCCFilterValue,
-    GIAI: GIAIFilterValue,
-    GRAI: GRAIFilterValue,
 }
 
 _AI_LENGTH_MAX: Final = 4
@@ -146,13 +115,13 @@ def _cleaned(text: str) -> str:
     if not text.isascii():
         raise NotIdentified(
             "bad_characters",
-            f"{_shown(text)} has characters that no identifier has; scan again,"
+            f"{shown(text)} has characters that no identifier has; scan again,"
             " or set the reader's encoding",
         )
     if control := _CONTROL.search(text):
         raise NotIdentified(
             "bad_characters",
-            f"control character {ord(control[0]):#04x} in {_shown(text)}; scan again, or set the"
+            f"control character {ord(control[0]):#04x} in {shown(text)}; scan again, or set the"
             " reader's start and end bytes",
         )
     return text
@@ -170,19 +139,19 @@ def _identify_slowly(text: str, aim: str | None, product: str | None) -> Identif
     if _WEB_ADDRESS.match(text):
         return _digital_link(text)
     if urn := _EPC_URN.fullmatch(text):
-        return _epc_urn(urn[1].lower(), urn[2])
+        return epc_urn(urn[1].lower(), urn[2])
     if text.startswith("vin:"):
         return _vin(text[4:])
-    if text.startswith("epc:") and _EPC_HEX.fullmatch(text[4:]):
-        return _epc_hex(text[4:])
+    if text.startswith("epc:") and EPC_HEX.fullmatch(text[4:]):
+        return epc_hex(text[4:])
     if (key := parse_key(text)) is not None:
         return key
     if _is_proven_element_string(text):
         return _element_string(text, product)
     if len(text) > _SERIAL_LENGTH_MAX and (found := _long_element_string(text)):
         return found
-    if aim is None and _EPC_HEX.fullmatch(text):
-        return _epc_hex(text)
+    if aim is None and EPC_HEX.fullmatch(text):
+        return epc_hex(text)
     if product is not None:
         return _expected_serial(text, product)
     return _device_or_vehicle(text)
@@ -228,19 +197,19 @@ def _elements(text: str) -> Iterator[tuple[str, str]]:
         rest = rest[len(ai) + len(value) :]
         if rest and not _CHARACTER_82.match(rest) and not rest.startswith(GS):
             raise NotIdentified(
-                "bad_characters", f"{_shown(rest[0])} in {_shown(text)} is outside GS1 set 82"
+                "bad_characters", f"{shown(rest[0])} in {shown(text)} is outside GS1 set 82"
             )
         if rest and element.ai.separator_required and not rest.startswith(GS):
             raise NotIdentified(
                 "lost_separator",
-                f"AI {ai} in {_shown(text)} runs on past its greatest length; make the reader send"
+                f"AI {ai} in {shown(text)} runs on past its greatest length; make the reader send"
                 " FNC1 as GS (0x1D), or set its gs_aliases",
             )
         if ai == "21":
             if not rest and has_swallowed_expiry(text, value):
                 raise NotIdentified(
                     "lost_separator",
-                    f"serial {_shown(value)} ends in what looks like an expiry date (AI 17); make"
+                    f"serial {shown(value)} ends in what looks like an expiry date (AI 17); make"
                     " the reader send FNC1 as GS (0x1D). If it is the whole serial, enter it as"
                     " (01)…(21)…",
                 )
@@ -256,15 +225,15 @@ def _element_at(text: str) -> GS1ElementString:
     """
     is_cut = len(text) < _AI_LENGTH_MAX and _DIGITS.fullmatch(text)
     reason = "incomplete" if is_cut else "unreadable"
-    _safely(lambda: GS1ApplicationIdentifier.extract(text), text, reason)
-    return _safely(lambda: GS1ElementString.extract(text, config=_BIIP), text, "incomplete")
+    safely(lambda: GS1ApplicationIdentifier.extract(text), text, reason)
+    return safely(lambda: GS1ElementString.extract(text, config=_BIIP), text, "incomplete")
 
 
 @lru_cache(maxsize=4_096)
 def _long_element_string(text: str) -> Identified | None:
     """The unit of unmarked text too long for a serial that reads as an element string with a GTIN
     and a serial, or an SSCC, in any order; None when it does not, and so may be a tag."""
-    if not text[0].isdigit() or text[:2] in _TAG_BITS:
+    if not text[0].isdigit() or text[:2] in TAG_BITS:
         return None
     try:
         found = _element_string(text, None)
@@ -284,7 +253,7 @@ def _bracketed(text: str) -> Iterator[tuple[str, str]]:
             raise NotIdentified("unreadable", f"({ai}) is no application identifier of GS1")
         if element.value != value:
             raise NotIdentified(
-                "bad_characters", f"({ai}){_shown(value)} is too long, or outside GS1 set 82"
+                "bad_characters", f"({ai}){shown(value)} is too long, or outside GS1 set 82"
             )
         yield ai, value
 
@@ -295,7 +264,7 @@ def _digital_link(text: str) -> Identified:
     segments = address.split("/")
     words = [_LINK_WORDS.get(word, word) for word in segments[3:]]
     link = "/".join(segments[:3] + words) + mark + query
-    parsed = _safely(lambda: GS1DigitalLinkURI.parse(link, config=_BIIP), text, "incomplete")
+    parsed = safely(lambda: GS1DigitalLinkURI.parse(link, config=_BIIP), text, "incomplete")
     return _unit_of(((item.ai.ai, item.value) for item in parsed.element_strings), text, None)
 
 
@@ -306,11 +275,11 @@ def _unit_of(elements: Iterator[tuple[str, str]], text: str, product: str | None
     for count, (ai, value) in enumerate(elements):
         if count >= _ELEMENTS_MAX:
             raise NotIdentified(
-                "too_long", f"more than {_ELEMENTS_MAX} application identifiers in {_shown(text)}"
+                "too_long", f"more than {_ELEMENTS_MAX} application identifiers in {shown(text)}"
             )
         if found.setdefault(ai, value) != value:
             raise NotIdentified(
-                "contradiction", f"AI {ai} stands twice with two values in {_shown(text)}"
+                "contradiction", f"AI {ai} stands twice with two values in {shown(text)}"
             )
     if "01" in found and "21" in found:
         notes = ("unread_tail",) if "" in found else ()
@@ -330,7 +299,7 @@ def _unit_of(elements: Iterator[tuple[str, str]], text: str, product: str | None
             return product_serial(product, found["21"])
         raise NotIdentified(
             "unidentified_serial",
-            f"serial {_shown(found['21'])} (AI 21) without a GTIN; scan or name the product too",
+            f"serial {shown(found['21'])} (AI 21) without a GTIN; scan or name the product too",
         )
     if "01" in found:
         lost = (
@@ -348,112 +317,13 @@ def _unit_of(elements: Iterator[tuple[str, str]], text: str, product: str | None
 def _refuse_gtin(text: str, what: str, more: str = "") -> NoReturn:
     """A GTIN names a product, not a unit of it; one with a wrong check digit not even that."""
     if not _DIGITS.fullmatch(text):
-        raise NotIdentified("incomplete", f"{what} {_shown(text)}, which is no GTIN; scan again")
+        raise NotIdentified("incomplete", f"{what} {shown(text)}, which is no GTIN; scan again")
     if not gs1_checks(text):
         raise NotIdentified("bad_check_digit", f"{what} GTIN {text}, whose check digit is wrong")
     raise NotIdentified(
         "not_a_unit",
         f"{what} GTIN {text.zfill(14)}: a product, not one unit of it; scan its serial{more}",
     )
-
-
-# ---------------------------------------------------------------------------------------- tags
-
-
-def _epc_hex(text: str) -> Identified:
-    outcome = _decoded_tag(text.upper())
-    if isinstance(outcome, Identified):
-        return outcome
-    raise NotIdentified(*outcome)
-
-
-@lru_cache(maxsize=65_536)
-def _decoded_tag(tag: str) -> Identified | tuple[str, str]:
-    """The unit of a tag's EPC (upper-case hex), or why there is none. A tag stands in the field
-    and is read again and again: decoding takes some 50 µs, the cache some 0.1."""
-    header = tag[:2]
-    if header in _LOCATION_HEADERS:
-        return "not_a_unit", f"tag {tag} marks a location (SGLN), not a unit"
-    if not tag.strip("0"):
-        return "not_a_unit", "a blank tag, all zeros; write its EPC"
-    if header not in _TAG_BITS:
-        return Identified(f"epc:{tag}", "epc", serial=tag)
-    if 4 * len(tag) < _TAG_BITS[header]:
-        return "incomplete", f"tag {tag} has {4 * len(tag)} bits of {_TAG_BITS[header]}; read again"
-    try:
-        scheme = _safely(lambda: hex_to_tag_encodable(tag), tag, "unreadable")
-        if not _encodes(scheme, tag):
-            raise NotIdentified("unreadable", f"tag {tag} is not what its content encodes to")
-        return _epc_identity(scheme.epc_uri.removeprefix("urn:epc:id:"))
-    except NotIdentified:
-        return Identified(f"epc:{tag}", "epc", serial=tag, notes=("undecodable_tag",))
-
-
-def _encodes(scheme: TagEncodable, tag: str) -> bool:
-    """Whether a decoded tag encodes to the same bits. epcpy skips zero characters inside a serial
-    and drops what stands behind one, and would give a wrong serial."""
-    bits = f"{int(tag, 16):0{4 * len(tag)}b}"
-    encoded: str = scheme.binary(
-        binary_coding_scheme=scheme.header_to_schemes()[bits[:8]],
-        filter_value=_TAG_FILTERS[type(scheme)](str(int(bits[8:11], 2))),
-    )
-    return bits.startswith(encoded) and "1" not in bits[len(encoded) :]
-
-
-def _epc_urn(kind: str, body: str) -> Identified:
-    """The unit of `urn:epc:<kind>:<body>` (EPC Tag Data Standard 1.13, sections 6 and 12)."""
-    if kind == "id":
-        return _epc_identity(body)
-    if kind == "tag" and (tag := _TAG_URN.fullmatch(body)):
-        if (
-            tag[2] == "96"
-            and tag[1].lower() != "sscc"
-            and not _NUMBER.fullmatch(tag[3].rpartition(".")[2])
-        ):
-            raise NotIdentified(
-                "incomplete", f"{_shown(body)}: a 96-bit tag holds a number without leading zeros"
-            )
-        return _epc_identity(f"{tag[1]}:{tag[3]}")
-    if kind == "raw" and (raw := _RAW_URN.fullmatch(body)) and _EPC_HEX.fullmatch(raw[1]):
-        return _epc_hex(raw[1])
-    if kind in ("class", "idpat", "pat"):
-        raise NotIdentified("not_a_unit", f"urn:epc:{kind} names a class of units, not one")
-    raise NotIdentified("unknown_scheme", f"no unit scheme in urn:epc:{kind}:{_shown(body)}")
-
-
-def _epc_identity(body: str) -> Identified:
-    """The unit of `<scheme>:<parts>`, the tail of an EPC pure identity URI.
-
-    epcpy gives the numbers; the serial is read here, since epcpy ends a GIAI at a colon and
-    leaves escapes in small letters as they are.
-    """
-    scheme, _, parts = body.partition(":")
-    scheme = scheme.lower()
-    if scheme in ("sgln", "pgln", "lgtin"):
-        raise NotIdentified("not_a_unit", f"{scheme.upper()} {_shown(parts)} names no unit")
-    if scheme not in _URN_PARTS:
-        raise NotIdentified("unknown_scheme", f"EPC scheme {_shown(scheme)} is none of a unit")
-    numbers = parts.split(".", _URN_PARTS[scheme] - 1)
-    if len(numbers) != _URN_PARTS[scheme] or not all(map(_DIGITS.fullmatch, numbers[:-1])):
-        raise NotIdentified("incomplete", f"{scheme.upper()} {_shown(parts)} has a part too few")
-    last = _URN_ESCAPE.sub(lambda escape: escape[0].upper(), numbers[-1])
-    if not _URN_PART.fullmatch(last):
-        raise NotIdentified(
-            "bad_characters",
-            f"{scheme.upper()} {_shown(parts)}: its serial is empty or not escaped",
-        )
-    if scheme == "giai":
-        if not 6 <= len(numbers[0]) <= 12:
-            raise NotIdentified("incomplete", f"GIAI {_shown(parts)}: company prefix of 6 to 12")
-        return giai(numbers[0] + unquote(last))
-    shape = ".".join(numbers[:-1]) + "." + (last if scheme == "sscc" else "0")
-    urn = f"urn:epc:id:{scheme}:{shape}"
-    number: str = _safely(lambda: epc_pure_identity_to_gs1_key(urn), body, "incomplete")
-    if scheme == "sscc":
-        return sscc(number)
-    if scheme == "grai":
-        return grai(number[:13] + unquote(last))
-    return sgtin(number, unquote(last))
 
 
 # ------------------------------------------------------------------------- devices and vehicles
@@ -465,7 +335,7 @@ def _device_or_vehicle(text: str) -> Identified:
     if _DIGITS.fullmatch(digits):
         return _bare_digits(digits)
     if _MEID_HEX.fullmatch(text):
-        number = _safely(lambda: meid.validate(text), text, "bad_check_digit")
+        number = safely(lambda: meid.validate(text), text, "bad_check_digit")
         return Identified(f"meid:{number}", "meid", serial=number)
     if _VIN.fullmatch(text):
         return _vin(text)
@@ -531,9 +401,9 @@ def _decimal_meid(digits: str) -> str | None:
 def _vin(text: str) -> Identified:
     """The vehicle of a VIN (ISO 3779). Position 9 is a check digit in North America (49 CFR
     565.15), where a wrong one is an error; elsewhere it need not be one."""
-    vin = _safely(lambda: Vin(text), text, "incomplete")
+    vin = safely(lambda: Vin(text), text, "incomplete")
     notes: tuple[str, ...] = ()
-    if not _safely(lambda: vin.verify_checksum(check_year=False), text, "unreadable"):
+    if not safely(lambda: vin.verify_checksum(check_year=False), text, "unreadable"):
         if vin.num[0] in "12345":
             raise NotIdentified(
                 "bad_check_digit", f"VIN {vin.num}: position 9 does not check; scan again"
@@ -549,16 +419,3 @@ def _refuse_serial(text: str) -> NoReturn:
         "unidentified_serial",
         f"{text} may be a maker's serial; scan or name its product, or set the reader's product",
     )
-
-
-def _safely(read: Callable[[], T], text: str, reason: str) -> T:
-    """What a library reads from `text`; whatever it raises becomes NotIdentified(reason)."""
-    try:
-        return read()
-    except Exception as error:  # on odd input: KeyError, IndexError, AssertionError
-        raise NotIdentified(reason, f"{_shown(text)} is not whole: {_shown(str(error))}") from error
-
-
-def _shown(text: str) -> str:
-    """`text` fit to be read in a message: short, control characters escaped."""
-    return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -189,7 +189,7 @@ def product_id(name: str) -> str:
     if _PRODUCT.fullmatch(name) is None:
         raise NotIdentified(
             "bad_characters",
-            f"{_shown(name)} cannot be a product's id: 1 to 64 of A-Z a-z 0-9 _ : -, beginning"
+            f"{shown(name)} cannot be a product's id: 1 to 64 of A-Z a-z 0-9 _ : -, beginning"
             " with a letter or a digit; rename the product",
         )
     return name
@@ -217,7 +217,7 @@ def giai(key: str) -> Identified:
     """The asset of AI 8004. Raises NotIdentified: bad_characters (also of the length)."""
     if _ASSET.fullmatch(key) is None:
         raise NotIdentified(
-            "bad_characters", f"GIAI {_shown(key)}: 1 to 30 characters of GS1 set 82 are expected"
+            "bad_characters", f"GIAI {shown(key)}: 1 to 30 characters of GS1 set 82 are expected"
         )
     return Identified(f"giai:{key}", "giai", serial=key)
 
@@ -232,7 +232,7 @@ def grai(key: str) -> Identified:
                 "not_a_unit", f"GRAI {key} names an asset type; its serial is missing"
             )
         raise NotIdentified(
-            "incomplete", f"GRAI {_shown(key)}: 13 digits and a serial of 1 to 16 are expected"
+            "incomplete", f"GRAI {shown(key)}: 13 digits and a serial of 1 to 16 are expected"
         )
     _check_gs1(match[1], "GRAI")
     return Identified(f"grai:{key}", "grai", serial=key[13:])
@@ -285,7 +285,7 @@ def parse_key(text: str) -> Identified | None:
             return Identified(text, "epc", serial=rest)
         case "sgtin" | "sn" | "sscc" | "imei" | "meid" | "vin" | "epc":
             raise NotIdentified(
-                "incomplete", f"{_shown(text)} begins as a unit key but is not a whole one"
+                "incomplete", f"{shown(text)} begins as a unit key but is not a whole one"
             )
     return None
 
@@ -368,15 +368,15 @@ def check_serial(serial: str) -> None:
         raise NotIdentified("incomplete", "the serial is empty; scan again")
     if len(serial) > 20:
         raise NotIdentified(
-            "too_long", f"serial {_shown(serial)} has {len(serial)} characters, 20 are allowed"
+            "too_long", f"serial {shown(serial)} has {len(serial)} characters, 20 are allowed"
         )
     raise NotIdentified(
         "bad_characters",
-        f"serial {_shown(serial)} has a character outside GS1 set 82 (letters without accents,"
+        f"serial {shown(serial)} has a character outside GS1 set 82 (letters without accents,"
         " digits, !\"%&'()*+,-./:;<=>?_)",
     )
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """`text` fit to be read in a message: short, control characters escaped."""
     return repr(text if len(text) <= 60 else text[:57] + "...")

@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ class EmbeddedProcess(ABC):
         self.address = ""  # of the last start
         self._process: subprocess.Popen[bytes] | None = None
         self._wanted = False
+        self._starting = threading.Lock()
 
     @property
     def pid(self) -> int | None:
@@ -60,7 +62,11 @@ class EmbeddedProcess(ABC):
 
     @property
     def lost(self) -> bool:
-        """Whether it has ended without stop() or kill()."""
+        """Whether it has ended without stop() or kill(), and nobody is starting it."""
+        return self._is_missing and not self._starting.locked()
+
+    @property
+    def _is_missing(self) -> bool:
         return self._wanted and not self.running
 
     def start(self) -> str:
@@ -68,20 +74,39 @@ class EmbeddedProcess(ABC):
 
         Raises EmbeddedError when it cannot; nothing is left running then.
         """
-        self._wanted = True
+        with self._starting:
+            self._wanted = True
+            try:
+                return self._start_in_folder()
+            except BaseException:
+                self.kill()
+                raise
+
+    def revive(self) -> None:
+        """Start it again where it is lost; where another thread did so meanwhile, do nothing.
+
+        Raises EmbeddedError when it cannot; it is lost then as before.
+        """
+        with self._starting:
+            if self._is_missing:
+                try:
+                    self._start_in_folder()
+                except BaseException:
+                    if self._process is not None:
+                        self._process.kill()
+                        self._process.wait()
+                    raise
+
+    def _start_in_folder(self) -> str:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.address = self._start()
-            return self.address
         except OSError as error:
-            self.kill()
             raise EmbeddedError(
                 f"{self.name} cannot use the folder {self.folder} ({error.strerror or error}):"
                 " make it writable, with room on its disk"
             ) from error
-        except BaseException:
-            self.kill()
-            raise
+        return self.address
 
     def stop(self, limit_s: float = 30.0) -> None:
         """Ask it to end; after `limit_s` it is killed. Its data are kept."""

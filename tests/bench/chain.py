@@ -23,7 +23,7 @@ from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.settings import Settings
 
 SCANS_PER_S = 500
-SECONDS = 40
+SECONDS = 200
 BATCH = 5
 SCANS = SCANS_PER_S * SECONDS
 #: Each second batch is read at the gate, and of these batches each fifth has a recalled unit.
@@ -43,7 +43,7 @@ NAMES = (
 
 
 def measure_chain() -> list[Measure]:
-    """500 scans/s of different units for 40 s, posted in batches of 5 at set times, every process
+    """500 scans/s of different units for 200 s, posted in batches of 5 at set times, every process
     running; 2 % are of recalled units at the gate. From just before the POST, for each scan:
 
     `scan_to_movement_…`: to its record of `movements` in the hands of a consumer

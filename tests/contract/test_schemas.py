@@ -603,9 +603,26 @@ def test_movements_and_alerts_of_observed_scans_conform(
         if not seen.accepted:
             continue
         conforms(Topic.MOVEMENTS, encode_movement(scan, before, seen))
-        told = judge(scan, seen.facts_added, seen.facts_withdrawn, [recall], site_travel_s=1800.0)
+        told = judge(
+            scan,
+            seen.facts_added,
+            seen.facts_withdrawn,
+            [recall],
+            visit_id=scan.event_id,
+            site_travel_s=1800.0,
+        )
         for alert in told:
             conforms(Topic.ALERTS, encode(alert))
+
+
+def test_a_place_without_its_visit_is_taken() -> None:
+    """The first movements said nothing of visits."""
+    document = json.loads((FOLDER / "movements" / "examples" / "first-scan.json").read_text())
+    del document["after"]["visit_id"]
+    assert errors(Topic.MOVEMENTS, document) == []
+    movement = movements.decode(to_bytes(document))
+    assert movement.after is not None
+    assert movement.after.visit_id == ""
 
 
 def test_a_fact_without_its_place_is_told_at_the_scan_of_its_movement() -> None:

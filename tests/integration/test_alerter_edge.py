@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from scantrail.contracts.records import alerts, encode
+from scantrail.contracts.records import alerts, encode, movements
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert
 from scantrail.domain.recall import Recall, RecallStatus, Selector
@@ -41,8 +41,11 @@ async def told(site: "Site", count: int) -> list[Alert]:
     return [alerts.decode(r.value) for r in await (await site.log(Topic.ALERTS)).until(count)]
 
 
-async def settled(site: "Site") -> None:
-    """Ship a recalled unit in every partition: what came before it has been judged."""
+async def settled(site: "Site", again: int = 1) -> None:
+    """Ship a recalled unit in every partition: what came before it has been judged.
+
+    `again` is how often this has been called in the test.
+    """
     await publish(site, recall("marker", recall_id="R-marker"))
     (movement,) = site.movements(site.scan("marker", business_step=SHIPPING))
     log = await site.log(Topic.ALERTS)
@@ -51,7 +54,7 @@ async def settled(site: "Site") -> None:
 
     async def judged() -> bool:
         found = [alerts.decode(record.value).unit for record in await log.records()]
-        return found.count(site.unit("marker")) == site.settings.partitions
+        return found.count(site.unit("marker")) == again * site.settings.partitions
 
     await site.until(judged)
 
@@ -83,6 +86,32 @@ async def test_a_recalled_unit_at_shipping_raises_an_alert_with_all_that_it_tell
     assert headers["ce_id"] == f"{alert.id}-raised".encode()
     assert headers["ce_type"] == b"scantrail.alert.v1"
     assert headers["ce_subject"] == scan.unit.encode()
+
+
+async def test_a_recalled_tag_that_stands_at_the_gate_is_one_alert(site: "Site") -> None:
+    """Also where the visit began before the recall: then its repeat is the first to tell."""
+    await site.start("alerter")
+    stage = {"business_step": BusinessStep.STAGING_OUTBOUND, "repeat_window_s": 60.0}
+    visits = [
+        [site.scan(serial, minutes, sequence=minutes, **stage) for minutes in (0, 1, 2)]
+        for serial in ("early", "late")
+    ]
+    early, late = (site.movements(*visit) for visit in visits)
+    outcomes = [movements.decode(value).outcome for value in early]
+    assert outcomes == ["moved", "repeat_read", "repeat_read"]
+    await site.put_movement(late[0], site.unit("late"))
+    await settled(site)
+    await publish(site, recall("early", "late"))
+    for serial, values in (("early", early), ("late", late[1:])):
+        for value in values:
+            await site.put_movement(value, site.unit(serial))
+    await settled(site, again=2)
+    told = await others(site)
+    assert {(alert.unit, alert.event_id) for alert in told} == {
+        (site.unit("early"), visits[0][0].event_id),
+        (site.unit("late"), visits[1][0].event_id),
+    }
+    assert len({alert.id for alert in told}) == 2
 
 
 async def test_a_duplicate_is_raised_and_withdrawn_when_a_late_scan_explains_it(

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import httpx
+import psycopg
 import pytest
 
+from scantrail.api.outbox import RELAY_LOCK
 from scantrail.contracts.records import encode, products, recalls, stations
 from scantrail.contracts.topics import Topic
 from scantrail.domain.scan import Scan
@@ -88,7 +90,7 @@ async def test_a_station_is_entered_changed_published_and_told(site: "Site") -> 
     assert encode(stations.decode(record.value)) == record.value
     assert stations.decode(record.value).version == 2
     told = await ok(site, "GET", "/stations/dock-1")
-    assert told == {name: value for name, value in second.items() if name != "published"}
+    assert told == second
     await ok(site, "PUT", "/stations/a-1", json=STATION)
     assert [each["id"] for each in await ok(site, "GET", "/stations")] == ["a-1", "dock-1"]
 
@@ -679,6 +681,32 @@ async def test_a_committed_outbox_row_is_published_exactly_as_it_is_after_a_cras
     await site.until(lambda: site.rows("SELECT * FROM outbox") == [])
     await site.ask("PUT", "/stations/dock-1", json=STATION)
     await (await site.log(Topic.STATIONS)).until(4)
+
+
+async def test_a_station_tells_whether_it_was_published_yet(site: "Site") -> None:
+    await site.start("api")
+    name = name_of(site.settings, Topic.STATIONS)
+    await ok(site, "PUT", "/stations/dock-1", json=STATION)
+    await ok(site, "PUT", "/stations/dock-2", json=STATION)
+    with psycopg.connect(site.settings.database_url) as other:
+
+        def locked() -> bool:
+            row = other.execute("SELECT pg_try_advisory_xact_lock(%s)", [RELAY_LOCK]).fetchone()
+            return row == (True,)
+
+        await site.until(locked)  # nothing leaves now
+        site.execute("INSERT INTO outbox (topic, key, value) VALUES (%s, 'dock-1', '')", name)
+        assert (await ok(site, "GET", "/stations/dock-1"))["published"] is False
+        listed = await ok(site, "GET", "/stations")
+        assert [(each["id"], each["published"]) for each in listed] == [
+            ("dock-1", False),
+            ("dock-2", True),
+        ]
+
+    async def published() -> bool:
+        return bool((await ok(site, "GET", "/stations/dock-1"))["published"])
+
+    await site.until(published)
 
 
 async def test_what_is_rolled_back_is_not_published(site: "Site") -> None:

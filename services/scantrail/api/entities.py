@@ -79,18 +79,20 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             row = await outbox.add(connection, topic, entity.id, value)
         return {**document, "published": await outbox.published(row, within_s=PUBLISH_S_MAX)}
 
-    async def load(table: Table, entity_id: str) -> dict[str, Any]:
+    async def load(table: Table, topic: Topic, entity_id: str) -> dict[str, Any]:
         query = select(table.c.document).where(table.c.id == entity_id)
         async with engine.connect() as connection:
             document: dict[str, Any] | None = (await connection.execute(query)).scalar()
+            waiting = await outbox.waiting(connection, topic)
         if document is None:
             raise Problem(404, "Not found", f"there is no {table.name} {entity_id!r}")
-        return document
+        return {**document, "published": entity_id not in waiting}
 
-    async def load_all(table: Table) -> list[dict[str, Any]]:
+    async def load_all(table: Table, topic: Topic) -> list[dict[str, Any]]:
         async with engine.connect() as connection:
-            rows = await connection.execute(select(table.c.document).order_by(table.c.id))
-            return [row.document for row in rows]
+            rows = await connection.execute(select(table).order_by(table.c.id))
+            waiting = await outbox.waiting(connection, topic)
+        return [{**row.document, "published": row.id not in waiting} for row in rows]
 
     @put("/stations/{station_id:str}")
     async def put_station(station_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
@@ -113,11 +115,11 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
 
     @get("/stations")
     async def list_stations() -> list[dict[str, Any]]:
-        return await load_all(tables.station)
+        return await load_all(tables.station, Topic.STATIONS)
 
     @get("/stations/{station_id:str}")
     async def get_station(station_id: FromPath[str]) -> dict[str, Any]:
-        return await load(tables.station, station_id)
+        return await load(tables.station, Topic.STATIONS, station_id)
 
     @put("/products/{name:str}")
     async def put_product(name: FromPath[str], request: AnyRequest) -> dict[str, Any]:
@@ -132,11 +134,11 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
 
     @get("/products")
     async def list_products() -> list[dict[str, Any]]:
-        return await load_all(tables.product)
+        return await load_all(tables.product, Topic.PRODUCTS)
 
     @get("/products/{name:str}")
     async def get_product(name: FromPath[str]) -> dict[str, Any]:
-        return await load(tables.product, _checked_product(name, "id"))
+        return await load(tables.product, Topic.PRODUCTS, _checked_product(name, "id"))
 
     @post("/recalls")
     async def post_recall(request: AnyRequest) -> Response[dict[str, Any]]:
@@ -154,11 +156,11 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
 
     @get("/recalls")
     async def list_recalls() -> list[dict[str, Any]]:
-        return await load_all(tables.recall)
+        return await load_all(tables.recall, Topic.RECALLS)
 
     @get("/recalls/{recall_id:str}")
     async def get_recall(recall_id: FromPath[str]) -> dict[str, Any]:
-        return await load(tables.recall, recall_id)
+        return await load(tables.recall, Topic.RECALLS, recall_id)
 
     @put("/orders/{ref:str}")
     async def put_order(ref: FromPath[str], request: AnyRequest) -> dict[str, Any]:

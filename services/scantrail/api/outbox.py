@@ -32,7 +32,7 @@ SEND_S_MAX = 10.0
 ROWS = 500
 
 #: One relay at a time sends, or a later version could be overtaken by an earlier one.
-_RELAY_LOCK = 7_264_502
+RELAY_LOCK = 7_264_502
 
 
 class Outbox:
@@ -49,6 +49,12 @@ class Outbox:
         row = insert(outbox).values(topic=name, key=key, value=value).returning(outbox.c.id)
         number: int = (await connection.execute(row)).scalar_one()
         return number
+
+    async def waiting(self, connection: AsyncConnection, topic: Topic) -> set[str]:
+        """The keys of records that have yet to leave for `topic`."""
+        name = name_of(self._settings, topic)
+        rows = await connection.execute(select(outbox.c.key).where(outbox.c.topic == name))
+        return set(rows.scalars())
 
     async def published(self, number: int, *, within_s: float) -> bool:
         """Whether the committed row has left by `within_s` seconds from now."""
@@ -93,7 +99,7 @@ class Outbox:
     async def _send_oldest(self, producer: AIOKafkaProducer) -> int:
         async with self._engine.begin() as connection:
             locked = await connection.execute(
-                text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": _RELAY_LOCK}
+                text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": RELAY_LOCK}
             )
             if not locked.scalar_one():
                 return 0

@@ -161,25 +161,20 @@ def _read(life: Life, place: Place) -> dict[str, Any]:
 
 
 async def _enter_recall(api: httpx.AsyncClient, plan: Plan) -> None:
-    by_gtin: dict[str, list[str]] = {}
-    for life in plan.lives:
-        if life.recalled:
-            by_gtin.setdefault(life.gtin, []).append(life.serial)
-    for number, (gtin, serials) in enumerate(sorted(by_gtin.items())):
-        answer = await api.post(
-            "/recalls",
-            json={
-                "id": f"{RECALL_ID}-{number}",
-                "title": "Battery may overheat",
-                "reason": "Notice of the maker",
-                "products": [gtin],
-                "selectors": [{"kind": "list", "serials": serials}],
-            },
-        )
+    recalled = [life for life in plan.lives if life.recalled]
+    notice = {
+        "id": RECALL_ID,
+        "title": "Battery may overheat",
+        "reason": "Notice of the maker",
+        "products": sorted({life.gtin for life in recalled}),
+        "selectors": [{"kind": "list", "serials": [life.serial for life in recalled]}],
+    }
+    answer = await api.post("/recalls", json=notice)
+    answer.raise_for_status()
+    while not answer.json()["published"]:
+        await asyncio.sleep(0.2)
+        answer = await api.get(f"/recalls/{RECALL_ID}")
         answer.raise_for_status()
-        while not answer.json()["published"]:
-            await asyncio.sleep(0.2)
-            answer = await api.get(f"/recalls/{RECALL_ID}-{number}")
 
 
 async def _enter_orders(api: httpx.AsyncClient, refs: list[str]) -> None:

@@ -56,6 +56,7 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     since: Time
     event_id: str
     seen_at: Time
+    visit_id: str = ""
 
 
 class FactRecord(msgspec.Struct, frozen=True):

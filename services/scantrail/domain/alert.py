@@ -59,11 +59,14 @@ def judge(
     facts_withdrawn: Sequence[Fact],
     recalls: Sequence[Recall],
     *,
+    visit_id: str,
     site_travel_s: float,
 ) -> list[Alert]:
     """The alerts of one movement: `scan` was accepted, `recalls` are those its unit falls under.
 
-    Two sites within `site_travel_s` seconds are a duplicate; later, the unit may have travelled.
+    `visit_id` is the scan that began the visit to the station: a tag that stands at a gate is read
+    again and again, and is one alert. Two sites within `site_travel_s` seconds are a duplicate;
+    later, the unit may have travelled.
     """
     raised = [
         _duplicate(scan, fact, AlertStatus.RAISED)
@@ -71,7 +74,7 @@ def judge(
         if _contradicts(fact, site_travel_s)
     ]
     if scan.business_step in OUTBOUND_STEPS:
-        raised += [_recalled(scan, recall) for recall in recalls]
+        raised += [_recalled(scan, recall, visit_id) for recall in recalls]
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}
     withdrawn = [
@@ -107,14 +110,14 @@ def _duplicate(scan: Scan, fact: Fact, status: AlertStatus) -> Alert:
     )
 
 
-def _recalled(scan: Scan, recall: Recall) -> Alert:
+def _recalled(scan: Scan, recall: Recall, visit_id: str) -> Alert:
     return Alert(
-        id=alert_id(AlertKind.RECALLED_AT_SHIPPING, scan.unit, scan.event_id, recall.id),
+        id=alert_id(AlertKind.RECALLED_AT_SHIPPING, scan.unit, visit_id, recall.id),
         kind=AlertKind.RECALLED_AT_SHIPPING,
         severity=SEVERITY[AlertKind.RECALLED_AT_SHIPPING],
         status=AlertStatus.RAISED,
         unit=scan.unit,
-        event_id=scan.event_id,
+        event_id=visit_id,
         station=scan.station,
         site=scan.site,
         event_time=scan.event_time,

@@ -103,6 +103,8 @@ class Position(NamedTuple):
     #: the scan that brought it there, and the last one that saw it
     event_id: str
     seen_at: datetime
+    #: the scan that began the present visit to the station; "" in states of older versions
+    visit_id: str = ""
 
 
 class UnitState(NamedTuple):
@@ -250,6 +252,7 @@ def _arrived(visit: Visit, location: str | None, party: str | None) -> Position:
         since=visit.at,
         event_id=visit.event_id,
         seen_at=visit.at,
+        visit_id=visit.event_id,
     )
 
 

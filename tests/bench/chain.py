@@ -195,7 +195,7 @@ async def _watch_rows(offsets: Offsets, seen: Sightings) -> None:
 
 def _number(event_id: str) -> int:
     """The read that an event id of ours was minted for."""
-    return int(event_id.rpartition(".")[2])
+    return int(event_id.rpartition("/")[2])
 
 
 async def _until_all_seen(seen: Sightings, watching: list[asyncio.Task[None]]) -> None:

@@ -96,7 +96,7 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
     (record,) = outlet.kept
     assert record.key == f"sgtin:{GTIN}.A1".encode()
     assert msgspec.json.decode(record.value) == {
-        "event_id": "scanner.77",
+        "event_id": "scanner/77",
         "unit": f"sgtin:{GTIN}.A1",
         "event_time": "2026-03-01T11:59:57Z",
         "record_time": "2026-03-01T12:00:00Z",
@@ -116,7 +116,7 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
     }
     assert dict(record.headers) == {
         "ce_specversion": b"1.0",
-        "ce_id": b"scanner.77",
+        "ce_id": b"scanner/77",
         "ce_source": b"/test/gateway/scanner",
         "ce_type": b"scantrail.scan.v1",
         "ce_subject": f"sgtin:{GTIN}.A1".encode(),
@@ -131,9 +131,9 @@ async def test_without_a_time_and_an_id_of_its_own_a_read_gets_the_gateways(
     await intake.take("scanner", [Read(f"{BARCODE}1"), Read(f"{BARCODE}2")])
     await intake.take("eager", [Read(f"{BARCODE}1")])
     ids = [scan.event_id for scan in outlet.scans]
-    start = ids[0].split(".")[1]
+    start = ids[0].split("/")[1]
     assert re.fullmatch(r"[0-9a-f]{8}", start)
-    assert ids == [f"scanner.{start}.1", f"scanner.{start}.2", f"eager.{start}.3"]
+    assert ids == [f"scanner/{start}/1", f"scanner/{start}/2", f"eager/{start}/3"]
     assert [scan.sequence for scan in outlet.scans] == [1, 2, 3]
     assert {scan.event_time for scan in outlet.scans} == {NOW}
 
@@ -246,7 +246,7 @@ async def test_a_rejected_read_keeps_all_that_a_replay_needs(
     stations["nowhere"] = DOCK
     assert (await intake.replay([kept])).accepted == 1
     (scan,) = outlet.scans
-    assert (scan.event_id, scan.event_time, scan.sequence) == ("lost.7", at, 41)
+    assert (scan.event_id, scan.event_time, scan.sequence) == ("lost/7", at, 41)
     assert [t.id for t in scan.transactions] == ["SO-1"]
 
 

@@ -152,7 +152,7 @@ def test_a_value_that_no_fold_can_use_is_rejected(field: str, value: object) -> 
 
 def test_a_conflict_is_rejected_and_not_in_history() -> None:
     first = decide(Record(0, encode(SCAN)))
-    other = replace(SCAN, business_location="dock-9")
+    other = replace(SCAN, station="dock-9")
     outputs = decide(Record(1, encode(other)), stored=dict(first.states))
     [(_, value, headers)] = outputs.records[REJECTED]
     assert value == encode(other)

@@ -7,6 +7,7 @@ import secrets
 import signal
 import socket
 import sqlite3
+import struct
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -22,10 +23,11 @@ from prometheus_client import REGISTRY
 from scantrail.contracts.records import decode_scan, encode, rejected_reads
 from scantrail.contracts.topics import Topic
 from scantrail.domain.scan import content_digest
-from scantrail.gateway.outlet import Outlet
-from scantrail.gateway.spool import Outgoing, Spool
+from scantrail.gateway.outlet import ROOM, Outlet
+from scantrail.gateway.spool import Outgoing, Spool, SpoolFull
 from scantrail.infra.child_processes import free_ports
 from scantrail.infra.embedded_kafka import EmbeddedKafka
+from scantrail.infra.health import Health
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import apply_topics
 
@@ -122,7 +124,7 @@ async def test_a_frame_becomes_a_record_with_key_value_and_headers(
     (record,) = await (await site.log(Topic.SCANS)).until(1)
     scan = decode_scan(record.key, record.value)
     assert record.key == site.unit("A-1").encode()
-    assert scan.event_id.startswith("scanner.")
+    assert scan.event_id.startswith("scanner/")
     assert before <= scan.event_time == scan.record_time <= datetime.now(UTC)
     assert (scan.reader, scan.station, scan.site, scan.read_point, scan.business_step) == (
         "scanner",
@@ -240,7 +242,72 @@ async def test_a_silent_connection_is_ended(site: "Site", port: int, connect: An
     await site.put_station(site.station())
     await site.start("gateway")
     scanner = await connect(port)
+    await scanner.send(b"half a code")
+    assert await scanner.told(2) == ACK  # it is set aside, and the connection ended
+    (record,) = await (await site.log(Topic.READS_REJECTED)).until(1)
+    read = rejected_reads.decode(record.value)
+    assert (read.reason, read.read) == ("unfinished_frame", "half a code")
+
+
+async def test_what_came_before_a_connection_was_lost_is_kept(site: "Site", port: int) -> None:
+    site.readers(listening(port))
+    await site.put_station(site.station())
+    await site.start("gateway")
+    with socket.create_connection((HOST, port)) as scanner:
+        await site.until_logged("reader connected")
+        linger = struct.pack("ii", 1, 0)  # closed by RST, as when its program is ended
+        scanner.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        scanner.sendall(site.barcode("1").encode() + b"\r\nhalf a code")
+    (record,) = await (await site.log(Topic.READS_REJECTED)).until(1)
+    assert rejected_reads.decode(record.value).read == "half a code"
+    await (await site.log(Topic.SCANS)).until(1)
+
+
+async def test_a_gateway_stops_while_a_scanner_stays_connected(
+    site: "Site", port: int, connect: Any
+) -> None:
+    site.readers(listening(port))
+    await site.put_station(site.station())
+    running = await site.start("gateway")
+    scanner = await connect(port)
+    await site.until_logged("reader connected")
+    await asyncio.wait_for(site.stop(running), 10.0)
     assert await scanner.told(1) == b""
+
+
+async def test_a_tag_is_judged_as_a_tag_whatever_its_digits_look_like(site: "Site") -> None:
+    """As barcodes these would be an SSCC, an IMEI, and a serial of the reader's product."""
+    site.readers(over_http("handheld", "dock-1", 'product = "09506000134352"'))
+    await site.put_station(site.station())
+    await site.start("gateway")
+    tags = ["000000000000000000002001", "000000000000000000002099", "E28011606000", "00000000"]
+    answer = await site.read("handheld", [{"epc": tag} for tag in [*tags, "3014257071940400"]])
+    told = answer.json()
+    assert told["accepted"] == 3
+    assert [(each["index"], each["reason"]) for each in told["rejected"]] == [
+        (3, "not_a_unit"),
+        (4, "incomplete"),
+    ]
+    records = await (await site.log(Topic.SCANS)).until(3)
+    assert {record.key.decode() for record in records} == {f"epc:{tag}" for tag in tags[:3]}
+
+
+async def test_a_gateway_without_room_is_not_ready_until_there_is_room_again(
+    tmp_path: Path, make_settings: Any
+) -> None:
+    settings = make_settings(tmp_path, f"{HOST}:{free_ports(1)[0]}")
+    health = Health()
+    spool = Spool(tmp_path / "spool.db", bytes_max=100)
+    outlet = Outlet(settings, spool, health)
+    await outlet.keep([Outgoing("t", b"k", b"v" * 40, [])])
+    assert health.lacking == []
+    with pytest.raises(SpoolFull):
+        await outlet.keep([Outgoing("t", b"k", b"v" * 80, [])])
+    assert health.lacking == [ROOM]
+    await outlet.keep([Outgoing("t", b"k", b"v", [])])
+    assert health.lacking == []
+    await outlet.stop()
+    await spool.close()
 
 
 async def test_a_taken_address_keeps_the_gateway_unready_and_the_other_readers_going(
@@ -336,7 +403,10 @@ async def test_what_cannot_be_a_delivery_is_refused_and_the_gateway_goes_on(site
     url = f"{site.settings.gateway_url}/ingest/v1"
     answer = await site.http.post(f"{url}/generic", content=item)
     assert (answer.status_code, answer.headers["content-type"]) == (400, PROBLEM)
-    assert "'reader'" in answer.json()["detail"]
+    assert (answer.json()["field"], answer.json()["detail"]) == (
+        "reader",
+        "the address lacks ?reader=…",
+    )
     answer = await site.read("r" * 65, item)
     assert (answer.status_code, answer.json()["field"]) == (400, "reader")
     for body in (b"", b"{}", b'[{"event_id": 1}]'):
@@ -378,7 +448,7 @@ async def test_a_devices_id_posted_twice_makes_the_same_claim_twice(site: "Site"
     recorded = [claim.pop("record_time") for claim in claims]
     assert encode(claims[0]) == encode(claims[1])
     assert recorded[0] <= recorded[1]
-    assert claims[0]["event_id"] == "handheld.boot-3/17"
+    assert claims[0]["event_id"] == "handheld/boot-3/17"
     scans = [decode_scan(record.key, record.value) for record in (first, again)]
     assert content_digest(scans[0]) == content_digest(scans[1])
 
@@ -440,7 +510,7 @@ async def test_a_read_of_an_unknown_reader_is_replayed_once_the_reader_is_config
     assert "no [[reader]] has id 'handheld'" in told["detail"]
     (record,) = await (await site.log(Topic.READS_REJECTED)).until(1)
     read = rejected_reads.decode(record.value)
-    assert (read.event_id, read.station) == ("handheld.7", None)
+    assert (read.event_id, read.station) == ("handheld/7", None)
     await site.stop(running)
     site.readers(over_http("handheld"))
     await site.start("gateway")
@@ -580,7 +650,7 @@ async def test_a_record_that_kafka_never_takes_holds_up_no_other(
     await admin.create_topics([NewTopic(small, 1, 1, topic_configs=limits)])
     await admin.close()
     spool = Spool(Path(site.settings.data_dir) / "gateway" / "spool.db", bytes_max=1 << 20)
-    outlet = Outlet(site.settings, spool)
+    outlet = Outlet(site.settings, spool, Health())
     before = REGISTRY.get_sample_value("scantrail_spool_refused_total")
     values = [secrets.token_bytes(size) for size in (10, 10, 5_000, 10, 6_000, 10)]
     await spool.append([Outgoing(small, b"k", value, []) for value in values])

@@ -29,6 +29,7 @@ from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.topic_admin import apply_topics, name_of
 from scantrail.projector.app import StaleWriter
+from scantrail.projector.rows import rejected_read_id
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -202,7 +203,7 @@ async def test_alerts_are_open_withdrawn_and_keep_what_people_did(site: "Site") 
 async def test_rejected_reads_wait_and_wait_again_after_a_replay_in_vain(site: "Site") -> None:
     at = site.scan("1").event_time
     read = RejectedRead(
-        event_id="handheld.7",
+        event_id="handheld/7",
         reader="handheld",
         station=None,
         reason="unknown_reader",
@@ -216,7 +217,7 @@ async def test_rejected_reads_wait_and_wait_again_after_a_replay_in_vain(site: "
     await site.publish(Topic.READS_REJECTED, "handheld", encode(read))
     query = "SELECT * FROM rejected"
     row = (
-        "handheld.7",
+        rejected_read_id(read),
         "read",
         "handheld",
         None,
@@ -238,19 +239,45 @@ async def test_rejected_reads_wait_and_wait_again_after_a_replay_in_vain(site: "
     await until_rows(site, "SELECT reason, replayed_at FROM rejected", [("unknown_station", None)])
 
 
+async def test_two_reads_to_which_a_device_gave_one_id_are_both_kept(site: "Site") -> None:
+    """It counts from 1 at each boot."""
+    at = site.scan("1").event_time
+    first = RejectedRead(
+        event_id="handheld/1",
+        reader="handheld",
+        station=None,
+        reason="unknown_reader",
+        detail="unknown",
+        read="one",
+        event_time=at,
+        record_time=at,
+        sequence=0,
+    )
+    others = (
+        msgspec.structs.replace(first, read="another"),
+        msgspec.structs.replace(first, event_time=at + timedelta(minutes=1)),
+    )
+    await site.start("projector")
+    for read in (first, *others):
+        await site.publish(Topic.READS_REJECTED, "handheld", encode(read))
+    ids = sorted((rejected_read_id(read),) for read in (first, *others))
+    await until_rows(site, 'SELECT id FROM rejected ORDER BY id COLLATE "C"', ids)
+
+
 async def test_rejected_scans_keep_key_value_and_reason(site: "Site") -> None:
     headers = rejection_headers(
         reason="not_json", detail="odd", topic="t", partition=0, offset=1, version="1"
     )
     await site.start("projector")
-    sent = await site.publish(Topic.SCANS_REJECTED, "key", b"\x00\xff", headers=headers)
+    for _ in range(2):  # the second as after a crash of the tracker
+        await site.publish(Topic.SCANS_REJECTED, "key", b"\x00\xff", headers=headers)
     bare = await site.publish(Topic.SCANS_REJECTED, "key", None)
-    place = f"{sent.topic}/{sent.partition}"
+    place = f"{bare.topic}/{bare.partition}"
     await until_rows(
         site,
         "SELECT id, source, reason, detail, payload FROM rejected ORDER BY payload DESC",
         [
-            (f"{place}/{sent.offset}", "scan", "not_json", "odd", b"\x00\xff"),
+            ("t/0/1", "scan", "not_json", "odd", b"\x00\xff"),
             (f"{place}/{bare.offset}", "scan", "unknown", "", b""),
         ],
     )
@@ -523,3 +550,17 @@ async def test_a_connection_lost_at_any_step_of_a_batch_is_waited_out(
     await caught_up(site)
     await site.until(lambda: running.ready)
     assert site.rows("SELECT count(*), count(DISTINCT unit) FROM movement") == [(2, 2)]
+
+
+async def test_a_database_that_was_not_migrated_ends_the_projector(site: "Site") -> None:
+    """It must not say that it is ready, and write nothing for ever."""
+    site.execute("ALTER TABLE consumer_offset RENAME TO other")
+    running = site.launch("projector")
+    error = await running.ends()
+    assert "consumer_offset" in str(error)
+    site.forget(running)
+    site.execute("ALTER TABLE other RENAME TO consumer_offset")
+    (movement,) = site.movements(site.scan("1"))
+    await site.put_movement(movement, site.unit("1"))
+    await site.start("projector")
+    await until_rows(site, "SELECT unit FROM unit", [(site.unit("1"),)])

@@ -103,3 +103,14 @@ def test_what_could_not_be_started_is_not_wanted_any_more(sleeper: Sleeper) -> N
     with pytest.raises(EmbeddedError):
         sleeper.start()
     assert not sleeper.lost
+
+
+@pytest.mark.parametrize("content", ["", "12", "\0\0", "99999", "-1", "20"])
+def test_a_port_that_cannot_be_read_is_chosen_anew(sleeper: Sleeper, content: str) -> None:
+    """Such as a power cut leaves behind."""
+    remembered = sleeper.folder / "port"
+    readable = content in ("12", "20")
+    remembered.write_text(content)
+    port = sleeper._port(None)
+    assert (port == int(content)) if readable else port > 1023
+    assert int(remembered.read_text()) == port == sleeper._port(None)

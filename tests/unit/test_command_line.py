@@ -132,3 +132,38 @@ def test_a_start_is_not_refused_for_one_who_looks(settings: Settings, lock: Fold
         timer.start()
         lock.take()
         timer.join()
+
+
+def test_whoever_reads_only_the_first_lines_is_no_error() -> None:
+    text = ["0109506000134352211"] * 3_000
+    command = [sys.executable, "-m", "scantrail.cli", "identify", *text]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == 141
+
+
+@pytest.mark.parametrize("readers", ["", "absent.toml", "other.toml"])
+def test_a_simulation_without_its_readers_is_refused(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, readers: str
+) -> None:
+    (tmp_path / "other.toml").write_text('[[reader]]\nid = "mine"\naddress = "0.0.0.0:9004"\n')
+    path = str(tmp_path / readers) if readers else ""
+    monkeypatch.setenv("SCANTRAIL_READERS_FILE", path)
+    told = run(["simulate"])
+    assert isinstance(told, str)
+    assert told.startswith("scantrail simulate: the simulated site has readers of its own")
+
+
+def test_a_database_that_refuses_is_told_in_a_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = "postgresql://scantrail@127.0.0.1:1/scantrail?nonsense=1"
+    monkeypatch.setenv("SCANTRAIL_DATABASE_URL", url)
+    told = run(["db", "migrate"])
+    assert isinstance(told, str)
+    assert told.startswith("scantrail db: PostgreSQL refuses: ")
+    assert "nonsense" in told

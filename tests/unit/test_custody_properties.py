@@ -18,6 +18,8 @@ NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STEPS = [
     BusinessStep.RECEIVING,
     BusinessStep.STORING,
+    BusinessStep.STAGING_OUTBOUND,
+    BusinessStep.DEPARTING,
     BusinessStep.SHIPPING,
     BusinessStep.RETURNING,
     BusinessStep.DECOMMISSIONING,
@@ -44,6 +46,10 @@ def scanned(event_id: str, minutes: float, **changes: object) -> Scan:
     return replace(plain, **changes)  # type: ignore[arg-type]
 
 
+def order(ref: str) -> tuple[Transaction, ...]:
+    return (Transaction(type="order", id=ref),)
+
+
 @st.composite
 def scans(draw: st.DrawFn) -> list[Scan]:
     """Scans of one unit, at few times and few places so that they collide."""
@@ -62,7 +68,7 @@ def scans(draw: st.DrawFn) -> list[Scan]:
                 business_step=draw(st.sampled_from(STEPS)),
                 business_location=draw(st.sampled_from([None, station])),
                 possessing_party=draw(st.sampled_from([None, "acme", "haul"])),
-                transactions=draw(st.sampled_from([(), (Transaction(type="order", id="SO-1"),)])),
+                transactions=draw(st.sampled_from([(), order("1"), order("2")])),
             )
         )
     return made
@@ -205,7 +211,7 @@ def test_an_archived_id_is_still_known() -> None:
     story = hourly(100)
     state, _, _ = arrive(story)
     assert observe(state, story[0], offset=100).outcome is Outcome.REDELIVERED
-    other = replace(story[0], business_location="elsewhere")
+    other = replace(story[0], station="elsewhere")
     assert observe(state, other, offset=100).outcome is Outcome.CONFLICTING_EVENT
 
 

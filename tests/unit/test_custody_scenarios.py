@@ -6,6 +6,7 @@ withdrawn (-), each as rule@event. Each block is one unit's life, in the order o
 top to bottom. Repeats within 60 s at one station are one visit.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, time
 
 import pytest
@@ -51,6 +52,16 @@ SCENARIOS = {
         e3 09:01:40 n/dock-1 receiving dock-1 acme . | dock-1 acme repeat_read
         e4 09:10:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
     """,
+    "a tag that is read again and again for its order is one visit": """
+        e1 09:00:00 n/stage staging_outbound stage acme SO-1 | stage acme
+        e2 09:00:05 n/stage staging_outbound stage .    SO-1 | stage acme repeat_read
+        e3 09:00:10 n/stage staging_outbound stage .    SO-2 | stage acme
+    """,
+    "a read of a visit that arrives late is a repeat all the same": """
+        e1 09:00:00 n/gate loading truck acme . | truck acme
+        e3 09:00:10 n/gate loading truck .    . | truck acme repeat_read
+        e2 09:00:05 n/gate loading truck .    . | truck acme repeat_read
+    """,
     "another station in between ends the visit": """
         e1 09:00:00 n/hall-a storing hall-a acme . | hall-a acme
         e2 09:00:10 n/hall-b storing hall-b .    . | hall-b acme
@@ -69,6 +80,10 @@ SCENARIOS = {
         e2 10:00 n/hall-a storing   hall-a .    . | hall-a acme
         e3 11:00 s/dock-9 receiving dock-9 acme . | dock-9 acme +received_in_custody@e3
     """,
+    "a station that says nothing of place does not receive it elsewhere": """
+        e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e2 11:00 n/desk   receiving .      .    . | dock-1 acme
+    """,
     "received twice at the same place is no clone": """
         e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
         e2 11:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
@@ -77,6 +92,33 @@ SCENARIOS = {
         e1 09:00 n/hall-a storing  hall-a acme . | hall-a acme
         e2 10:00 n/gate   shipping .      haul . | .      haul
         e3 11:00 n/gate   shipping .      haul . | .      haul +shipped_twice@e3
+    """,
+    "staged and shipped once more, with no return in between": """
+        e1 09:00 n/dock-1 receiving        dock-1 acme .    | dock-1 acme
+        e2 10:00 n/stage  staging_outbound stage  .    .    | stage  acme
+        e3 11:00 n/gate   shipping         .      haul SO-1 | .      haul
+        e4 12:00 n/stage  staging_outbound stage  .    .    | stage  .
+        e5 13:00 n/gate   shipping         .      haul SO-2 | .      haul +shipped_twice@e5
+    """,
+    "shipping and departing, then both once more": """
+        e1 09:00 n/gate shipping  . haul SO-1 | . haul
+        e2 09:10 n/yard departing . haul .    | . haul
+        e3 19:00 n/gate shipping  . haul SO-2 | . haul +shipped_twice@e3
+        e4 19:10 n/yard departing . haul .    | . haul
+    """,
+    "one departure under two orders": """
+        e1 09:00 n/gate shipping  . haul SO-1 | . haul
+        e2 09:10 n/yard departing . haul SO-2 | . haul +shipped_twice@e2
+    """,
+    "a shipping that was voided is no shipping": """
+        e1 09:00 n/gate shipping      .     haul SO-1 | .     haul
+        e2 09:10 n/desk void_shipping stage acme .    | stage acme
+        e3 10:00 n/gate shipping      .     haul SO-2 | .     haul
+    """,
+    "sent to another site that does not scan receipts, and shipped from there": """
+        e1 09:00 n/gate  shipping .    haul . | .    haul
+        e2 19:00 s/shelf storing  hall acme . | hall acme +two_sites@e2
+        e3 23:00 s/gate  shipping .    haul . | .    haul
     """,
     "loading, departing, then shipping at the same site is one departure": """
         e1 09:00 n/hall-a storing   hall-a acme . | hall-a acme
@@ -170,6 +212,49 @@ def test_shipped_again_under_another_order_is_since_then() -> None:
     known = observe(observe(None, first, offset=0).state, second, offset=1).state.current
     assert known
     assert (known.order, known.since, known.event_id) == ("SO-2", second.event_time, "e2")
+
+
+def test_a_visit_is_named_by_the_scan_that_began_it() -> None:
+    known, visits = None, []
+    for offset, line in enumerate(
+        """
+        e1 09:00:00 n/gate  loading truck acme .
+        e3 09:00:10 n/gate  loading truck .    .
+        e4 12:00:00 n/gate  loading truck .    .
+        e2 09:00:05 n/gate  loading truck .    .
+        e0 08:00:00 n/stage storing stage .    .
+        """.strip().splitlines()
+    ):
+        seen = observe(known, scan_from(line), offset=offset)
+        known = seen.state
+        visits.append(seen.visit_id)
+    assert visits == ["e1", "e1", "e4", "e1", "e0"]
+
+
+def test_a_condition_is_true_until_contradicted_or_until_it_leaves() -> None:
+    known, told = None, []
+    for offset, (line, disposition) in enumerate(
+        [
+            ("e1 09:00 n/hall-a inspecting . . .", "damaged"),
+            ("e2 10:00 n/count cycle_counting . . .", None),
+            ("e3 11:00 n/desk repairing . . .", "in_progress"),
+            ("e4 12:00 n/hall-a storing . . .", None),
+            ("e5 13:00 n/gate shipping . . .", "in_transit"),
+            ("e6 14:00 n/dock returning . . .", None),
+        ]
+    ):
+        scan = replace(scan_from(line), disposition=disposition)
+        known = observe(known, scan, offset=offset).state
+        assert known.current
+        told.append(known.current.disposition)
+    assert told == ["damaged", "damaged", "in_progress", "in_progress", "in_transit", None]
+
+
+def test_a_station_that_was_changed_makes_no_conflict_of_a_read_that_is_sent_again() -> None:
+    first = scan_from("e1 09:00 n/dock-1 receiving dock-1 acme .")
+    again = replace(first, business_location="hall", business_step=BusinessStep.STORING)
+    known = observe(None, first, offset=0).state
+    assert observe(known, again, offset=1).outcome is Outcome.REDELIVERED
 
 
 def shown(seen: Observation) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ FRAMES = [
     for line in FRAMES_FILE.read_text(encoding="utf-8").splitlines()
     if (frame := json.loads(line))["protocol"] == "http-generic"
 ]
-EPC = "3074257BF7194E4000001A85"
+EPC = "epc:3074257BF7194E4000001A85"
 
 
 @pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame["name"])
@@ -30,7 +30,7 @@ def test_frames_of_devices_whole_and_cut_at_every_byte(frame: dict[str, Any]) ->
     assert outcome.event_time == datetime(2026, 6, 14, 0, 15, 54, 368_790, UTC)
     (expected,) = frame["expect"]
     assert (outcome.text, outcome.antenna, outcome.rssi_dbm) == (
-        expected["epc"],
+        f"epc:{expected['epc']}",
         expected["antenna"],
         expected["rssi_dbm"],
     )
@@ -54,6 +54,7 @@ BODIES: list[tuple[str, list[Outcome]]] = [
     ('\ufeff{"id":"a"}\r\n', [Read("a")]),
     ('[{"id":"a"},{"id":"b"}]', [Read("a"), Read("b")]),
     ('{"reads":[{"id":"a"},{"id":"b"}],"site":"x"}', [Read("a"), Read("b")]),
+    ('{"Reads":[{"id":"a"},{"id":"b"}]}', [Read("a"), Read("b")]),
     ('{"id":"a"}\n\n{"id":"b"}\r\n', [Read("a"), Read("b")]),
     ('{"id":"a"}\n{"id":\n7\n', [Read("a"), Invalid("bad_json", b'{"id":'), Invalid(
         "not_an_object", b"7")]),

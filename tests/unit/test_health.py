@@ -1,5 +1,6 @@
 """What a process tells those who watch it."""
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -12,6 +13,8 @@ import pytest
 from scantrail.infra import health as health_module
 from scantrail.infra.child_processes import free_ports
 from scantrail.infra.health import Health, HealthServer
+from scantrail.infra.process import health_server
+from scantrail.infra.settings import Settings
 
 HOST = "127.0.0.1"
 
@@ -116,3 +119,23 @@ def test_a_taken_port_is_an_error_and_a_left_one_is_free_again(port: int) -> Non
         HealthServer(Health(), HOST, port)
     with HealthServer(Health(), HOST, port):
         assert get(port, "/readyz")[0] == 200
+
+
+@pytest.mark.skipif(not socket.has_ipv6, reason="no IPv6")
+def test_it_listens_on_an_address_of_ipv6(port: int) -> None:
+    with HealthServer(Health(), "::1", port):
+        connection = http.client.HTTPConnection("::1", port, timeout=5)
+        connection.request("GET", "/livez")
+        assert connection.getresponse().status == 200
+        connection.close()
+
+
+def test_an_address_of_another_machine_ends_the_process_with_a_sentence(port: int) -> None:
+    settings = Settings(listen_host="192.0.2.1", alerter_health_port=port)
+    with pytest.raises(SystemExit) as refusal:
+        health_server(settings, "alerter", Health())
+    assert str(refusal.value) == (
+        f"scantrail alerter: cannot listen on SCANTRAIL_LISTEN_HOST=192.0.2.1, port {port} of"
+        " SCANTRAIL_ALERTER_HEALTH_PORT (Cannot assign requested address): set one of them to"
+        " another"
+    )

@@ -182,3 +182,27 @@ def test_ten_thousand_ranges_cost_a_match_hardly_more_than_ten() -> None:
         return min(timeit.repeat(lambda: matcher.match(PHONE, "000000599"), number=200, repeat=5))
 
     assert seconds(10_000) < 20 * seconds(10)
+
+
+def test_ranges_of_many_prefixes_cost_no_more() -> None:
+    def seconds(count: int) -> float:
+        matcher = RecallMatcher()
+        matcher.put(
+            recall(
+                *(Selector(kind="range", low=f"{n:05}X10", high=f"{n:05}X50") for n in range(count))
+            )
+        )
+        assert len(matcher.match(PHONE, "00005X33")) == 1
+        assert matcher.match(PHONE, "00005X51") == matcher.match(PHONE, "X33") == []
+        return min(timeit.repeat(lambda: matcher.match(PHONE, "00005X51"), number=200, repeat=5))
+
+    assert seconds(10_000) < 20 * seconds(10)
+
+
+def test_a_version_that_cannot_be_applied_leaves_the_one_before_in_force() -> None:
+    matcher = RecallMatcher()
+    matcher.put(recall(LISTED))
+    with pytest.raises(RecallRefused):
+        matcher.put(recall(Selector(kind="unheard of")))
+    serial = LISTED.serials[0]
+    assert [found.id for found in matcher.match(PHONE, serial)] == [recall(LISTED).id]

@@ -145,3 +145,10 @@ def test_a_refusal_of_the_api_is_told_as_it_is() -> None:
     client = api(lambda _: httpx.Response(503, json=problem))
     with pytest.raises(Refused, match=r"^Gateway away: nothing was replayed$"):
         replay_rejected(client, reader="r-1", reason=None, as_json=False)
+
+
+@pytest.mark.parametrize(("status", "body"), [(200, "<html>"), (404, "[]"), (500, '{"a": 1}')])
+def test_another_program_at_the_apis_address_is_told(status: int, body: str) -> None:
+    client = api(lambda request: httpx.Response(status, text=body))
+    with pytest.raises(Refused, match=r"what answers at http://api/rejected.* is not Scantrail"):
+        list_rejected(client, reader=None, reason=None, as_json=True)

@@ -142,6 +142,25 @@ def test_a_file_that_is_no_toml_is_refused(tmp_path: Path) -> None:
     assert "line 1" in told
 
 
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "scantrail.toml"
+    file.write_bytes(b'log_level = "\xff"')
+    assert refusal(SCANTRAIL_CONFIG=str(file)).startswith(f"SCANTRAIL_CONFIG={file}: cannot be")
+
+
+def test_a_list_in_the_file_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "scantrail.toml"
+    file.write_text('kafka_bootstrap = ["a:9092", "b:9092"]\n')
+    told = refusal(SCANTRAIL_CONFIG=str(file))
+    assert told == "SCANTRAIL_KAFKA_BOOTSTRAP=['a:9092', 'b:9092']: give a text"
+
+
+@pytest.mark.parametrize("brokers", ["", "localhost", "localhost:", ":9092", "a:1,b", "a:70000"])
+def test_what_names_no_broker_is_refused(brokers: str) -> None:
+    told = refusal(SCANTRAIL_KAFKA_BOOTSTRAP=brokers)
+    assert told.startswith(f"SCANTRAIL_KAFKA_BOOTSTRAP={brokers!r}: give host:port")
+
+
 def test_secrets_are_hidden_where_settings_are_shown() -> None:
     settings = Settings(database_url="postgresql://scantrail:hidden@db:5432/scantrail")
     shown = {variable: value for variable, value, _ in settings.describe()}

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from scantrail.cli.addresses import port_fields, private_settings
-from scantrail.cli.checks import StackError, check_ports
+from scantrail.cli.checks import StackError, check_ports, check_readers
 from scantrail.cli.folder_lock import FolderLock
 from scantrail.cli.stack import Stack
 from scantrail.cli.up import run_up
-from scantrail.infra.settings import Settings
+from scantrail.infra.settings import Settings, SettingsError
 
 
 @pytest.fixture
@@ -104,3 +104,64 @@ def test_a_data_folder_that_cannot_be_made_is_refused_in_one_sentence(
 def test_a_gateway_on_another_port_is_found_by_the_api(settings: Settings) -> None:
     moved = replace(Settings(), data_dir=settings.data_dir, gateway_port=9999)
     assert Stack(moved).settings.gateway_url == "http://127.0.0.1:9999"
+
+
+def listening(folder: Path, address: str) -> Path:
+    path = folder / "readers.toml"
+    path.write_text(
+        f'[[reader]]\nid = "r"\nstation = "s"\nprotocol = "tcp"\nmode = "listen"\n'
+        f'address = "{address}"\n'
+    )
+    return path
+
+
+def test_a_reader_on_a_port_of_ours_is_refused(settings: Settings, tmp_path: Path) -> None:
+    path = listening(tmp_path, f"127.0.0.1:{settings.gateway_port}")
+    with pytest.raises(StackError, match=f"port {settings.gateway_port} of reader r in .* is SCAN"):
+        check_readers(path, settings)
+
+
+def test_a_reader_that_listens_on_the_scanners_own_address_is_refused(
+    settings: Settings, tmp_path: Path
+) -> None:
+    path = listening(tmp_path, "192.0.2.7:9004")
+    with pytest.raises(StackError, match=r"the address 192\.0\.2\.7 of reader r in .* is no addr"):
+        check_readers(path, settings)
+
+
+def test_a_reader_on_a_taken_port_is_refused(settings: Settings, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        path = listening(tmp_path, f"127.0.0.1:{other.getsockname()[1]}")
+        with pytest.raises(StackError, match="is taken by another program: give reader r in"):
+            check_readers(path, settings)
+
+
+def test_whatever_ends_a_start_nothing_is_left_running(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(self: Stack) -> None:
+        self._folder_lock.take()
+        raise OSError(28, "No space left on device", "/data/readers.toml")
+
+    def mistaken(self: Stack) -> None:
+        self._folder_lock.take()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Stack, "start", full)
+    assert run_up(settings, empty=True) == 1
+    told = "scantrail up: No space left on device (/data/readers.toml)\n"
+    assert capsys.readouterr().err == told
+    monkeypatch.setattr(Stack, "start", mistaken)
+    with pytest.raises(ZeroDivisionError):
+        run_up(settings, empty=True)
+    again = FolderLock(Path(settings.data_dir), "")
+    again.take()
+    again.release()
+
+
+def test_brokers_that_are_none_are_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP", "localhost:abc")
+    with pytest.raises(SettingsError, match="KAFKA_BOOTSTRAP='localhost:abc': give host:port"):
+        run_up(settings, empty=True)

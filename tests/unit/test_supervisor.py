@@ -193,3 +193,23 @@ time.sleep(60)
         os.kill(pid, 0)
         parent.send_signal(signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{pid}/cwd").exists(), limit_s=5.0)
+
+
+def test_a_start_that_the_machine_refuses_is_tried_again(
+    supervisor: Supervisor, told: Told, tmp_path: Path
+) -> None:
+    """And the other children are looked after all the same."""
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    supervisor.start(program(folder, "first", SLEEPS))
+    supervisor.start(program(tmp_path, "second", SLEEPS))
+    (folder / "first.log").unlink()
+    folder.rmdir()
+    folder.touch()  # no log can be opened there
+    supervisor.kill("first")
+    eventually(lambda: any("first cannot be started" in line for line in told))
+    supervisor.kill("second")
+    eventually(lambda: supervisor.pid("second") is not None)
+    folder.unlink()
+    eventually(lambda: supervisor.pid("first") is not None)
+    assert (folder / "first.log").exists()

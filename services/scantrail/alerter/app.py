@@ -17,7 +17,6 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from scantrail.contracts.records import (
-    Movement,
     UnreadableRecord,
     cloud_event_headers,
     encode,
@@ -27,7 +26,6 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, judge
-from scantrail.domain.custody import Outcome
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import RecallMatcher, RecallRefused
 from scantrail.infra import metrics
@@ -99,7 +97,7 @@ def judge_batch(
                 facts(movement.facts_added, movement.scan),
                 facts(movement.facts_withdrawn, movement.scan),
                 matcher.match(*product_and_serial(movement.unit)),
-                visit_id=_visit_id(movement),
+                visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
             )
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
@@ -107,13 +105,6 @@ def judge_batch(
             metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
     metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
     return raised
-
-
-def _visit_id(movement: Movement) -> str:
-    """The scan that began the visit: this one, unless it is a repeat read."""
-    if movement.outcome is Outcome.REPEAT_READ and movement.after is not None:
-        return movement.after.visit_id or movement.scan.event_id
-    return movement.scan.event_id
 
 
 async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Alert]) -> None:

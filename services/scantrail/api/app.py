@@ -32,7 +32,7 @@ from scantrail.infra.health import Health
 from scantrail.infra.settings import Settings
 from scantrail.infra.web import answer_http, serve_http
 
-BODY_BYTES_MAX = 32 << 20
+BODY_BYTES_MAX = 8 << 20
 STATEMENT_S_MAX = 10.0
 
 

@@ -1,7 +1,9 @@
 """Stations, products, orders and recalls: entered here, published by the outbox."""
 
+import asyncio
 from dataclasses import replace
 from typing import Any, TypeVar
+from urllib.parse import unquote
 
 import msgspec
 from litestar import Request, Response, get, post, put
@@ -35,6 +37,7 @@ from scantrail.domain.identifiers import (
 )
 from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
+from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station
 from scantrail.infra import tables
 
@@ -144,7 +147,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     async def post_recall(request: AnyRequest) -> Response[dict[str, Any]]:
         """Enter a recall as its notice is worded. Active recalls are watched for at once."""
         body = decode_body(await request.body(), NewRecallBody)
-        new = _recall(body.id, body)
+        new = await asyncio.to_thread(_recall, body.id, body)
         stored = await store(tables.recall, Topic.RECALLS, new, only_new=True)
         return Response(stored, status_code=201, headers={"Location": f"/recalls/{new.id}"})
 
@@ -152,7 +155,8 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     async def put_recall(recall_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """Replace a recall as a whole: its next version, active, or closed."""
         body = decode_body(await request.body(), RecallBody)
-        return await store(tables.recall, Topic.RECALLS, _recall(recall_id, body))
+        new = await asyncio.to_thread(_recall, recall_id, body)
+        return await store(tables.recall, Topic.RECALLS, new)
 
     @get("/recalls")
     async def list_recalls() -> list[dict[str, Any]]:
@@ -162,15 +166,15 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     async def get_recall(recall_id: FromPath[str]) -> dict[str, Any]:
         return await load(tables.recall, Topic.RECALLS, recall_id)
 
-    @put("/orders/{ref:str}")
-    async def put_order(ref: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    @put("/orders/{reference:path}")
+    async def put_order(reference: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """Enter an order and its purchaser, before or after its units are scanned."""
+        ref = order_reference_at(request)
         body = decode_body(await request.body(), OrderBody)
-        checked_id(ref, "ref")
         for place, line in enumerate(body.lines):
             if not 1 <= line.quantity < 1 << 31:
                 raise bad_field(f"lines[{place}].quantity", "give 1 or more, below 2^31")
-        purchaser = f"purchaser-{ref}"  # of this order alone, unless it is named
+        purchaser = f"order {ref}"  # of this order alone, unless it is named
         if body.purchaser.id is not None:
             purchaser = checked_id(body.purchaser.id, "purchaser.id")
         short_text(body.purchaser.name, "purchaser.name")
@@ -210,8 +214,9 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                 )
         return {"ref": ref, "version": version, "purchaser": purchaser, "lines": len(body.lines)}
 
-    @get("/orders/{ref:str}")
-    async def get_order(ref: FromPath[str]) -> dict[str, Any]:
+    @get("/orders/{reference:path}")
+    async def get_order(reference: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+        ref = order_reference_at(request)
         orders, parties, lines = tables.sales_order, tables.party, tables.sales_order_line
         query = select(orders, parties).join(parties).where(orders.c.ref == ref)
         async with engine.connect() as connection:
@@ -250,6 +255,21 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     ]
 
 
+def order_reference_at(request: AnyRequest) -> str:
+    """The reference in an address, as the gateway takes it from scans; it may have slashes.
+
+    Raises Problem 400.
+    """
+    sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix("/orders/")
+    ref = unquote(sent)
+    if not is_order_reference(ref):
+        raise bad_field(
+            "ref",
+            f"give 1 to {ORDER_LENGTH_MAX} printable characters, none of them a space at its ends",
+        )
+    return ref
+
+
 async def _next_version(
     connection: AsyncConnection, table: Table, entity_id: str, *, only_new: bool
 ) -> int | None:
@@ -272,7 +292,7 @@ async def _upsert(connection: AsyncConnection, table: Table, row: dict[str, Any]
 
 
 def _recall(recall_id: str, body: RecallBody) -> Recall:
-    """The recall of a body. Raises Problem 400."""
+    """The recall of a body; of a million serials it takes seconds. Raises Problem 400."""
     recall = Recall(
         id=checked_id(recall_id, "id"),
         title=short_text(body.title, "title"),

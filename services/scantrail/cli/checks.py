@@ -1,8 +1,6 @@
 """What a start is refused for before anything is started: ports, and the readers' file."""
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from scantrail.cli.addresses import port_fields
@@ -23,40 +21,43 @@ def check_ports(settings: Settings) -> None:
         if port in users:
             raise StackError(f"{users[port]} and {variable} are both {port}: set one to another")
         users[port] = variable
-        with _address_errors(settings.listen_host, port, variable):
-            free = port_is_free(settings.listen_host, port)
-        if not free:
-            raise StackError(f"port {port} is taken by another program: set {variable} to another")
+        host = settings.listen_host
+        _check_address(
+            host, port, what=f"{ENV_PREFIX}LISTEN_HOST={host}", mend=f"set {variable} to"
+        )
 
 
-def check_readers(path: Path) -> None:
+def check_readers(path: Path, settings: Settings) -> None:
     """Raise StackError unless the readers' file can be used and its addresses are free."""
     try:
         readers = load_readers(path)
     except ReaderSettingsError as error:
         raise StackError(str(error)) from error
+    users = {getattr(settings, name): ENV_PREFIX + name.upper() for name in port_fields()}
     for reader in readers:
         if reader.mode == "listen" and reader.address is not None:
             host, port = reader.address
-            with _address_errors(host, port, f"the address of reader {reader.id} in {path}"):
-                free = port_is_free(host, port)
-            if not free:
+            what = f"the address {host} of reader {reader.id} in {path}"
+            if port in users:
                 raise StackError(
-                    f"port {port} of reader {reader.id} is taken by another program:"
-                    f" give it another address in {path}"
+                    f"port {port} of reader {reader.id} in {path} is {users[port]}:"
+                    " give one of the two another"
                 )
+            _check_address(host, port, what=what, mend=f"give reader {reader.id} in {path}")
 
 
-@contextmanager
-def _address_errors(host: str, port: int, variable: str) -> Iterator[None]:
+def _check_address(host: str, port: int, *, what: str, mend: str) -> None:
+    """Raise StackError unless we may listen there; `what` has the host, `mend` is for the port."""
     try:
-        yield
+        if port_is_free(host, port):
+            return
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM):
             raise StackError(
-                f"port {port} may not be opened by this user: set {variable} to another above 1023"
+                f"port {port} may not be opened by this user: {mend} another above 1023"
             ) from error
         raise StackError(
-            f"{ENV_PREFIX}LISTEN_HOST={host} is no address of this machine"
-            f" ({error.strerror}): set it to one, or to 0.0.0.0 for all"
+            f"{what} is no address of this machine ({error.strerror}): where we listen must be one"
+            " of this machine, or 0.0.0.0 for all"
         ) from error
+    raise StackError(f"port {port} is taken by another program: {mend} another")

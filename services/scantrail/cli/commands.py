@@ -4,11 +4,13 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import httpx
+from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail import __version__
 from scantrail.cli.addresses import page_address
@@ -38,6 +40,11 @@ def run(arguments: Sequence[str] | None) -> int | str:
         return f"scantrail {asked.command}: {error}"
     except httpx.HTTPError as error:
         return f"scantrail {asked.command}: the api does not answer: {error}"
+    except SQLAlchemyError as error:
+        return f"scantrail {asked.command}: PostgreSQL refuses: {str(error).splitlines()[0]}"
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
 
 
 def _parser() -> argparse.ArgumentParser:

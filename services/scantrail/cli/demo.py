@@ -7,6 +7,8 @@ HTTP API alone.
 import asyncio
 import json
 import random
+import signal
+import sys
 import tempfile
 import time
 from collections import Counter
@@ -55,6 +57,7 @@ def run_demo(settings: Settings, *, seed: int, units: int, cache: Path) -> int:
     def say(line: str) -> None:
         print(f"[{time.monotonic() - started:5.1f} s] {line}", flush=True)
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # cleans up
     print(f"seed {seed} (repeat with: scantrail demo --seed {seed})")
     try:
         with tempfile.TemporaryDirectory(prefix="scantrail-demo-") as folder:

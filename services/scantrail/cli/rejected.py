@@ -88,9 +88,13 @@ def _pages(api: httpx.Client, chosen: dict[str, str]) -> Iterator[list[dict[str,
 
 
 def _answer(response: httpx.Response) -> Any:
-    body = response.json()
+    try:
+        body = response.json()
+        told = f"{body['title']}: {body['detail']}" if response.is_error else ""
+    except (ValueError, LookupError, TypeError) as error:
+        raise Refused(f"what answers at {response.url} is not Scantrail's api") from error
     if response.is_error:
-        raise Refused(f"{body['title']}: {body['detail']}")
+        raise Refused(told)
     return body
 
 

@@ -12,15 +12,17 @@ import httpx
 
 from scantrail.cli.addresses import page_address
 from scantrail.cli.floor import Floor, furnish, open_floor
-from scantrail.cli.site import DOCK, GATE, LINE, PRODUCTS, SHELF, SOUTH, STAGE
+from scantrail.cli.site import DOCK, GATE, LINE, PRODUCTS, SHELF, SOUTH, STAGE, tcp_readers
 from scantrail.infra.logs import logger
-from scantrail.infra.settings import Settings
+from scantrail.infra.settings import Settings, SettingsError
 
 log = logger(__name__)
 
 BEAT_S = 0.5
 CLONED_SHARE = 0.01
 FURNISH_RETRY_S = 1.0
+
+_NO_SITE = "the simulated site has readers of its own: run `make up` without EMPTY=1"
 
 
 async def simulate(settings: Settings) -> None:
@@ -79,9 +81,15 @@ def _read(code: str, **more: str) -> dict[str, Any]:
 
 def _ports(readers: Path) -> dict[str, int]:
     """The TCP ports of the site's readers, as the gateway's file has them."""
-    tables = tomllib.loads(readers.read_text())["reader"]
-    return {
-        table["id"]: int(table["address"].rpartition(":")[2])
-        for table in tables
-        if "address" in table
-    }
+    try:
+        tables = tomllib.loads(readers.read_text())["reader"]
+        ports = {
+            table["id"]: int(table["address"].rpartition(":")[2])
+            for table in tables
+            if "address" in table
+        }
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise SettingsError(f"{_NO_SITE} (SCANTRAIL_READERS_FILE={readers}: {error})") from error
+    if not ports.keys() >= set(tcp_readers()):
+        raise SettingsError(f"{_NO_SITE} (they are not in {readers})")
+    return ports

@@ -102,7 +102,7 @@ class Stack:
         self._folder_lock.take()
         check_ports(self.settings)
         self._write_readers()
-        check_readers(Path(self.settings.readers_file))
+        check_readers(Path(self.settings.readers_file), self.settings)
         self._say(f"Scantrail starts; its data are in {self.folder}")
         self._start_embedded()
         self._folder_lock.tell(self.settings)

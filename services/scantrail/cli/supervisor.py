@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from scantrail.infra.child_processes import end_process, spawn
+from scantrail.infra.child_processes import EmbeddedError, end_process, spawn
 
 _LOG_BYTES_MAX = 20_000_000
 _LOOK_EVERY_S = 0.05
@@ -147,7 +147,7 @@ class Supervisor:
         now = time.monotonic()
         if child.due is not None:
             if now >= child.due:
-                self._begin(child)
+                self._begin_or_wait(child)
             return
         status = child.process.poll()
         if status is None or not child.wanted:
@@ -162,11 +162,24 @@ class Supervisor:
         )
         child.delay_s = min(2 * child.delay_s, self._longest_delay_s)
 
+    def _begin_or_wait(self, child: _Child) -> None:
+        """Start it; where the machine has no room for it, a while later."""
+        try:
+            self._begin(child)
+        except (OSError, EmbeddedError) as error:
+            child.due = time.monotonic() + child.delay_s
+            self._say(
+                f"{child.program.name} cannot be started ({error}); it is tried again in"
+                f" {child.delay_s:g} s"
+            )
+            child.delay_s = min(2 * child.delay_s, self._longest_delay_s)
+
     def _begin(self, child: _Child) -> None:
         if self._closing.is_set():
             return
-        child.due = None
+        child.program.log.parent.mkdir(parents=True, exist_ok=True)
         child.process = _spawn(child.program)
+        child.due = None
         child.started = time.monotonic()
 
 

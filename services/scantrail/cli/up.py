@@ -17,7 +17,7 @@ from scantrail.cli.checks import StackError
 from scantrail.cli.stack import Stack
 from scantrail.contracts.topics import Topic
 from scantrail.infra.child_processes import EmbeddedError
-from scantrail.infra.settings import ENV_PREFIX, Settings, SettingsError
+from scantrail.infra.settings import ENV_PREFIX, Settings, SettingsError, checked_brokers
 from scantrail.infra.topic_admin import name_of
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
@@ -60,6 +60,14 @@ def run_up(settings: Settings, *, empty: bool) -> int:
             stack.stop()
             print(f"scantrail up: {error}", file=sys.stderr)
             return 1
+        except OSError as error:
+            stack.stop()
+            where = f" ({error.filename})" if error.filename else ""
+            print(f"scantrail up: {error.strerror or error}{where}", file=sys.stderr)
+            return 1
+        except BaseException:
+            stack.stop()  # nothing is left behind, whatever it was
+            raise
 
 
 def _given_services(settings: Settings) -> tuple[Settings, bool, bool]:
@@ -67,7 +75,7 @@ def _given_services(settings: Settings) -> tuple[Settings, bool, bool]:
     default = Settings()
     kafka, database = os.environ.get("KAFKA_BOOTSTRAP"), os.environ.get("DATABASE_URL")
     if kafka:
-        settings = replace(settings, kafka_bootstrap=kafka)
+        settings = replace(settings, kafka_bootstrap=checked_brokers(kafka, "KAFKA_BOOTSTRAP"))
     if database:
         settings = replace(settings, database_url=database)
     return (

@@ -20,8 +20,9 @@ with warnings.catch_warnings():
     from epcpy.epc_schemes.sscc import SSCC, SSCCFilterValue
     from epcpy.utils.parsers import epc_pure_identity_to_gs1_key, hex_to_tag_encodable
 
-#: A tag's EPC as hex digits.
+#: A tag's EPC as hex digits: of 96 bits or more where nothing says that it is one.
 EPC_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{4}){6,31}")
+MARKED_EPC_HEX: Final = re.compile(r"(?:[0-9A-Fa-f]{4}){1,31}")
 
 _TAG_URN: Final = re.compile(r"(sgtin|sscc|giai|grai)-([0-9]+):[0-7]\.(.+)", re.IGNORECASE)
 _RAW_URN: Final = re.compile(r"[0-9]+\.x([0-9A-F]+)", re.IGNORECASE)

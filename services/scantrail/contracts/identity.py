@@ -20,7 +20,7 @@ from stdnum import meid
 from stdnum.exceptions import ValidationError
 from vininfo import Vin
 
-from scantrail.contracts.epc import EPC_HEX, TAG_BITS, epc_hex, epc_urn
+from scantrail.contracts.epc import EPC_HEX, MARKED_EPC_HEX, TAG_BITS, epc_hex, epc_urn
 from scantrail.contracts.libraries import safely
 from scantrail.domain.identifiers import (
     CHARACTER_SET_82,
@@ -54,9 +54,13 @@ _GTIN_AIM: Final = {"]E0": 13, "]E3": 13, "]E4": 8, "]I1": 14}
 _AIM: Final = re.compile(r"\][A-Za-z][0-9A-Za-z]")
 _CONTROL: Final = re.compile(r"[\x00-\x1c\x1e\x1f\x7f]")
 _CHARACTER_82: Final = re.compile(f"[{CHARACTER_SET_82}]")
+#: As readers write FNC1; in a serial nobody writes it.
+_WRITTEN_FNC1: Final = re.compile("<(?:GS|FNC1|0x1D)>", re.IGNORECASE)
 _BRACKETED: Final = re.compile(r"\(([0-9]{2,4})\)")
 _WEB_ADDRESS: Final = re.compile(r"https?://", re.IGNORECASE)
 _EPC_URN: Final = re.compile(r"urn:epc:([a-z]+):(.+)", re.IGNORECASE)
+#: 16 digits as on labels of places (AI 410 to 417, a GLN) and of contents (AI 02, a GTIN).
+_GS1_LABEL: Final = re.compile("(?=[0-9]{16}$)(41[0-7]|02)([0-9]+)")
 _DIGITS: Final = re.compile(r"[0-9]+")
 _GROUPED_DIGITS: Final = re.compile(r"[0-9]+(?:[ -]+[0-9]+)+")
 _MEID_HEX: Final = re.compile(
@@ -95,8 +99,8 @@ def identify(text: str, *, aim: str | None = None, product: str | None = None) -
     """
     if text[:1] == "]" and _AIM.match(text):
         aim, text = text[:3], text[3:]
-    if "<GS>" in text:  # as many readers write FNC1; in a serial nobody writes it
-        text = text.replace("<GS>", GS)
+    if "<" in text:
+        text = _WRITTEN_FNC1.sub(GS, text)
     found = fast_element_string(text) if aim not in _GTIN_AIM else None
     if found is not None:
         return found
@@ -142,7 +146,7 @@ def _identify_slowly(text: str, aim: str | None, product: str | None) -> Identif
         return epc_urn(urn[1].lower(), urn[2])
     if text.startswith("vin:"):
         return _vin(text[4:])
-    if text.startswith("epc:") and EPC_HEX.fullmatch(text[4:]):
+    if text.startswith("epc:") and MARKED_EPC_HEX.fullmatch(text[4:]):
         return epc_hex(text[4:])
     if (key := parse_key(text)) is not None:
         return key
@@ -261,9 +265,10 @@ def _bracketed(text: str) -> Iterator[tuple[str, str]]:
 def _digital_link(text: str) -> Identified:
     """The unit of a GS1 Digital Link (URI Syntax 1.1 to 1.4), uncompressed."""
     address, mark, query = text.partition("?")
-    segments = address.split("/")
-    words = [_LINK_WORDS.get(word, word) for word in segments[3:]]
-    link = "/".join(segments[:3] + words) + mark + query
+    segments = address.removesuffix("/").split("/")
+    for place in range(len(segments) - 2, 2, -2):  # a serial may read like one of the words
+        segments[place] = _LINK_WORDS.get(segments[place], segments[place])
+    link = "/".join(segments) + mark + query
     parsed = safely(lambda: GS1DigitalLinkURI.parse(link, config=_BIIP), text, "incomplete")
     return _unit_of(((item.ai.ai, item.value) for item in parsed.element_strings), text, None)
 
@@ -361,6 +366,16 @@ def _bare_digits(digits: str) -> Identified:
                 "ambiguous",
                 f"{digits} is an IMEISV, or a GTIN (AI 01) with a wrong check digit; scan again, or"
                 " enter the IMEI of 15 digits",
+            )
+        case 16 if (label := _GS1_LABEL.fullmatch(digits)) and gs1_checks(label[2]):
+            raise NotIdentified(
+                "not_a_unit", f"{digits} (AI {label[1]}) labels a place or a content, not a unit"
+            )
+        case 16 if digits.startswith("8004"):
+            raise NotIdentified(
+                "ambiguous",
+                f"{digits} is an IMEISV, or a GIAI (AI 8004): enter the IMEI of 15 digits, or"
+                f" (8004){digits[4:]}",
             )
         case 16:
             return imei(digits)

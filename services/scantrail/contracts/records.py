@@ -56,7 +56,6 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
     since: Time
     event_id: str
     seen_at: Time
-    visit_id: str = ""
 
 
 class FactRecord(msgspec.Struct, frozen=True):
@@ -83,6 +82,7 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     after: Place | None
     facts_added: tuple[FactRecord, ...] = ()
     facts_withdrawn: tuple[FactRecord, ...] = ()
+    visit_id: str = ""
 
 
 class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -182,6 +182,29 @@ _REJECTED_LENGTHS = {
 }
 
 
+def _check_recall(recall: Recall) -> None:
+    _check_entity(recall, "recall")
+
+
+def _check_product(product: Product) -> None:
+    _check_entity(product, "product")
+
+
+def _check_station(station: Station) -> None:
+    _check_entity(station, "station")
+    if not 0 < len(station.site) <= NAME_LENGTH_MAX:
+        raise UnreadableRecord("not_a_station", f"site must have 1 to {NAME_LENGTH_MAX} letters")
+    if not station.repeat_window_s >= 0:
+        raise UnreadableRecord("not_a_station", "repeat_window_s must not be negative")
+
+
+def _check_entity(entity: Station | Product | Recall, name: str) -> None:
+    if not 0 < len(entity.id) <= NAME_LENGTH_MAX:
+        raise UnreadableRecord(f"not_a_{name}", f"id must have 1 to {NAME_LENGTH_MAX} letters")
+    if not 1 <= entity.version < 1 << 63:
+        raise UnreadableRecord(f"not_a_{name}", "version must be from 1 to 2^63 - 1")
+
+
 def _check_alert(alert: Alert) -> None:
     if alert.event_time.tzinfo is None:
         raise UnreadableRecord("no_time_zone", "event_time needs an offset or Z")
@@ -199,6 +222,7 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             after=_place(observation.state.current),
             facts_added=tuple(FactRecord(*fact) for fact in observation.facts_added),
             facts_withdrawn=tuple(FactRecord(*fact) for fact in observation.facts_withdrawn),
+            visit_id=observation.visit_id,
         )
     )
 
@@ -224,7 +248,10 @@ def facts(records: tuple[FactRecord, ...], scan: Scan) -> list[Fact]:
 
 
 def _place(position: Position | None) -> Place | None:
-    return None if position is None else Place(**position._asdict())
+    if position is None:
+        return None
+    told = position._asdict()
+    return Place(**{name: told[name] for name in Place.__struct_fields__})
 
 
 def encode_state(state: UnitState) -> bytes:
@@ -278,9 +305,9 @@ def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) 
 movements: "Codec[Movement]" = Codec(Movement, "movement", _check_movement)
 rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read", check_rejected_read)
 alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
-recalls: "Codec[Recall]" = Codec(Recall, "recall")
-stations: "Codec[Station]" = Codec(Station, "station")
-products: "Codec[Product]" = Codec(Product, "product")
+recalls: "Codec[Recall]" = Codec(Recall, "recall", _check_recall)
+stations: "Codec[Station]" = Codec(Station, "station", _check_station)
+products: "Codec[Product]" = Codec(Product, "product", _check_product)
 
 Headers = list[tuple[str, bytes]]
 

@@ -12,7 +12,13 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from scantrail.domain.scan import Scan, content_digest, order_reference, ordered_at
-from scantrail.domain.vocabulary import ENTERING_STEPS, LEAVING_STEPS, BusinessStep, Phase
+from scantrail.domain.vocabulary import (
+    DEPARTURE_ENDING_STEPS,
+    ENTERING_STEPS,
+    LEAVING_STEPS,
+    BusinessStep,
+    Phase,
+)
 
 KEEP_FOR = timedelta(hours=48)
 KEEP_AT_LEAST = 16
@@ -85,6 +91,15 @@ class Visit(NamedTuple):
         return (self.at, self.station, self.sequence, self.event_id)
 
 
+class Departure(NamedTuple):
+    """How a unit left, while nothing says that it came back or arrived."""
+
+    event_id: str
+    site: str
+    order: str | None
+    steps: tuple[BusinessStep, ...]
+
+
 class Position(NamedTuple):
     """Where a unit is and who has it, after some scan."""
 
@@ -103,8 +118,10 @@ class Position(NamedTuple):
     #: the scan that brought it there, and the last one that saw it
     event_id: str
     seen_at: datetime
-    #: the scan that began the present visit to the station; "" in states of older versions
+    #: the scan that began the present visit to the station, and the order it named
     visit_id: str = ""
+    visit_order: str | None = None
+    departure: Departure | None = None
 
 
 class UnitState(NamedTuple):
@@ -131,6 +148,8 @@ class Observation(NamedTuple):
     state: UnitState
     facts_added: tuple[Fact, ...] = ()
     facts_withdrawn: tuple[Fact, ...] = ()
+    #: the scan that began the visit this one belongs to: itself, unless it is a repeat read
+    visit_id: str = ""
 
     @property
     def accepted(self) -> bool:
@@ -161,7 +180,8 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
 
     state = state._replace(version=state.version + 1, offset=offset)
     if state.base_key is not None and visit.order_key < state.base_key:
-        return Observation(Outcome.OLDER_THAN_BASE, _remember(state, (visit,)))
+        remembered = _remember(state, (visit,))
+        return Observation(Outcome.OLDER_THAN_BASE, remembered, visit_id=visit.event_id)
     if not state.kept or visit.order_key > state.kept[-1].order_key:
         return _append(state, visit)
     return _insert(state, visit)
@@ -181,40 +201,47 @@ def _append(state: UnitState, visit: Visit) -> Observation:
     current, fact, is_repeat = _step(state.current, visit)
     moved = _archive(state._replace(kept=(*state.kept, visit), current=current))
     outcome = Outcome.REPEAT_READ if is_repeat else Outcome.MOVED
-    return Observation(outcome, moved, () if fact is None else (fact,))
+    facts = () if fact is None else (fact,)
+    return Observation(outcome, moved, facts, visit_id=current.visit_id)
 
 
 def _insert(state: UnitState, visit: Visit) -> Observation:
     """Fold again with a late scan at its place."""
     _, facts_before = fold(state.base, state.kept)
     place = bisect_left(state.kept, visit.order_key, key=lambda kept: kept.order_key)
-    kept = (*state.kept[:place], visit, *state.kept[place:])
-    current, facts_after = fold(state.base, kept)
+    earlier, later = state.kept[:place], state.kept[place:]
+    position, facts_after = fold(state.base, earlier)
+    position, fact, is_repeat = _step(position, visit)
+    current, facts_later = fold(position, later)
+    facts_after += ([] if fact is None else [fact]) + facts_later
     return Observation(
-        Outcome.LATE,
-        _archive(state._replace(kept=kept, current=current)),
+        Outcome.REPEAT_READ if is_repeat else Outcome.LATE,
+        _archive(state._replace(kept=(*earlier, visit, *later), current=current)),
         tuple(fact for fact in facts_after if fact not in facts_before),
         tuple(fact for fact in facts_before if fact not in facts_after),
+        visit_id=position.visit_id,
     )
 
 
 def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None, bool]:
     """One scan in its place: (position after, what it contradicts, whether it is a repeat)."""
     if before is None:
-        return _arrived(visit, visit.business_location, visit.possessing_party), None, False
+        after = _arrived(visit, visit.business_location, visit.possessing_party, visit.disposition)
+        return after._replace(departure=_departure_after(None, visit)), None, False
     if _is_repeat(before, visit):
         return before._replace(seen_at=visit.at), None, True
     location, party = visit.business_location, visit.possessing_party
     stayed = before.phase is Phase.ON_SITE and before.site == visit.site
     if location is None and stayed and visit.business_step not in LEAVING_STEPS:
         location = before.business_location
-    came_back = before.phase is not Phase.ON_SITE and _phase_after(visit) not in (
-        Phase.SHIPPED,
-        before.phase,
-    )
+    phase = _phase_after(visit)
+    came_back = before.phase is not Phase.ON_SITE and phase not in (Phase.SHIPPED, before.phase)
     if party is None and not came_back:  # the carrier no longer has what is here again
         party = before.possessing_party
-    after = _arrived(visit, location, party)
+    disposition = visit.disposition
+    if disposition is None and phase is before.phase:  # true until contradicted
+        disposition = before.disposition
+    after = _arrived(visit, location, party, disposition)
     if after.order is None and after.phase is before.phase is Phase.SHIPPED:
         after = after._replace(order=before.order)
     unmoved = (after.phase, after.site, location, party, after.order) == (
@@ -226,6 +253,7 @@ def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None,
     )
     if unmoved:
         after = after._replace(since=before.since, event_id=before.event_id)
+    after = after._replace(departure=_departure_after(before.departure, visit))
     return after, _contradiction(before, visit), False
 
 
@@ -237,7 +265,9 @@ def _phase_after(visit: Visit) -> Phase:
     return Phase.ON_SITE
 
 
-def _arrived(visit: Visit, location: str | None, party: str | None) -> Position:
+def _arrived(
+    visit: Visit, location: str | None, party: str | None, disposition: str | None
+) -> Position:
     phase = _phase_after(visit)
     return Position(
         phase=phase,
@@ -246,13 +276,14 @@ def _arrived(visit: Visit, location: str | None, party: str | None) -> Position:
         read_point=visit.read_point,
         business_location=location,
         business_step=visit.business_step,
-        disposition=visit.disposition,
+        disposition=disposition,
         possessing_party=party,
         order=visit.order if phase is Phase.SHIPPED else None,
         since=visit.at,
         event_id=visit.event_id,
         seen_at=visit.at,
         visit_id=visit.event_id,
+        visit_order=visit.order,
     )
 
 
@@ -261,7 +292,29 @@ def _is_repeat(before: Position, visit: Visit) -> bool:
         before.station == visit.station
         and before.business_step is visit.business_step
         and (visit.at - before.seen_at).total_seconds() <= visit.repeat_window_s
-        and (visit.order is None or visit.order == before.order)
+        and (visit.order is None or visit.order == before.visit_order)
+    )
+
+
+def _departure_after(before: Departure | None, visit: Visit) -> Departure | None:
+    """The departure that is open after `visit`: what is staged or counted where it was shipped from
+    has not come back for that."""
+    step = visit.business_step
+    if step in LEAVING_STEPS:
+        if before is None or _leaves_again(before, visit):
+            return Departure(visit.event_id, visit.site, visit.order, (step,))
+        return before._replace(order=before.order or visit.order, steps=(*before.steps, step))
+    if step in DEPARTURE_ENDING_STEPS or (before is not None and visit.site != before.site):
+        return None
+    return before
+
+
+def _leaves_again(departure: Departure, visit: Visit) -> bool:
+    """Whether a leaving step is none of the departure that is open."""
+    return (
+        visit.business_step in departure.steps
+        or visit.site != departure.site
+        or (None not in (visit.order, departure.order) and visit.order != departure.order)
     )
 
 
@@ -269,11 +322,14 @@ def _contradiction(before: Position, visit: Visit) -> Fact | None:
     rule = _broken_rule(before, visit)
     if rule is None:
         return None
+    against = before.event_id
+    if rule is FactRule.SHIPPED_TWICE and before.departure is not None:
+        against = before.departure.event_id
     return Fact(
         FactKind.DUPLICATE_SERIAL,
         visit.event_id,
         rule,
-        before.event_id,
+        against,
         (visit.at - before.seen_at).total_seconds(),
         visit.station,
         visit.site,
@@ -283,14 +339,14 @@ def _contradiction(before: Position, visit: Visit) -> Fact | None:
 
 def _broken_rule(before: Position, visit: Visit) -> FactRule | None:
     step = visit.business_step
+    if before.phase is Phase.GONE:
+        return None if step is BusinessStep.DECOMMISSIONING else FactRule.DECOMMISSIONED
+    if step in LEAVING_STEPS and before.departure is not None:
+        return FactRule.SHIPPED_TWICE if _leaves_again(before.departure, visit) else None
     if before.phase is Phase.ON_SITE and step in ENTERING_STEPS:
-        elsewhere = (before.site, before.business_location) != (visit.site, visit.business_location)
-        return FactRule.RECEIVED_IN_CUSTODY if elsewhere else None
-    if before.phase is Phase.SHIPPED and step in LEAVING_STEPS:
-        is_another = step is before.business_step or visit.site != before.site
-        return FactRule.SHIPPED_TWICE if is_another else None
-    if before.phase is Phase.GONE and step is not BusinessStep.DECOMMISSIONING:
-        return FactRule.DECOMMISSIONED
+        told = visit.business_location
+        moved = told is not None and told != before.business_location
+        return FactRule.RECEIVED_IN_CUSTODY if moved or visit.site != before.site else None
     return FactRule.TWO_SITES if before.site != visit.site else None
 
 

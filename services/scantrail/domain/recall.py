@@ -131,10 +131,11 @@ class RecallMatcher:
 
     def put(self, recall: Recall) -> None:
         """Take over a recall's newest version; only an active one matches."""
-        self.remove(recall.id)
         if recall.status is not RecallStatus.ACTIVE:
+            self.remove(recall.id)
             return
-        check_recall(recall)
+        check_recall(recall)  # one that cannot be applied leaves the version before in force
+        self.remove(recall.id)
         self._recalls[recall.id] = recall
         for selector in recall.selectors:
             if selector.kind == "list":
@@ -225,19 +226,19 @@ class _ClauseIndex:
                     ranges.setdefault(shape, []).append((clause.low, clause.high, recall_id))
         self._lengths = sorted({len(prefix) for prefix in self._prefixes})
         self._ranges = {shape: _Ranges(some) for shape, some in ranges.items()}
+        #: by the length of a serial, how many digits at its end may be the number
+        self._digits: dict[int, set[int]] = {}
+        for prefix, digits in ranges:
+            self._digits.setdefault(len(prefix) + digits, set()).add(digits)
 
     def holding(self, serial: str) -> Iterator[str]:
         """The recalls with a range or a prefix that `serial` is in."""
         for length in self._lengths:
             yield from self._prefixes.get(serial[:length], ())
-        for (prefix, digits), ranges in self._ranges.items():
-            tail = serial[len(prefix) :]
-            if (
-                len(tail) == digits
-                and serial.startswith(prefix)
-                and tail.isascii()
-                and tail.isdigit()
-            ):
+        for digits in self._digits.get(len(serial), ()):
+            ranges = self._ranges.get((serial[:-digits], digits))
+            tail = serial[-digits:]
+            if ranges is not None and tail.isascii() and tail.isdigit():
                 yield from ranges.holding(int(tail))
 
 

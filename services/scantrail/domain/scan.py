@@ -11,6 +11,9 @@ from scantrail.domain.vocabulary import BusinessStep
 CLOCK_AHEAD_MAX = timedelta(minutes=5)
 CLOCK_BEHIND_MAX = timedelta(days=30)
 
+#: Characters of a sales order's reference.
+ORDER_LENGTH_MAX = 128
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transaction:
@@ -70,19 +73,22 @@ def order_reference(scan: Scan) -> str | None:
     return None
 
 
+def is_order_reference(text: str) -> bool:
+    """Whether `text` can be a sales order's reference, on a scan as in the query database."""
+    return 0 < len(text) <= ORDER_LENGTH_MAX and text.isprintable() and text == text.strip()
+
+
 def content_digest(scan: Scan) -> bytes:
-    """8 bytes over what the scan claims. When it was recorded, and by what clock, is no content."""
+    """8 bytes over what the reader claims: which unit, when, where, for which document.
+
+    When it was recorded, and by what clock, is no content; nor is what the gateway stamps from the
+    station's settings, which may change between a read and its repetition.
+    """
     content = (
         scan.unit,
         scan.event_time.timestamp(),
         scan.station,
         scan.sequence,
-        scan.site,
-        scan.read_point,
-        scan.business_step.value,
-        scan.business_location,
-        scan.disposition,
-        scan.possessing_party,
         tuple((t.type, t.id) for t in scan.transactions),
     )
     return blake2b(repr(content).encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -44,6 +44,14 @@ LEAVING_STEPS = frozenset({BusinessStep.SHIPPING, BusinessStep.DEPARTING})
 #: These say that a unit comes into custody here, from elsewhere or from nothing.
 ENTERING_STEPS = frozenset({BusinessStep.COMMISSIONING, BusinessStep.RECEIVING})
 
+#: These end a departure: the unit is here again, at its next site, or no more.
+DEPARTURE_ENDING_STEPS = ENTERING_STEPS | {
+    BusinessStep.ARRIVING,
+    BusinessStep.RETURNING,
+    BusinessStep.VOID_SHIPPING,
+    BusinessStep.DECOMMISSIONING,
+}
+
 
 class Phase(StrEnum):
     """Who answers for the unit: a site, somebody it was shipped to, or nobody any more."""

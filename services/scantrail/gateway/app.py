@@ -31,7 +31,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     readers = _readers(settings)
     folder = Path(settings.data_dir) / "gateway"
     spool = Spool(folder / "spool.db", bytes_max=settings.spool_bytes_max)
-    outlet = Outlet(settings, spool)
+    outlet = Outlet(settings, spool, health)
     known = KnownStations(folder / "stations.json")
     intake = Intake(settings.topic_prefix, readers, known.by_id, outlet)
     http = build_http(intake)

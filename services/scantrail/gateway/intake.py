@@ -12,6 +12,7 @@ from scantrail.contracts.identity import identify
 from scantrail.contracts.records import RejectedRead, cloud_event_headers, encode
 from scantrail.contracts.topics import Topic, topic_name
 from scantrail.domain.identifiers import NotIdentified
+from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station, claim
 from scantrail.gateway.decoders.outcome import (
     MENDS,
@@ -156,7 +157,7 @@ class Intake:
     ) -> Outgoing | RejectedRead:
         self._sequence += 1
         record_time = self._now()
-        minted = f"{reader_id}.{self._start}.{self._sequence}"
+        minted = f"{reader_id}/{self._start}/{self._sequence}"
         if isinstance(outcome, Invalid):
             return RejectedRead(
                 event_id=minted,
@@ -172,7 +173,7 @@ class Intake:
         event_id, sequence = minted, self._sequence
         if outcome.event_id is not None:
             # The device's own id: the same after a retry, and so must be all that goes with it.
-            event_id, sequence = f"{reader_id}.{outcome.event_id}", outcome.sequence or 0
+            event_id, sequence = f"{reader_id}/{outcome.event_id}", outcome.sequence or 0
         return self._scan(
             reader_id,
             reader,
@@ -206,7 +207,7 @@ class Intake:
                 record_time=record_time,
                 sequence=sequence,
                 aim=read.aim,
-                order=read.order and read.order[:128],
+                order=read.order and read.order[:ORDER_LENGTH_MAX],
             )
 
         if reader is None:
@@ -227,7 +228,7 @@ class Intake:
                 "a read with its own event_id needs its time too: give `timestamp`, or its"
                 " repetition cannot be told from another read",
             )
-        if read.order is not None and not (read.order.isprintable() and len(read.order) <= 128):
+        if read.order is not None and not is_order_reference(read.order):
             return refused("bad_order", MENDS["bad_order"])
         try:
             unit = identify(read.text, aim=read.aim, product=reader.product)

@@ -15,8 +15,9 @@ from aiokafka.errors import (
     RecordListTooLargeError,
 )
 
-from scantrail.gateway.spool import Kept, Outgoing, Spool
+from scantrail.gateway.spool import Kept, Outgoing, Spool, SpoolFull
 from scantrail.infra import metrics
+from scantrail.infra.health import Health
 from scantrail.infra.kafka import RETRY_S, connect_producer, stop_producer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -24,6 +25,9 @@ from scantrail.infra.settings import Settings
 log = logger(__name__)
 
 DRAIN_RECORDS = 500
+
+#: What the gateway lacks, and so is not ready, while it must refuse reads.
+ROOM = "room for reads: Kafka is away and the spool takes no more"
 
 #: What Kafka says of a record, or of the batch it is in, that it will never take.
 REFUSALS = (
@@ -45,9 +49,10 @@ class Outlet:
     One that Kafka will never take stays on disk, and holds up no other.
     """
 
-    def __init__(self, settings: Settings, spool: Spool) -> None:
+    def __init__(self, settings: Settings, spool: Spool, health: Health) -> None:
         self._settings = settings
         self._spool = spool
+        self._health = health
         self._producer: AIOKafkaProducer | None = None
         self._live = False
         self._away = asyncio.Event()
@@ -58,7 +63,7 @@ class Outlet:
         """Make `records` durable. Raises SpoolFull where neither Kafka nor the disk takes them."""
         started = time.monotonic()
         if not (self._live and await self._sent_in_time(records)):
-            await self._spool.append(records)
+            await self._to_disk(records)
             metrics.SPOOL_SCANS.set(self._spool.count)
         metrics.PRODUCE_SECONDS.observe(time.monotonic() - started)
 
@@ -74,6 +79,7 @@ class Outlet:
             except KafkaError as error:
                 await self._renew(error)
                 continue
+            self._health.has(ROOM)
             if self._spool.count == 0:  # else some are being written at this moment
                 self._away.clear()
                 self._live = True
@@ -85,6 +91,14 @@ class Outlet:
             task.cancel()
         if self._producer is not None:
             await stop_producer(self._producer)
+
+    async def _to_disk(self, records: Sequence[Outgoing]) -> None:
+        try:
+            await self._spool.append(records)
+        except SpoolFull:
+            self._health.lacks(ROOM)
+            raise
+        self._health.has(ROOM)
 
     async def _send_kept(self, kept: Sequence[Kept]) -> None:
         """Send records of the spool; one by one where Kafka refuses one of them."""
@@ -102,6 +116,7 @@ class Outlet:
             await _insistently(self._spool.set_aside, kept[0], repr(error))
         else:
             await _insistently(self._spool.remove, kept)
+            self._health.has(ROOM)
 
     async def _connected(self) -> AIOKafkaProducer:
         if self._producer is None:

@@ -56,7 +56,7 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
             "product",
         }
     ),
-    "http-generic": frozenset({"silence_s", "debounce_s", "product"}),
+    "http-generic": frozenset({"debounce_s", "product"}),
 }
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Callable
 
 from scantrail.gateway.decoders.outcome import Invalid, Outcome, Read
 from scantrail.gateway.decoders.text import TextDecoder
@@ -18,6 +19,8 @@ READ_BYTES = 65_536
 CONNECT_S_MAX = 5.0
 RETRY_S_FIRST = 0.5
 RETRY_S_MAX = 30.0
+
+Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
 async def serve_reader(reader: ReaderSettings, intake: Intake) -> None:
@@ -42,9 +45,11 @@ async def _listen(reader: ReaderSettings, intake: Intake) -> None:
         talks.add(talk)
         talk.add_done_callback(ended)
 
-    server = await asyncio.start_server(connected, host, port)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: _protocol(connected), host, port)
     try:
-        await server.serve_forever()
+        # Not serve_forever(): from Python 3.12 on, cancelled, it waits for every connection's end.
+        await asyncio.Event().wait()
     finally:
         server.close()
         for talk in talks:
@@ -57,9 +62,7 @@ async def _connect_on(reader: ReaderSettings, intake: Intake) -> None:
     delay_s = RETRY_S_FIRST
     while True:
         try:
-            stream, writer = await asyncio.wait_for(
-                asyncio.open_connection(host, port), CONNECT_S_MAX
-            )
+            stream, writer = await asyncio.wait_for(_connection(host, port), CONNECT_S_MAX)
         except (OSError, TimeoutError) as error:
             log.warning("reader is away", reader=reader.id, reason=str(error), retry_s=delay_s)
             await asyncio.sleep(delay_s)
@@ -68,6 +71,27 @@ async def _connect_on(reader: ReaderSettings, intake: Intake) -> None:
         delay_s = RETRY_S_FIRST
         await _talk(reader, intake, stream, writer)
         await asyncio.sleep(delay_s)
+
+
+class _Stream(asyncio.StreamReader):
+    """Gives what came before the connection was lost; asyncio's own would give the error first."""
+
+    def set_exception(self, exc: BaseException) -> None:
+        log.warning("reader lost", reason=str(exc))
+        self.feed_eof()
+
+
+def _protocol(connected: Connected | None = None) -> asyncio.StreamReaderProtocol:
+    return asyncio.StreamReaderProtocol(_Stream(), connected)
+
+
+async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    loop = asyncio.get_running_loop()
+    stream = _Stream()
+    transport, protocol = await loop.create_connection(
+        lambda: asyncio.StreamReaderProtocol(stream), host, port
+    )
+    return stream, asyncio.StreamWriter(transport, protocol, stream, loop)
 
 
 async def _talk(
@@ -89,19 +113,15 @@ async def _talk(
     decoder = TextDecoder(reader)
     try:
         while True:
-            data = await asyncio.wait_for(stream.read(READ_BYTES), reader.silence_s)
+            data = await _received(reader, stream)
             outcomes = decoder.feed(data) if data else decoder.end()
             if outcomes:
                 await intake.take(reader.id, outcomes)
                 await _acknowledge(reader, outcomes, writer)
             if not data:
                 break
-    except TimeoutError:
-        log.warning("reader is silent", reader=reader.id, silence_s=reader.silence_s)
     except SpoolFull as error:
         log.error("read refused", reader=reader.id, reason=str(error))
-    except OSError as error:
-        log.warning("reader lost", reader=reader.id, reason=str(error))
     finally:
         metrics.READER_UP.labels(reader.id).dec()
         writer.close()
@@ -109,12 +129,25 @@ async def _talk(
             await writer.wait_closed()
 
 
+async def _received(reader: ReaderSettings, stream: asyncio.StreamReader) -> bytes:
+    """The next bytes; none where the connection has ended, or is silent too long."""
+    try:
+        return await asyncio.wait_for(stream.read(READ_BYTES), reader.silence_s)
+    except TimeoutError:
+        log.warning("reader is silent", reader=reader.id, silence_s=reader.silence_s)
+    return b""
+
+
 async def _acknowledge(
     reader: ReaderSettings, outcomes: list[Outcome], writer: asyncio.StreamWriter
 ) -> None:
+    """One that does not arrive ends nothing: what else came on the connection is still taken."""
     if reader.ack:
-        writer.write(reader.ack * sum(isinstance(o, Read | Invalid) for o in outcomes))
-        await writer.drain()
+        try:
+            writer.write(reader.ack * sum(isinstance(o, Read | Invalid) for o in outcomes))
+            await writer.drain()
+        except OSError as error:
+            log.warning("acknowledgement lost", reader=reader.id, reason=str(error))
 
 
 def _address(reader: ReaderSettings) -> tuple[str, int]:

@@ -156,15 +156,30 @@ class EmbeddedProcess(ABC):
     def _port(self, given: int | None) -> int:
         """The given port, else the one remembered in the folder, else a free one."""
         remembered = self.folder / "port"
-        if given is None and not remembered.exists():
-            remembered.write_text(f"{free_ports(1)[0]}\n")
-        port = given or int(remembered.read_text())
+        port = given or _number_in(remembered)
+        if port is None:
+            port = free_ports(1)[0]
+            new = remembered.with_suffix(".new")  # whole or not at all, also in a power cut
+            with new.open("w") as file:
+                file.write(f"{port}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(remembered)
         if not port_is_free(LOOPBACK, port):
             raise EmbeddedError(
                 f"{self.name} cannot start because port {port} is taken by another program:"
                 + (" give another" if given else f" stop it, or remove {remembered}")
             )
         return port
+
+
+def _number_in(path: Path) -> int | None:
+    """The port that a file holds, None without a readable one."""
+    try:
+        number = int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return number if 0 < number < 65_536 else None
 
 
 def spawn(

@@ -1,5 +1,6 @@
 """`/livez`, `/readyz` and `/metrics` of a process, on a port and in a thread of their own."""
 
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -49,10 +50,14 @@ class Health:
 
 
 class HealthServer:
-    """Serves one Health; start with `with`. OSError where the port is taken."""
+    """Serves one Health; start with `with`. OSError where it cannot listen there."""
 
     def __init__(self, health: Health, host: str, port: int) -> None:
-        self._server = ThreadingHTTPServer((host, port), _handler(health))
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        kind = type("Server", (ThreadingHTTPServer,), {"address_family": family})
+        self._server: ThreadingHTTPServer = kind(address[:2], _handler(health))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import contextlib
+import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 
 from scantrail.infra.child_processes import port_is_free
@@ -35,23 +35,29 @@ def run_service(
     A second signal, or a stop that takes longer than STOP_S_MAX, ends the process at once.
     """
     settings = configured(service)
-    serving = getattr(settings, f"{service}_port", None)
-    if serving is not None and not port_is_free(settings.listen_host, serving):
-        raise SystemExit(
-            f"scantrail {service}: port {serving} is taken:"
-            f" set SCANTRAIL_{service.upper()}_PORT to another"
-        )
     health = Health(*lacking)
-    port = getattr(settings, f"{service}_health_port")
-    try:
-        server = HealthServer(health, settings.listen_host, port)
-    except OSError as error:
-        raise SystemExit(
-            f"scantrail {service}: port {port} is taken:"
-            f" set SCANTRAIL_{service.upper()}_HEALTH_PORT to another ({error})"
-        ) from error
-    with server:
+    with health_server(settings, service, health):
         asyncio.run(_until_told(work(settings, health), health))
+
+
+def health_server(settings: Settings, service: str, health: Health) -> HealthServer:
+    """The health server of `service`; ends the process with one sentence where it, or the
+    service's own port, cannot be listened on."""
+    for name in (f"{service}_port", f"{service}_health_port"):
+        if (port := getattr(settings, name, None)) is None:
+            continue
+        variable, host = f"SCANTRAIL_{name.upper()}", settings.listen_host
+        try:
+            if not port_is_free(host, port):
+                raise SystemExit(
+                    f"scantrail {service}: port {port} is taken: set {variable} to another"
+                )
+        except OSError as error:
+            raise SystemExit(
+                f"scantrail {service}: cannot listen on SCANTRAIL_LISTEN_HOST={host}, port {port}"
+                f" of {variable} ({error.strerror}): set one of them to another"
+            ) from error
+    return HealthServer(health, settings.listen_host, getattr(settings, f"{service}_health_port"))
 
 
 async def _until_told(work: Awaitable[None], health: Health) -> None:
@@ -60,11 +66,11 @@ async def _until_told(work: Awaitable[None], health: Health) -> None:
 
     def stop() -> None:
         if task.cancelling():
-            sys.exit(1)
+            os._exit(1)
         log.info("stopping")
         health.lacks("stopping")
         task.cancel()
-        loop.call_later(STOP_S_MAX, sys.exit, 1)
+        loop.call_later(STOP_S_MAX, os._exit, 1)  # whatever thread still works
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)

@@ -128,10 +128,21 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     return Settings(**resolved)
 
 
+def checked_brokers(text: str, variable: str) -> str:
+    """`text` where it names Kafka brokers; else SettingsError, which names `variable`."""
+    for broker in text.split(","):
+        host, colon, port = broker.strip().rpartition(":")
+        if not (host and colon and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            raise SettingsError(
+                f"{variable}={text!r}: give host:port, commas between, such as 127.0.0.1:9092"
+            )
+    return text
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text())
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{ENV_PREFIX}CONFIG={path}: cannot be read: {error}") from error
 
 
@@ -147,9 +158,13 @@ def _convert(name: str, value: Any, default: Any, told: Mapping[str, Any]) -> An
     try:
         if kind is int and isinstance(value, float | bool):
             raise ValueError("not a whole number")
+        if kind is str and not isinstance(value, str):
+            raise ValueError("not a text")
         converted = kind(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{variable}={value!r}: give a {_KINDS[kind]}") from error
+    if name == "kafka_bootstrap":
+        checked_brokers(converted, variable)
     if choices and converted not in choices:
         raise SettingsError(f"{variable}={value!r}: give one of {', '.join(choices)}")
     if name.endswith("_port") and not 0 < converted < 65536:

@@ -92,7 +92,7 @@ alert = Table(
 rejected = Table(
     "rejected",
     metadata,
-    Column("id", Text, primary_key=True),  # a read's event_id, or topic/partition/offset
+    Column("id", Text, primary_key=True),  # event_id#digest of a read, or topic/partition/offset
     Column("source", Text, nullable=False),  # read, scan
     Column("reader", Text),
     Column("station", Text),

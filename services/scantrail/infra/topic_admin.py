@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.errors import KafkaConnectionError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from scantrail.contracts.topics import Topic, topic_name, topic_specs
 from scantrail.infra.settings import Settings, SettingsError
@@ -16,37 +16,46 @@ async def apply_topics(settings: Settings) -> list[str]:
     """Create what is missing and return its names.
 
     Raises SettingsError where `scans` exists with another number of partitions: the number is
-    fixed at creation, for the key decides the partition.
+    fixed at creation, for the key decides the partition; and where Kafka refuses.
     """
     admin = await _connected(settings)
     try:
-        wanted = {}
-        for spec in topic_specs():
-            name = topic_name(settings.topic_prefix, spec.topic)
-            wanted[name] = NewTopic(
-                name=name,
-                num_partitions=spec.partitions or settings.partitions,
-                replication_factor=settings.replication,
-                topic_configs=spec.config,
-            )
-        present = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in wanted}
-        for name, topic in present.items():
-            have, want = len(topic["partitions"]), wanted[name].num_partitions
-            if have != want:
-                raise SettingsError(
-                    f"SCANTRAIL_PARTITIONS: topic {name} has {have} partitions, not {want}; the"
-                    f" number is fixed at creation: set SCANTRAIL_PARTITIONS={have}"
-                )
-        missing = [topic for name, topic in wanted.items() if name not in present]
-        if missing:
-            answer = await admin.create_topics(missing)
-            for name, code, *told in answer.topic_errors:
-                if code and not issubclass(for_code(code), TopicAlreadyExistsError):
-                    raise SettingsError(f"topic {name} cannot be created: {told}")
-            await _until_present(admin, {topic.name for topic in missing})
-        return [topic.name for topic in missing]
+        return await _apply(admin, settings)
+    except KafkaError as error:
+        raise SettingsError(
+            f"SCANTRAIL_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}: Kafka did not make the topics:"
+            f" {error!r}"
+        ) from error
     finally:
         await admin.close()
+
+
+async def _apply(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
+    wanted = {}
+    for spec in topic_specs():
+        name = topic_name(settings.topic_prefix, spec.topic)
+        wanted[name] = NewTopic(
+            name=name,
+            num_partitions=spec.partitions or settings.partitions,
+            replication_factor=settings.replication,
+            topic_configs=spec.config,
+        )
+    present = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in wanted}
+    for name, topic in present.items():
+        have, want = len(topic["partitions"]), wanted[name].num_partitions
+        if have != want:
+            raise SettingsError(
+                f"SCANTRAIL_PARTITIONS: topic {name} has {have} partitions, not {want}; the"
+                f" number is fixed at creation: set SCANTRAIL_PARTITIONS={have}"
+            )
+    missing = [topic for name, topic in wanted.items() if name not in present]
+    if missing:
+        answer = await admin.create_topics(missing)
+        for name, code, *told in answer.topic_errors:
+            if code and not issubclass(for_code(code), TopicAlreadyExistsError):
+                raise SettingsError(f"topic {name} cannot be created: {told}")
+        await _until_present(admin, {topic.name for topic in missing})
+    return [topic.name for topic in missing]
 
 
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:

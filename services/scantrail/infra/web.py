@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 STOP_S_MAX = 5
+
+_MISSING = re.compile(r"Missing required query parameter '(\w+)'")
 
 
 def problem(status: int, title: str, detail: str, **more: Any) -> Response[dict[str, Any]]:
@@ -25,6 +28,8 @@ def answer_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dic
     if isinstance(error.extra, list) and error.extra:
         first: Any = error.extra[0]
         more["field"], detail = first.get("key", ""), first.get("message", detail)
+    elif missing := _MISSING.match(detail):
+        more["field"], detail = missing[1], f"the address lacks ?{missing[1]}=…"
     return problem(error.status_code, "Refused", detail, **more)
 
 

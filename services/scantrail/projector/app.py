@@ -75,6 +75,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topics = {name_of(settings, topic): topic for topic in TOPICS}
         self._next: dict[TopicPartition, int] = {}
         self._writing = asyncio.Lock()
+        self._failure: Exception | None = None
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish the batch in hand before another takes over."""
@@ -83,14 +84,18 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the rows end."""
-        stored = await self._stored_offsets()
+        try:
+            stored = await self._stored_offsets()
+        except Exception as error:
+            self._failure = error  # aiokafka would log it and go on
+            raise
         for partition in assigned:
             self._next[partition] = stored.get(partition, 0)
             self._consumer.seek(partition, self._next[partition])
         log.info("assigned", partitions=len(self._next))
 
     async def _stored_offsets(self) -> dict[TopicPartition, int]:
-        """Whatever PostgreSQL does meanwhile: aiokafka would swallow an error, and go on."""
+        """Waits while PostgreSQL is away; what waiting does not mend is raised."""
         while True:
             await until_answers(self._engine)
             try:
@@ -108,6 +113,8 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         committed_at = time.monotonic()
         while True:
             batch = await self._consumer.getmany(timeout_ms=200)
+            if self._failure is not None:
+                raise self._failure
             if batch:
                 async with self._writing:
                     batch = {tp: records for tp, records in batch.items() if tp in self._next}

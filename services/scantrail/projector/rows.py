@@ -3,10 +3,12 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from hashlib import blake2b
 from typing import Any
 
 from scantrail.contracts.records import (
     Movement,
+    RejectedRead,
     UnreadableRecord,
     alerts,
     movements,
@@ -133,8 +135,9 @@ def _add_alert(rows: Rows, value: bytes | None) -> None:
 
 def _add_rejected_read(rows: Rows, value: bytes | None) -> None:
     read = rejected_reads.decode(value)
-    rows.rejected[read.event_id] = (
-        read.event_id,
+    row_id = rejected_read_id(read)
+    rows.rejected[row_id] = (
+        row_id,
         "read",
         read.reader,
         read.station,
@@ -146,14 +149,30 @@ def _add_rejected_read(rows: Rows, value: bytes | None) -> None:
     )
 
 
+def rejected_read_id(read: RejectedRead) -> str:
+    """The same for every replay of one read, and another for another read: a device that counts
+    from 1 at each boot gives two of them one event id."""
+    told = repr((read.read, read.event_time.astimezone(UTC))).encode("utf-8", "surrogatepass")
+    return f"{read.event_id}#{blake2b(told, digest_size=4).hexdigest()}"
+
+
 def _add_rejected_scan(rows: Rows, record: Any) -> None:
+    """Under its place in `scans`: after a crash the tracker sets it aside once more."""
     headers = {name: (value or b"").decode(errors="replace") for name, value in record.headers}
+    source = [headers.get(f"__connect.errors.{name}") for name in ("topic", "partition", "offset")]
+    place = "/".join(part for part in source if part) if all(source) else _place(record)
     reason = headers.get(_REJECTED_REASON, "unknown")
-    _add_rejected(rows, record, reason, headers.get(_REJECTED_DETAIL, ""))
+    _add_rejected(rows, record, reason, headers.get(_REJECTED_DETAIL, ""), place[:300])
 
 
-def _add_rejected(rows: Rows, record: Any, reason: str, detail: str) -> None:
-    place = f"{record.topic}/{record.partition}/{record.offset}"
+def _place(record: Any) -> str:
+    return f"{record.topic}/{record.partition}/{record.offset}"
+
+
+def _add_rejected(
+    rows: Rows, record: Any, reason: str, detail: str, place: str | None = None
+) -> None:
+    place = (place or _place(record)).replace("\0", "\\0")
     rows.rejected[place] = (
         place,
         "scan",

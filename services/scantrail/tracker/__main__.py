@@ -1,5 +1,5 @@
-from scantrail.infra.health import Health, HealthServer
-from scantrail.infra.process import configured
+from scantrail.infra.health import Health
+from scantrail.infra.process import configured, health_server
 from scantrail.tracker.app import build_tracker
 
 
@@ -8,7 +8,7 @@ def main() -> None:
     settings = configured("tracker")
     health = Health("units recovered")
     tracker = build_tracker(settings, health)
-    with HealthServer(health, settings.listen_host, settings.tracker_health_port):
+    with health_server(settings, "tracker", health):
         tracker.work()
 
 

@@ -102,7 +102,7 @@ def _items(body: bytes) -> list[bytes]:
         found = _fields.decode(body)
     except _UNREADABLE as error:
         return _lines(body, error)
-    reads = found.get("reads")
+    reads = next((value for name, value in found.items() if name.lower() == "reads"), None)
     if reads is None:
         return [body]
     try:
@@ -166,7 +166,7 @@ def _first(item: Mapping[str, Any], *names: str) -> Any:
 
 
 def _code(item: Mapping[str, Any]) -> tuple[str, str | None]:
-    """The code and its AIM identifier; an EPC in hex is in capitals."""
+    """The code and its AIM identifier; an EPC in hex is marked as one, in capitals."""
     epc = _first(item, *_EPC_NAMES)
     value = _first(item, *_CODE_NAMES) if epc is None else epc
     if value is None:
@@ -176,7 +176,7 @@ def _code(item: Mapping[str, Any]) -> tuple[str, str | None]:
     if epc is None:
         return (text[3:], text[:3]) if _AIM.match(text) else (text, None)
     if _HEX.fullmatch(text):
-        return text.upper(), None
+        return f"epc:{text.upper()}", None  # said to be a tag: it is judged as nothing else
     if text.lower().startswith("urn:epc:"):
         return text, None
     raise _Refused("bad_code")
@@ -209,6 +209,8 @@ def _written_time(text: str) -> datetime:
     if second == 60:
         second, microsecond = 59, 999_999
     offset = timedelta(hours=int(offset_hours or 0), minutes=int(offset_minutes or 0))
+    if not 2 <= year <= 9998:  # no scan may have such a time, whatever its zone
+        raise _Refused("bad_event_time")
     try:
         local = datetime(year, month, day, hour, minute, second, microsecond, tzinfo=UTC)
         return local + offset if sign == "-" else local - offset

@@ -10,9 +10,9 @@ class Read:
     """A code or tag was read.
 
     `text` is the code with FNC1 as GS and the AIM identifier (`aim`, ISO/IEC 15424, such as
-    `]d2`) taken off, or an EPC in upper-case hex. The rest is None where the device does not say:
-    `scanner_no` of the head in a bundle; `event_time` aware, in UTC, by the device's clock;
-    `order` the order it was read for; `event_id` the device's own id of the read, kept over its
+    `]d2`) taken off, or `epc:` and a tag's EPC in upper-case hex. The rest is None where the
+    device does not say: `scanner_no` of the head in a bundle; `event_time` aware, in UTC, by its
+    clock; `order` the order it was read for; `event_id` its own id of the read, kept over its
     retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written.
     """
 

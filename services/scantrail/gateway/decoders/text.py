@@ -152,7 +152,8 @@ class TextDecoder:
             if match is None or match["read"] is None:
                 return [Invalid("pattern_mismatch", frame)]
             groups = match.groupdict()
-            text, scanner_no, order = groups["read"], groups.get("scanner_no"), groups.get("order")
+            text, scanner_no = groups["read"], groups.get("scanner_no")
+            order = (groups.get("order") or "").strip() or None
         codes = text.split(self._reader.split) if self._reader.split else [text]
         outcomes = [
             self._code(code, scanner_no, order) for each in codes if (code := each.strip(" \t"))

@@ -26,7 +26,7 @@ SEED = 1
 def measure_lookup() -> list[Measure]:
     """`lookup_p50_ms`, `lookup_p99_ms`: 100,000 units are in the database, each scanned once;
     random ones are asked for by their element string, 200 times a second for 20 s, at set times;
-    from just before `GET /units/{element string}` to the end of its answer.
+    from when `GET /units/{element string}` is due to the end of its answer.
     """
     with installed() as stack:
         leave_only(stack, "api", "tracker", "projector")
@@ -45,7 +45,7 @@ async def _measure(stack: Stack) -> list[Measure]:
     base_url = page_address(stack.settings).rstrip("/")
     answers = await load_http(HttpJob(base_url, CONNECTIONS, requests))
     end = Usage.of(pid_of(stack, "api"))
-    waits = [milliseconds(answer.sent_ns, answer.answered_ns) for answer in answers]
+    waits = [milliseconds(answer.due_ns, answer.answered_ns) for answer in answers]
     late = [milliseconds(answer.due_ns, answer.sent_ns) for answer in answers]
     cpu_s = end.cpu_s - begin.cpu_s
     detail = {

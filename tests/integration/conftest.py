@@ -290,14 +290,24 @@ class Site:
         partition: int | None = None,
     ) -> Any:
         """Send one record; returns once it can be read."""
+        producer = await self._started_producer()
+        return await producer.send_and_wait(
+            name_of(self.settings, topic), value, key.encode(), partition, headers=headers
+        )
+
+    async def publish_all(self, topic: Topic, records: list[tuple[str, bytes]]) -> None:
+        """Send records, in their order for each key; returns once all can be read."""
+        producer, name = await self._started_producer(), name_of(self.settings, topic)
+        sent = [await producer.send(name, value, key.encode()) for key, value in records]
+        await asyncio.gather(*sent)
+
+    async def _started_producer(self) -> AIOKafkaProducer:
         if self._producer is None:
             self._producer = AIOKafkaProducer(
                 bootstrap_servers=self.settings.kafka_bootstrap, acks="all"
             )
             await self._producer.start()
-        return await self._producer.send_and_wait(
-            name_of(self.settings, topic), value, key.encode(), partition, headers=headers
-        )
+        return self._producer
 
     async def log(self, topic: Topic) -> Log:
         if topic not in self._logs:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -635,6 +636,10 @@ async def test_the_page_says_in_a_sentence_where_the_unit_is(site: "Site") -> No
     since = site.scan("1").event_time.strftime("%A %-d %B %Y, %H:%M UTC")
     assert f"In Hall A, site north, since {since}; in custody of acme." in answer.text
     assert f"<code>{site.unit('1')}</code>" in answer.text
+    box = re.search(r"<input [^>]*>", answer.text)
+    assert box is not None
+    assert "autofocus" in box[0]
+    assert "value=" not in box[0]  # a scanner types the next code into it
     policy = answer.headers["content-security-policy"]
     assert policy == "default-src 'self'; frame-ancestors 'none'"
     assert answer.headers["x-content-type-options"] == "nosniff"

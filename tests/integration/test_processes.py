@@ -1,89 +1,23 @@
 """The five processes as operations runs them: ready on their port, and ended by SIGTERM."""
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
+from integration.processes import READY_S_MAX, started
 from scantrail.contracts.records import encode, movements
 from scantrail.contracts.topics import Topic
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.group_admin import remove_members
-from scantrail.infra.settings import ENV_PREFIX, Settings
+from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import apply_topics
 
 PROCESSES = ("gateway", "tracker", "projector", "alerter", "api")
-READY_S_MAX = 40.0
-
-
-class Process:
-    """`python -m scantrail.<name>`, its output in a file."""
-
-    def __init__(self, name: str, settings: Settings, folder: Path) -> None:
-        self.name = name
-        self._log = folder / f"{name}.log"
-        self._port = getattr(settings, f"{name}_health_port")
-        environ = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
-        with self._log.open("ab") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", f"scantrail.{name}"],
-                env=environ | settings.environ(),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-
-    def get(self, path: str) -> httpx.Response | None:
-        try:
-            return httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=5)
-        except httpx.TransportError:
-            return None
-
-    def await_ready(self) -> None:
-        deadline = time.monotonic() + READY_S_MAX
-        while True:
-            answer = self.get("/readyz")
-            if answer is not None and answer.status_code == 200:
-                assert answer.json() == {"ready": True, "missing": []}
-                return
-            assert self.process.poll() is None, self.log
-            assert time.monotonic() < deadline, (answer and answer.text, self.log)
-            time.sleep(0.05)
-
-    def terminate(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    def status_within(self, limit_s: float) -> int:
-        try:
-            return self.process.wait(timeout=limit_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"{self.name} still runs after {limit_s} s: {self.log}") from None
-
-    @property
-    def log(self) -> str:
-        return self._log.read_text(errors="replace")
-
-
-@contextmanager
-def started(settings: Settings, folder: Path, *names: str) -> Iterator[list[Process]]:
-    processes = [Process(name, settings, folder) for name in names]
-    try:
-        yield processes
-    finally:
-        for process in processes:
-            process.process.kill()
-            process.process.wait()
 
 
 @pytest.mark.parametrize("store", ["rocksdb", "memory"])

@@ -23,6 +23,7 @@ import asyncio
 import fcntl
 import os
 import threading
+import time
 import traceback
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ from faust.stores.rocksdb import Store as RocksStore
 from faust.tables.recovery import Recovery
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from mode import Service
 
 from scantrail.contracts.records import Headers
 from scantrail.infra.logs import logger
@@ -47,6 +49,7 @@ log = logger(__name__)
 TESTED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
 
 EXIT_FAILED = 70
+EXIT_HALTED = 71
 EXIT_STOP_TOO_SLOW = 72
 EXIT_LOCKED = 73
 EXIT_GAP = 75
@@ -54,6 +57,9 @@ EXIT_OVERTAKEN = 76
 
 #: A stop with the broker away would hang: Faust waits for it without limit.
 STOP_S_MAX = 15.0
+
+#: A recovery, the wait for the group before it included, that stands still for so long.
+HALT_S_MAX = 45.0
 RECORDS_PER_RUN = 2000
 
 Record = tuple[bytes | None, bytes | None, Headers]
@@ -172,12 +178,8 @@ class BatchApp:
         self.app.tables._recovery = GuardedRecovery(
             self.app, self.app.tables, beacon=self.app.tables.beacon, loop=self.app.loop
         )
-        self.app.tables._recovery.guard(self._recovered, on_ready, on_unready)
+        self.app.tables._recovery.guard(self._recovered, on_ready, on_unready, on_beat)
         self.agent = self.app.agent(source, concurrency=1)(self._run)
-
-        @self.app.timer(1.0)
-        async def beat() -> None:
-            on_beat()
 
     def work(self) -> NoReturn:
         """Run the worker until it is stopped or dies; exits the process."""
@@ -197,6 +199,7 @@ class BatchApp:
 
     async def _work_on(self, event: Any) -> None:
         try:
+            self.app.consumer.begin(event.message)
             if await self._process(event.message):
                 event.ack()
             self.app.consumer.done(event.message)
@@ -308,7 +311,9 @@ async def produce(
 class GuardedRecovery(Recovery):
     """Faust resumes fetching and then clears the queues: scans fetched in between are skipped.
 
-    Here fetching stays stopped until Faust itself resumes it (faust-streaming/faust#596).
+    Here fetching stays stopped until Faust itself resumes it (faust-streaming/faust#596). It also
+    beats from the start on, where Faust's timers wait for the recovery's end, and ends the process
+    where a recovery comes to a halt, which a restart mends.
     """
 
     def guard(
@@ -316,19 +321,52 @@ class GuardedRecovery(Recovery):
         recovered: Callable[[dict[TP, int]], None],
         on_ready: Callable[[], None],
         on_unready: Callable[[], None],
+        on_beat: Callable[[], None],
     ) -> None:
-        self._guard = (recovered, on_ready, on_unready)
+        self._recovered, self._on_ready = recovered, on_ready
+        self._on_unready, self._on_beat = on_unready, on_beat
+        self._is_ready = False
+
+    @Service.task
+    async def _watch(self) -> None:
+        halt = Halt(HALT_S_MAX)
+        while not self.should_stop:
+            self._on_beat()
+            progress = None if self._is_ready else (self._generation_id, dict(self.active_offsets))
+            if halt.lasts(progress, time.monotonic()):
+                log.error("the recovery of units does not go on", offsets=str(progress))
+                os._exit(EXIT_HALTED)
+            await self.sleep(1.0)
 
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
-        self._guard[2]()
+        self._is_ready = False
+        self._on_unready()
         await super().on_rebalance(*args, **kwargs)
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
         self.app.flow_control.suspend()
         self.app.consumer.stop_flow()
-        self._guard[0](dict(self.active_highwaters))
+        self._recovered(dict(self.active_highwaters))
         await super().on_recovery_completed(generation_id)
-        self._guard[1]()
+        if self.app.consumer_generation_id == generation_id:  # else it recovers again
+            self._is_ready = True
+            self._on_ready()
+
+
+class Halt:
+    """Whether what should go on has stood still for `limit_s`."""
+
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._progress: object = None
+        self._since: float | None = None
+
+    def lasts(self, progress: object, now: float) -> bool:
+        """`progress` is whatever changes while it goes on, None while nothing is to go on."""
+        if progress is None or progress != self._progress or self._since is None:
+            self._progress, self._since = progress, now
+            return False
+        return now - self._since > self._limit_s
 
 
 class BoundedWorker(faust.Worker):
@@ -354,7 +392,9 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._last_offset: dict[TP, dict[int, int]] = {}  # first offset of a batch -> its last
-        self._in_hand: set[tuple[TP, int, int]] = set()  # tp, first offset, generation
+        #: tp, first offset, generation: of batches that were handed out, and of those worked on
+        self._in_hand: set[tuple[TP, int, int]] = set()
+        self._begun: set[tuple[TP, int, int]] = set()
         self._hand_free = asyncio.Event()
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
@@ -364,18 +404,27 @@ class BatchConsumer(driver.Consumer):
         if records is None or self.should_stop:
             return
         if not self.flow_active:
-            await self.perform_seek()
+            try:
+                await self.perform_seek()
+            except Exception as error:  # noqa: BLE001  as Faust's own: whoever resumes seeks again
+                log.warning("seek while the flow is stopped", reason=repr(error))
             return
+
+        def is_current() -> bool:
+            return bool(self.flow_active and generation == self.app.consumer_generation_id)
+
         for tp, run in records.items():
             batch = list(run)
             if not batch or not (active is None or tp in active):
                 continue
-            if generation != self.app.consumer_generation_id:
-                break
             if tp.topic != self.source:  # a changelog in recovery
                 for record in batch:
+                    if not is_current():
+                        return
                     yield tp, self._to_message(tp, record)
                 continue
+            if not is_current():
+                return
             message = self._to_message(tp, batch[0])
             message.key, message.value = None, batch
             self._last_offset.setdefault(tp, {})[batch[0].offset] = batch[-1].offset
@@ -391,13 +440,32 @@ class BatchConsumer(driver.Consumer):
                 return
             self._hand_free.clear()
             try:
-                await asyncio.wait_for(self._hand_free.wait(), 0.5)
+                # Not wait_for(): it may lose a cancellation, and a stop would wait for ever.
+                async with asyncio.timeout(0.5):
+                    await self._hand_free.wait()
             except TimeoutError:
                 continue
 
+    def stop_flow(self) -> None:
+        """Faust clears the queues then: what nobody has begun is not in hand any more."""
+        super().stop_flow()
+        self._in_hand &= self._begun
+        self._hand_free.set()
+
+    def begin(self, message: Any) -> None:
+        """The agent begins to work on this batch."""
+        self._begun.add((message.tp, message.offset, message.generation_id))
+
     def done(self, message: Any) -> None:
-        """The agent has finished with this batch."""
-        self._in_hand.discard((message.tp, message.offset, message.generation_id))
+        """The agent has finished with this batch, acknowledged or of an older generation.
+
+        Faust waits at each rebalance and stop until nothing is unacknowledged, and would wait for
+        ever for a batch that never will be, as long as anything still refers to it.
+        """
+        self._unacked_messages.discard(message)
+        batch = (message.tp, message.offset, message.generation_id)
+        self._in_hand.discard(batch)
+        self._begun.discard(batch)
         self._hand_free.set()
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:

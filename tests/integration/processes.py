@@ -1,0 +1,76 @@
+"""Processes as operations runs them, for a test."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+
+from scantrail.infra.settings import ENV_PREFIX, Settings
+
+READY_S_MAX = 40.0
+
+
+class Process:
+    """`python -m scantrail.<name>`, its output in a file."""
+
+    def __init__(self, name: str, settings: Settings, folder: Path) -> None:
+        self.name = name
+        self._log = folder / f"{name}.log"
+        self._port = getattr(settings, f"{name}_health_port")
+        environ = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
+        with self._log.open("ab") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", f"scantrail.{name}"],
+                env=environ | settings.environ(),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+
+    def get(self, path: str) -> httpx.Response | None:
+        try:
+            return httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=5)
+        except httpx.TransportError:
+            return None
+
+    def await_ready(self) -> None:
+        deadline = time.monotonic() + READY_S_MAX
+        while True:
+            answer = self.get("/readyz")
+            if answer is not None and answer.status_code == 200:
+                assert answer.json() == {"ready": True, "missing": []}
+                return
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, (answer and answer.text, self.log)
+            time.sleep(0.05)
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def status_within(self, limit_s: float) -> int:
+        try:
+            return self.process.wait(timeout=limit_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"{self.name} still runs after {limit_s} s: {self.log}") from None
+
+    @property
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+
+@contextmanager
+def started(settings: Settings, folder: Path, *names: str) -> Iterator[list[Process]]:
+    processes = [Process(name, settings, folder) for name in names]
+    try:
+        yield processes
+    finally:
+        for process in processes:
+            process.process.kill()
+            process.process.wait()

@@ -1,0 +1,211 @@
+"""The tracker as a process on a real broker: killed, moved to another disk, joined and overtaken.
+
+After each, an oracle that folds the same scans in one go tells what must be on the topics.
+"""
+
+import asyncio
+import shutil
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from integration.processes import READY_S_MAX, Process, started
+from scantrail.contracts.records import decode_scan, decode_state, encode, movements
+from scantrail.contracts.topics import Topic
+from scantrail.domain.custody import UnitState, observe
+from scantrail.domain.scan import Scan
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra.topic_admin import name_of
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+UNITS = 60
+STEPS = (BusinessStep.RECEIVING, BusinessStep.STORING, BusinessStep.PICKING, BusinessStep.SHIPPING)
+
+
+def scans_of_a_day(site: "Site", first: int, count: int) -> list[Scan]:
+    """Each unit from station to station; each tenth scan comes late, and each 25th comes twice."""
+    made: list[Scan] = []
+    for number in range(first, first + count):
+        unit, turn = number % UNITS, number // UNITS
+        minute = turn - (3.5 if number % 10 == 3 else 0)
+        scan = site.scan(
+            f"{unit}",
+            minute,
+            event_id=f"e{number}",
+            sequence=number,
+            station=f"s-{turn % 7}",
+            business_step=STEPS[turn % 4],
+        )
+        made += [scan, scan] if number % 25 == 7 else [scan]
+    return made
+
+
+async def send(site: "Site", scans: Iterable[Scan]) -> None:
+    await site.publish_all(Topic.SCANS, [(scan.unit, encode(scan)) for scan in scans])
+
+
+async def movements_by_version(site: "Site") -> dict[tuple[str, int], bytes]:
+    """What the topic says of each version of a unit; a repetition is the same to the byte."""
+    told: dict[tuple[str, int], bytes] = {}
+    for record in await (await site.log(Topic.MOVEMENTS)).records():
+        movement = movements.decode(record.value)
+        known = told.setdefault((movement.unit, movement.version), record.value)
+        assert known == record.value
+    return told
+
+
+async def compare(site: "Site") -> None:
+    """The topics say what the oracle says of all that is in `scans`."""
+    states: dict[str, UnitState] = {}
+    expected: dict[tuple[str, int], str] = {}
+    for record in await (await site.log(Topic.SCANS)).records():
+        scan = decode_scan(record.key, record.value)
+        seen = observe(states.get(scan.unit), scan, offset=record.offset)
+        states[scan.unit] = seen.state
+        if seen.accepted:
+            expected[scan.unit, seen.state.version] = scan.event_id
+
+    async def told() -> bool:
+        return len(await movements_by_version(site)) >= len(expected)
+
+    await site.until(told, READY_S_MAX)
+    found = await movements_by_version(site)
+    assert {at: movements.decode(value).scan.event_id for at, value in found.items()} == expected
+
+    async def kept() -> bool:
+        changelog = await (await site.log(Topic.UNITS)).records()
+        newest = {record.key.decode(): decode_state(record.value) for record in changelog}
+        return newest == states
+
+    await site.until(kept, READY_S_MAX)
+
+
+async def some_more_movements(site: "Site", than: int) -> None:
+    async def told() -> bool:
+        return len(await (await site.log(Topic.MOVEMENTS)).records()) > than
+
+    await site.until(told, READY_S_MAX)
+
+
+@pytest.mark.parametrize("store", ["rocksdb", "memory"])
+async def test_killed_again_and_again_in_mid_stream_it_is_exact(
+    site: "Site", tmp_path: Path, store: str
+) -> None:
+    settings = replace(site.settings, tracker_store=store)
+    count, turns = 3_000, 4
+    for turn in range(turns):
+        before = len(await (await site.log(Topic.MOVEMENTS)).records())
+        with started(settings, tmp_path, "tracker"):  # and killed at its end
+            await send(site, scans_of_a_day(site, turn * count, count))
+            await some_more_movements(site, before + count // 4)
+    assert len(await movements_by_version(site)) < turns * count, "nothing was left to do again"
+    with started(settings, tmp_path, "tracker"):
+        await compare(site)
+
+
+async def test_on_an_empty_disk_it_goes_on_from_its_changelog(site: "Site", tmp_path: Path) -> None:
+    settings = replace(site.settings, tracker_store="rocksdb")
+    with started(settings, tmp_path, "tracker") as (tracker,):
+        await send(site, scans_of_a_day(site, 0, 500))
+        await compare(site)
+        tracker.terminate()
+        assert tracker.status_within(20.0) == 0
+    shutil.rmtree(Path(settings.data_dir) / "tracker-0")
+    with started(settings, tmp_path, "tracker"):
+        await send(site, scans_of_a_day(site, 500, 500))
+        await compare(site)
+
+
+async def test_a_second_tracker_joins_and_leaves_while_scans_flow(
+    site: "Site", tmp_path: Path
+) -> None:
+    second = replace(
+        site.settings,
+        tracker_ordinal=1,
+        tracker_health_port=site.settings.api_health_port,
+    )
+    (tmp_path / "second").mkdir()
+    burst = 2_000
+    with started(site.settings, tmp_path, "tracker") as (tracker,):
+        await asyncio.to_thread(tracker.await_ready)
+        for turn in range(2):
+            await send(site, scans_of_a_day(site, 3 * turn * burst, burst))
+            with started(second, tmp_path / "second", "tracker") as (other,):
+                await asyncio.to_thread(other.await_ready)
+                await send(site, scans_of_a_day(site, (3 * turn + 1) * burst, burst))
+                await compare(site)
+                assert processed(tracker) > 0
+                assert processed(other) > 0
+                await send(site, scans_of_a_day(site, (3 * turn + 2) * burst, burst))
+                other.terminate()
+                assert await asyncio.to_thread(other.status_within, 20.0) == 0, other.log
+        await compare(site)
+        assert tracker.process.poll() is None, tracker.log
+
+
+def processed(tracker: Process) -> float:
+    answer = tracker.get("/metrics")
+    if answer is None:
+        return 0.0
+    name = 'scantrail_scans_processed_total{process="tracker",result="moved"}'
+    return sum(float(line.split()[-1]) for line in answer.text.splitlines() if name in line)
+
+
+async def test_where_another_has_written_it_ends_and_begins_again_from_what_is_durable(
+    site: "Site", tmp_path: Path
+) -> None:
+    scans = scans_of_a_day(site, 0, 200)
+    with started(site.settings, tmp_path, "tracker") as (tracker,):
+        await send(site, scans[:100])
+        await compare(site)
+        (newest, *_) = reversed(await (await site.log(Topic.UNITS)).records())
+        await site.publish(  # the same state again: what is harmful is that somebody else wrote
+            Topic.UNITS, newest.key.decode(), newest.value, partition=newest.partition
+        )
+        await send(site, [scan for scan in scans[100:] if scan.unit.encode() == newest.key])
+        assert tracker.status_within(READY_S_MAX) == 76
+        assert "another worker wrote" in tracker.log
+    with started(site.settings, tmp_path, "tracker"):
+        await send(site, scans[100:])
+        await compare(site)
+
+
+async def test_what_is_no_scan_is_set_aside_as_it_came_and_holds_up_nothing(
+    site: "Site", tmp_path: Path
+) -> None:
+    scan = site.scan("1")
+    odd: list[tuple[str, bytes | None, str]] = [
+        (scan.unit, None, "no_value"),
+        (scan.unit, b"\x00\xff{", "not_json"),
+        (scan.unit, b"{}", "not_a_scan"),
+        ("another key", encode(scan), "wrong_key"),
+        (scan.unit, b" " * 9_000, "too_large"),
+    ]
+    sent = []
+    for key, value, _ in odd:
+        headers = [("traceparent", b"00-1-2-01")]
+        sent.append(await site.publish(Topic.SCANS, key, value, headers=headers, partition=0))
+    sent.append(await site.publish(Topic.SCANS, scan.unit, encode(scan), partition=0))
+    with started(site.settings, tmp_path, "tracker"):
+        (movement,) = await (await site.log(Topic.MOVEMENTS)).until(1, READY_S_MAX)
+        assert movements.decode(movement.value).scan == scan
+        rejected = await (await site.log(Topic.SCANS_REJECTED)).until(len(odd))
+    for record, place, (key, value, reason) in zip(rejected, sent, odd, strict=False):
+        assert (record.key, record.value) == (key.encode(), value)
+        headers: dict[str, Any] = dict(record.headers)
+        assert headers["traceparent"] == b"00-1-2-01"
+        told = {
+            name: headers[f"__connect.errors.{name}"].decode()
+            for name in ("topic", "partition", "offset", "exception.class.name")
+        }
+        assert told == {
+            "topic": name_of(site.settings, Topic.SCANS),
+            "partition": "0",
+            "offset": str(place.offset),
+            "exception.class.name": reason,
+        }

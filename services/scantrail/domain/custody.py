@@ -225,35 +225,54 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
 
 def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None, bool]:
     """One scan in its place: (position after, what it contradicts, whether it is a repeat)."""
+    phase = _phase_after(visit)
+    order = visit.order if phase is Phase.SHIPPED else None
     if before is None:
-        after = _arrived(visit, visit.business_location, visit.possessing_party, visit.disposition)
-        return after._replace(departure=_departure_after(None, visit)), None, False
+        after = _arrived(
+            visit,
+            phase=phase,
+            location=visit.business_location,
+            party=visit.possessing_party,
+            disposition=visit.disposition,
+            order=order,
+            since=visit.at,
+            event_id=visit.event_id,
+            departure=_departure_after(None, visit),
+        )
+        return after, None, False
     if _is_repeat(before, visit):
         return before._replace(seen_at=visit.at), None, True
     location, party = visit.business_location, visit.possessing_party
+    disposition = visit.disposition
     stayed = before.phase is Phase.ON_SITE and before.site == visit.site
-    if location is None and stayed and visit.business_step not in LEAVING_STEPS:
+    if location is None and stayed and phase is not Phase.SHIPPED:
         location = before.business_location
-    phase = _phase_after(visit)
     came_back = before.phase is not Phase.ON_SITE and phase not in (Phase.SHIPPED, before.phase)
     if party is None and not came_back:  # the carrier no longer has what is here again
         party = before.possessing_party
-    disposition = visit.disposition
-    if disposition is None and phase is before.phase:  # true until contradicted
-        disposition = before.disposition
-    after = _arrived(visit, location, party, disposition)
-    if after.order is None and after.phase is before.phase is Phase.SHIPPED:
-        after = after._replace(order=before.order)
-    unmoved = (after.phase, after.site, location, party, after.order) == (
+    if phase is before.phase:
+        if disposition is None:  # true until contradicted
+            disposition = before.disposition
+        if order is None and phase is Phase.SHIPPED:
+            order = before.order
+    is_unmoved = (phase, visit.site, location, party, order) == (
         before.phase,
         before.site,
         before.business_location,
         before.possessing_party,
         before.order,
     )
-    if unmoved:
-        after = after._replace(since=before.since, event_id=before.event_id)
-    after = after._replace(departure=_departure_after(before.departure, visit))
+    after = _arrived(
+        visit,
+        phase=phase,
+        location=location,
+        party=party,
+        disposition=disposition,
+        order=order,
+        since=before.since if is_unmoved else visit.at,
+        event_id=before.event_id if is_unmoved else visit.event_id,
+        departure=_departure_after(before.departure, visit),
+    )
     return after, _contradiction(before, visit), False
 
 
@@ -266,24 +285,33 @@ def _phase_after(visit: Visit) -> Phase:
 
 
 def _arrived(
-    visit: Visit, location: str | None, party: str | None, disposition: str | None
+    visit: Visit,
+    *,
+    phase: Phase,
+    location: str | None,
+    party: str | None,
+    disposition: str | None,
+    order: str | None,
+    since: datetime,
+    event_id: str,
+    departure: Departure | None,
 ) -> Position:
-    phase = _phase_after(visit)
     return Position(
-        phase=phase,
-        site=visit.site,
-        station=visit.station,
-        read_point=visit.read_point,
-        business_location=location,
-        business_step=visit.business_step,
-        disposition=disposition,
-        possessing_party=party,
-        order=visit.order if phase is Phase.SHIPPED else None,
-        since=visit.at,
-        event_id=visit.event_id,
-        seen_at=visit.at,
-        visit_id=visit.event_id,
-        visit_order=visit.order,
+        phase,
+        visit.site,
+        visit.station,
+        visit.read_point,
+        location,
+        visit.business_step,
+        disposition,
+        party,
+        order,
+        since,
+        event_id,
+        visit.at,
+        visit.event_id,
+        visit.order,
+        departure,
     )
 
 

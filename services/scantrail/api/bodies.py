@@ -110,7 +110,8 @@ def decode_body(body: bytes, kind: type[B]) -> B:
     if not body.strip():
         raise bad_field("", "the body is empty: send a JSON object")
     if holds_nul(body):
-        raise bad_field("", "the character U+0000 cannot be stored: leave it out")
+        field = _place_of_nul(body)
+        raise bad_field(field, "the character U+0000 cannot be stored: leave it out")
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
@@ -121,6 +122,24 @@ def decode_body(body: bytes, kind: type[B]) -> B:
         raise bad_field(field, _AT.sub("", told) + _choices(kind, place)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_field("", f"the body is not JSON: {error}") from error
+
+
+def _place_of_nul(body: bytes) -> str:
+    """The first field whose text has U+0000; "" in what is no JSON, or no field's value."""
+    try:
+        waiting = [("", msgspec.json.decode(body))]
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return ""
+    while waiting:
+        place, value = waiting.pop()
+        if isinstance(value, str) and "\0" in value:
+            return place
+        if isinstance(value, dict):
+            dot = f"{place}." if place else ""
+            waiting += [(f"{dot}{name}", each) for name, each in reversed(value.items())]
+        elif isinstance(value, list):
+            waiting += [(f"{place}[{n}]", each) for n, each in reversed(list(enumerate(value)))]
+    return ""
 
 
 def _choices(kind: type, field: str) -> str:

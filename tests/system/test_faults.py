@@ -52,8 +52,9 @@ async def rises(stack: Stack, process: str, name: str, above: float) -> None:
 def test_after_everything_was_killed_the_next_start_waits_for_no_dead_process(
     tmp_path: Path, stack_cache: Path
 ) -> None:
-    folder = tmp_path / "data"
-    settings = private_settings(folder, Settings())
+    folder, readers = tmp_path / "data", tmp_path / "readers.toml"
+    readers.touch()  # none, so that no port of its own is asked for
+    settings = replace(private_settings(folder, Settings()), readers_file=str(readers))
     with Stack(settings, cache=stack_cache) as stack:
         in_force = settings_in_force(folder)
         assert in_force == stack.settings

@@ -184,7 +184,7 @@ async def test_a_clock_that_is_off_is_marked_and_the_scan_kept(
             "ghost",
             Read(f"{BARCODE}1"),
             "unknown_reader",
-            "no [[reader]] has id 'ghost': add it to the readers' file, then replay",
+            "no [[reader]] has id 'ghost': add it to the readers' file, restart, replay",
         ),
         (
             "lost",

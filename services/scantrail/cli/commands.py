@@ -119,6 +119,9 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _print_config(settings: Settings, name: str | None, *, runs_here: bool) -> None:
+    if not runs_here:
+        told = f"nothing runs in {settings.data_dir}; it will choose addresses of its own"
+        print(f"scantrail config: {told}", file=sys.stderr)
     if name is not None:
         print(settings.value(name))
         return

@@ -1,6 +1,7 @@
 """Devices as they stand on a floor, for the simulated site: real sockets, no short cut."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -20,16 +21,23 @@ class TextReader:
     def __init__(self, host: str, port: int) -> None:
         self._host, self._port = host, port
         self._stream: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._sending = asyncio.Lock()
 
     async def send(self, frames: Sequence[bytes]) -> None:
-        """Send each frame, CR LF behind it; returns once all are acknowledged."""
-        for start in range(0, len(frames), WINDOW):
-            await self._deliver(frames[start : start + WINDOW])
+        """Send each frame, CR LF behind it; returns once all are acknowledged.
+
+        Whoever sends at the same time waits: a scanner reads one code after another.
+        """
+        async with self._sending:
+            for start in range(0, len(frames), WINDOW):
+                await self._deliver(frames[start : start + WINDOW])
 
     async def close(self) -> None:
         if self._stream is not None:
-            self._stream[1].close()
-            self._stream = None
+            (_, writer), self._stream = self._stream, None
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
 
     async def _deliver(self, frames: Sequence[bytes]) -> None:
         """What is not acknowledged before the connection ends is sent again."""

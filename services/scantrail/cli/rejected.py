@@ -109,7 +109,15 @@ def _cells(row: dict[str, Any]) -> list[str]:
         read = read[: READ_LENGTH_MAX - 1] + "…"
     replayed = "yes" if row["replayed_at"] else ""
     told = (row["reader"], row["station"], row["reason"], replayed, row["detail"])
-    return [_local(row["record_time"]), *(_printable(text or "") for text in told), read]
+    return [_local(_read_at(row)), *(_printable(text or "") for text in told), read]
+
+
+def _read_at(row: dict[str, Any]) -> str:
+    """When it was first set aside; `record_time` is of the last replay in vain."""
+    try:
+        return str(json.loads(row["payload"])["first_record_time"] or row["record_time"])
+    except (ValueError, KeyError, TypeError):
+        return str(row["record_time"])
 
 
 def _as_read(row: dict[str, Any]) -> str:

@@ -110,4 +110,9 @@ address = "{HOST}:{_DEFAULT_PORTS[DOCK.reader]}"
 id = "handheld-1"
 station = "my-shelf"
 protocol = "http-generic"
+
+[[reader]]
+id = "handheld-2"
+station = "my-gate"
+protocol = "http-generic"
 """

@@ -123,6 +123,7 @@ def _greeting(stack: Stack) -> str:
     return f"""
   Scantrail runs:  {page_address(stack.settings)}
   Send a scan:     {_example_scan(stack.settings)}
+  and find it:     {page_address(stack.settings)}?q={_EXAMPLE_BARCODE}
   Subscribe:       Kafka at {stack.settings.kafka_bootstrap}, topic {movements}
   Readers:         {stack.settings.readers_file}
   Logs:            {stack.folder / "logs"}

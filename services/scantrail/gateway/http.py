@@ -1,12 +1,13 @@
 """Reads over HTTP, and reads that were set aside and are sent again."""
 
-from typing import Annotated, Any
+import re
+from typing import Any
 
 import msgspec
 from litestar import Litestar, Request, Response, post
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
-from litestar.params import QueryParameter
+from litestar.params import FromQuery
 
 from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
 from scantrail.gateway.decoders.generic import UnreadableBody, decode_generic
@@ -18,7 +19,7 @@ from scantrail.infra.web import answer_http, problem
 BODY_BYTES_MAX = 1 << 20
 REPLAY_BYTES_MAX = 8 << 20  # 500 reads, whole
 RETRY_AFTER_S = 5
-READER_ID = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_READER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
 
@@ -29,9 +30,12 @@ def build_http(intake: Intake) -> Litestar:
     @post("/ingest/v1/generic", status_code=200)
     async def generic(
         request: Request[Any, Any, State],
-        reader: Annotated[str, QueryParameter(pattern=READER_ID)],
+        reader: FromQuery[str],
     ) -> Response[dict[str, Any]]:
         """One read, an array, `{"reads": […]}` or a JSON object a line; see docs/readers.md."""
+        if not _READER_ID.fullmatch(reader):
+            told = "give the reader's id: 1 to 64 letters, digits, '.', '_' or '-'"
+            return problem(400, "Bad input", told, field="reader", reason="bad_reader")
         body = await request.body()
         try:
             outcomes = decode_generic(body)

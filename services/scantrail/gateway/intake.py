@@ -213,7 +213,7 @@ class Intake:
         if reader is None:
             return refused(
                 "unknown_reader",
-                f"no [[reader]] has id {reader_id!r}: add it to the readers' file, then replay",
+                f"no [[reader]] has id {reader_id!r}: add it to the readers' file, restart, replay",
             )
         station = self._stations.get(reader.station)
         if station is None:

@@ -207,13 +207,14 @@ def _append(state: UnitState, visit: Visit) -> Observation:
 
 def _insert(state: UnitState, visit: Visit) -> Observation:
     """Fold again with a late scan at its place."""
-    _, facts_before = fold(state.base, state.kept)
     place = bisect_left(state.kept, visit.order_key, key=lambda kept: kept.order_key)
     earlier, later = state.kept[:place], state.kept[place:]
-    position, facts_after = fold(state.base, earlier)
+    position, _ = fold(state.base, earlier)  # these tell the same as before
+    _, facts_before = fold(position, later)
     position, fact, is_repeat = _step(position, visit)
-    current, facts_later = fold(position, later)
-    facts_after += ([] if fact is None else [fact]) + facts_later
+    current, facts_after = fold(position, later)
+    if fact is not None:
+        facts_after.insert(0, fact)
     return Observation(
         Outcome.REPEAT_READ if is_repeat else Outcome.LATE,
         _archive(state._replace(kept=(*earlier, visit, *later), current=current)),

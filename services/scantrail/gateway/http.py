@@ -1,6 +1,5 @@
 """Reads over HTTP, and reads that were set aside and are sent again."""
 
-import re
 from typing import Any
 
 import msgspec
@@ -13,13 +12,13 @@ from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_re
 from scantrail.gateway.decoders.generic import UnreadableBody, decode_generic
 from scantrail.gateway.decoders.outcome import Invalid
 from scantrail.gateway.intake import Intake, Taken
+from scantrail.gateway.readers import IDENTIFIER
 from scantrail.gateway.spool import SpoolFull
 from scantrail.infra.web import answer_http, problem
 
 BODY_BYTES_MAX = 1 << 20
 REPLAY_BYTES_MAX = 8 << 20  # 500 reads, whole
 RETRY_AFTER_S = 5
-_READER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
 
@@ -33,7 +32,7 @@ def build_http(intake: Intake) -> Litestar:
         reader: FromQuery[str],
     ) -> Response[dict[str, Any]]:
         """One read, an array, `{"reads": […]}` or a JSON object a line; see docs/readers.md."""
-        if not _READER_ID.fullmatch(reader):
+        if not IDENTIFIER.fullmatch(reader):
             told = "give the reader's id: 1 to 64 letters, digits, '.', '_' or '-'"
             return problem(400, "Bad input", told, field="reader", reason="bad_reader")
         body = await request.body()

@@ -32,7 +32,7 @@ ENCODINGS: Final = ("utf-8", "ascii", "latin-1", "cp1252")
 
 _MAX_FRAME_RANGE: Final = (16, 1024 * 1024)
 _PATTERN_GROUPS: Final = frozenset({"read", "scanner_no", "order"})
-_IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 #: Keys that each protocol knows, beside id, station and protocol.
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
@@ -223,7 +223,7 @@ class _Table:
 
     def _name(self, key: str) -> str:
         value = self._required(key)
-        if not _IDENTIFIER.fullmatch(value):
+        if not IDENTIFIER.fullmatch(value):
             self.refuse(key, f"{value!r}: 1 to 64 letters, digits, '.', '_' or '-' are expected")
         return value
 

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import socket
-from collections.abc import Callable
 
 from scantrail.gateway.decoders.outcome import Invalid, Outcome, Read
 from scantrail.gateway.decoders.text import TextDecoder
@@ -19,8 +18,6 @@ READ_BYTES = 65_536
 CONNECT_S_MAX = 5.0
 RETRY_S_FIRST = 0.5
 RETRY_S_MAX = 30.0
-
-Connected = Callable[[asyncio.StreamReader, asyncio.StreamWriter], None]
 
 
 async def serve_reader(reader: ReaderSettings, intake: Intake) -> None:
@@ -46,7 +43,9 @@ async def _listen(reader: ReaderSettings, intake: Intake) -> None:
         talk.add_done_callback(ended)
 
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: _protocol(connected), host, port)
+    server = await loop.create_server(
+        lambda: asyncio.StreamReaderProtocol(_Stream(), connected), host, port
+    )
     try:
         # Not serve_forever(): from Python 3.12 on, cancelled, it waits for every connection's end.
         await asyncio.Event().wait()
@@ -79,10 +78,6 @@ class _Stream(asyncio.StreamReader):
     def set_exception(self, exc: BaseException) -> None:
         log.warning("reader lost", reason=str(exc))
         self.feed_eof()
-
-
-def _protocol(connected: Connected | None = None) -> asyncio.StreamReaderProtocol:
-    return asyncio.StreamReaderProtocol(_Stream(), connected)
 
 
 async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -392,7 +392,7 @@ class BatchConsumer(driver.Consumer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._last_offset: dict[TP, dict[int, int]] = {}  # first offset of a batch -> its last
-        #: tp, first offset, generation: of batches that were handed out, and of those worked on
+        #: batches that were handed out, and those of them that are worked on
         self._in_hand: set[tuple[TP, int, int]] = set()
         self._begun: set[tuple[TP, int, int]] = set()
         self._hand_free = asyncio.Event()
@@ -428,7 +428,7 @@ class BatchConsumer(driver.Consumer):
             message = self._to_message(tp, batch[0])
             message.key, message.value = None, batch
             self._last_offset.setdefault(tp, {})[batch[0].offset] = batch[-1].offset
-            self._in_hand.add((tp, message.offset, generation))
+            self._in_hand.add(_batch_of(message))
             yield tp, message
 
     async def _wait_until_done(self) -> None:
@@ -454,7 +454,7 @@ class BatchConsumer(driver.Consumer):
 
     def begin(self, message: Any) -> None:
         """The agent begins to work on this batch."""
-        self._begun.add((message.tp, message.offset, message.generation_id))
+        self._begun.add(_batch_of(message))
 
     def done(self, message: Any) -> None:
         """The agent has finished with this batch, acknowledged or of an older generation.
@@ -463,9 +463,8 @@ class BatchConsumer(driver.Consumer):
         ever for a batch that never will be, as long as anything still refers to it.
         """
         self._unacked_messages.discard(message)
-        batch = (message.tp, message.offset, message.generation_id)
-        self._in_hand.discard(batch)
-        self._begun.discard(batch)
+        self._in_hand.discard(_batch_of(message))
+        self._begun.discard(_batch_of(message))
         self._hand_free.set()
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
@@ -485,6 +484,11 @@ class BatchConsumer(driver.Consumer):
         self._acked_index[tp].difference_update(acked)
         acked.clear()
         return newest + 1
+
+
+def _batch_of(message: Any) -> tuple[TP, int, int]:
+    """What a batch is known by: its partition, first offset and generation."""
+    return message.tp, message.offset, message.generation_id
 
 
 class DurableProducer(driver.Producer):

@@ -47,6 +47,8 @@ def build_page(engine: AsyncEngine) -> list[Any]:
 
 def sentence(unit: dict[str, Any]) -> str:
     """Where the unit is and who has it, in one sentence."""
+    if unit["phase"] is None:
+        return "Nothing is known of where it is: every scan of it was voided."
     since = unit["since"].strftime("%A %-d %B %Y, %H:%M UTC")
     party = unit["custody"] or "somebody unknown"
     if unit["phase"] == "shipped":

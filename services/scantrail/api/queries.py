@@ -46,7 +46,8 @@ async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any
 
 
 async def find_trail(engine: AsyncEngine, key: str) -> list[dict[str, Any]]:
-    """Each accepted scan of the unit, in the order in which they happened."""
+    """Each accepted scan of the unit, in the order in which they happened, with the scan that voids
+    it as `corrected_by`."""
     query = (
         select(movement)
         .where(movement.c.unit == key)
@@ -62,7 +63,13 @@ async def find_trail(engine: AsyncEngine, key: str) -> list[dict[str, Any]]:
         )
     )
     async with engine.connect() as connection:
-        return [_plain(row) for row in (await connection.execute(query)).all()]
+        rows = (await connection.execute(query)).all()
+    corrections = {row.corrects: row.event_id for row in reversed(rows) if row.corrects is not None}
+    return [
+        # as domain.custody: no correction voids another
+        {**_plain(row), "corrected_by": corrections.get(row.event_id) if not row.corrects else None}
+        for row in rows
+    ]
 
 
 async def list_alerts(

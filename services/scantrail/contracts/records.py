@@ -104,6 +104,7 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     order: str | None = None
     #: when it was first set aside, where `record_time` is of a replay in vain
     first_record_time: Time | None = None
+    corrects: str | None = None
 
 
 T = TypeVar("T")
@@ -139,6 +140,8 @@ def _check_scan(scan: Scan) -> None:
     for name in ("event_id", "unit", "station", "site"):
         if not 0 < len(getattr(scan, name)) <= NAME_LENGTH_MAX:
             raise UnreadableRecord("not_a_scan", f"{name} must have 1 to {NAME_LENGTH_MAX} letters")
+    if scan.corrects is not None and not 0 < len(scan.corrects) <= NAME_LENGTH_MAX:
+        raise UnreadableRecord("not_a_scan", f"corrects must have 1 to {NAME_LENGTH_MAX} letters")
     if not 0 <= scan.sequence < 1 << 63:
         raise UnreadableRecord("not_a_scan", "sequence must be from 0 to 2^63 - 1")
     if scan.event_time.tzinfo is None or scan.record_time.tzinfo is None:
@@ -179,6 +182,7 @@ _REJECTED_LENGTHS = {
     "read": 4096,
     "aim": NAME_LENGTH_MAX,
     "order": NAME_LENGTH_MAX,
+    "corrects": NAME_LENGTH_MAX,
 }
 
 

@@ -2,7 +2,8 @@
 
 Scans are folded in the order of (time, station, sequence), whatever order they arrive in. A unit's
 state keeps its recent scans behind an archived base, so that a late one is folded again at its
-place; arrival order and newest-wins both end in wrong answers.
+place; arrival order and newest-wins both end in wrong answers. A scan that a correction voids is
+left out of the fold, whichever of the two arrives first.
 """
 
 from bisect import bisect_left
@@ -24,6 +25,7 @@ KEEP_FOR = timedelta(hours=48)
 KEEP_AT_LEAST = 16
 KEEP_AT_MOST = 500
 REMEMBER_IDS = 500
+VOIDED_AT_MOST = 500
 
 _ID_BYTES = 8
 _MEMORY_BYTES = 16  # digest of the id, digest of the content
@@ -35,7 +37,10 @@ class Outcome(StrEnum):
     REPLAYED = "replayed"  # folded before, by offset: its output is durable
     REDELIVERED = "redelivered"  # the same event again: harmless
     CONFLICTING_EVENT = "conflicting_event"  # the same event id, a different story: harm
-    OLDER_THAN_BASE = "older_than_base"  # kept in history, too old to be folded again here
+    CORRECTED = "corrected"  # voids another scan, come or to come, and moves nothing itself
+    VOIDED = "voided"  # a correction of it came first: never folded, however old it is
+    #: kept in history; it, or the scan that it corrects, is too old to be folded again here
+    OLDER_THAN_BASE = "older_than_base"
     REPEAT_READ = "repeat_read"  # the same visit to the same station
     LATE = "late"  # folded at its place among scans already known
     MOVED = "moved"
@@ -124,11 +129,21 @@ class Position(NamedTuple):
     departure: Departure | None = None
 
 
+class Voided(NamedTuple):
+    """A scan that a correction voids, whether it has come or not."""
+
+    #: the time of the correction: of too many the newest are remembered
+    at: datetime
+    #: digest of the voided scan's id
+    id: bytes
+
+
 class UnitState(NamedTuple):
     """Everything known of one unit that the next scan is judged against.
 
     `kept` is sorted; `base` is the fold of all before it, and ends at `base_key`. `memory` holds
-    16 bytes for each accepted id that is no longer in `kept`, oldest first.
+    16 bytes for each accepted id that is not in `kept`: archived, too old, a correction or voided;
+    oldest first. `voided` is sorted.
     """
 
     unit: str
@@ -139,6 +154,7 @@ class UnitState(NamedTuple):
     kept: tuple[Visit, ...]
     current: Position | None
     memory: bytes
+    voided: tuple[Voided, ...] = ()
 
 
 class Observation(NamedTuple):
@@ -179,6 +195,11 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         return Observation(outcome, state._replace(offset=offset))
 
     state = state._replace(version=state.version + 1, offset=offset)
+    if scan.corrects is not None:
+        return _correct(state, visit, scan.corrects)
+    if state.voided and _is_voided(state, visit.event_id):
+        remembered = _remember(state, (visit,))
+        return Observation(Outcome.VOIDED, remembered, visit_id=visit.event_id)
     if state.base_key is not None and visit.order_key < state.base_key:
         remembered = _remember(state, (visit,))
         return Observation(Outcome.OLDER_THAN_BASE, remembered, visit_id=visit.event_id)
@@ -221,6 +242,35 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
         tuple(fact for fact in facts_after if fact not in facts_before),
         tuple(fact for fact in facts_before if fact not in facts_after),
         visit_id=position.visit_id,
+    )
+
+
+def _correct(state: UnitState, correction: Visit, wrong: str) -> Observation:
+    """Leave the scan with the id `wrong` out of the fold, now or once it comes.
+
+    A correction moves nothing, so no correction voids another: what was voided in error is scanned
+    again.
+    """
+    place = next((n for n, kept in enumerate(state.kept) if kept.event_id == wrong), None)
+    if place is None:
+        is_known = _remembered(state, wrong) is not None
+        is_archived = is_known and state.base_key is not None and not _is_voided(state, wrong)
+        outcome = Outcome.OLDER_THAN_BASE if is_archived else Outcome.CORRECTED
+        if not is_archived:
+            state = _void(state, correction.at, wrong)
+        remembered = _remember(state, (correction,))
+        return Observation(outcome, remembered, visit_id=correction.event_id)
+    earlier, visit, later = state.kept[:place], state.kept[place], state.kept[place + 1 :]
+    position, _ = fold(state.base, earlier)  # these tell the same as before
+    _, facts_before = fold(position, (visit, *later))
+    current, facts_after = fold(position, later)
+    without = state._replace(kept=(*earlier, *later), current=current)
+    return Observation(
+        Outcome.CORRECTED,
+        _remember(_void(without, correction.at, wrong), (visit, correction)),
+        tuple(fact for fact in facts_after if fact not in facts_before),
+        tuple(fact for fact in facts_before if fact not in facts_after),
+        visit_id=correction.event_id,
     )
 
 
@@ -414,6 +464,17 @@ def _archive(state: UnitState) -> UnitState:
 def _remember(state: UnitState, visits: tuple[Visit, ...]) -> UnitState:
     added = b"".join(_id_digest(visit.event_id) + visit.content for visit in visits)
     return state._replace(memory=(state.memory + added)[-_MEMORY_BYTES * REMEMBER_IDS :])
+
+
+def _void(state: UnitState, at: datetime, wrong: str) -> UnitState:
+    """Sorted, so that the state does not tell in which order corrections arrived."""
+    voided = sorted({*state.voided, Voided(at, _id_digest(wrong))})
+    return state._replace(voided=tuple(voided[-VOIDED_AT_MOST:]))
+
+
+def _is_voided(state: UnitState, event_id: str) -> bool:
+    wanted = _id_digest(event_id)
+    return any(voided.id == wanted for voided in state.voided)
 
 
 def _remembered(state: UnitState, event_id: str) -> bytes | None:

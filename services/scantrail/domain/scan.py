@@ -52,6 +52,8 @@ class Scan:
     clock_skew_s: float | None = None
     #: What the reader sent, for people who ask how the unit was read.
     read: str | None = None
+    #: The event id of another scan of the unit, which this one voids (EPCIS error declaration).
+    corrects: str | None = None
 
 
 def clock_skew_s(event_time: datetime, record_time: datetime) -> float | None:
@@ -79,16 +81,19 @@ def is_order_reference(text: str) -> bool:
 
 
 def content_digest(scan: Scan) -> bytes:
-    """8 bytes over what the reader claims: which unit, when, where, for which document.
+    """8 bytes over what the reader claims: which unit, when, where, for which document, and which
+    scan it voids.
 
     When it was recorded, and by what clock, is no content; nor is what the gateway stamps from the
     station's settings, which may change between a read and its repetition.
     """
-    content = (
+    content: tuple[object, ...] = (
         scan.unit,
         scan.event_time.timestamp(),
         scan.station,
         scan.sequence,
         tuple((t.type, t.id) for t in scan.transactions),
     )
+    if scan.corrects is not None:  # other digests stay as they stand in stored states
+        content += (scan.corrects,)
     return blake2b(repr(content).encode("utf-8", "surrogatepass"), digest_size=8).digest()

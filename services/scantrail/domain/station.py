@@ -34,6 +34,7 @@ def claim(
     record_time: datetime,
     order: str | None,
     read: str,
+    corrects: str | None = None,
 ) -> Scan:
     """The scan that a read of `unit` at `station` makes."""
     return Scan(
@@ -54,4 +55,5 @@ def claim(
         repeat_window_s=station.repeat_window_s,
         clock_skew_s=clock_skew_s(event_time, record_time),
         read=read,
+        corrects=corrects,
     )

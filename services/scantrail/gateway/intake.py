@@ -9,7 +9,12 @@ from datetime import UTC, datetime
 import msgspec
 
 from scantrail.contracts.identity import identify
-from scantrail.contracts.records import RejectedRead, cloud_event_headers, encode
+from scantrail.contracts.records import (
+    NAME_LENGTH_MAX,
+    RejectedRead,
+    cloud_event_headers,
+    encode,
+)
 from scantrail.contracts.topics import Topic, topic_name
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
@@ -37,7 +42,7 @@ READ_LENGTH_MAX = 2048
 #: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
 SCAN_READ_LENGTH_MAX = 512
 
-_Seen = tuple[str, str, str | None]  # reader, code, order
+_Seen = tuple[str, str, str | None, str | None]  # reader, code, order, what it corrects
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +113,7 @@ class Intake:
             counts["accepted"] += 1
             records.append(made)
             if isinstance(outcome, Read) and outcome.event_id is None:
-                seen[reader_id, outcome.text, outcome.order] = self._time_of(outcome)
+                seen[_seen(reader_id, outcome)] = self._time_of(outcome)
         if records:
             await self._outlet.keep(records)
         self._remember(seen)
@@ -145,7 +150,7 @@ class Intake:
         return self._scan(
             read.reader,
             self._readers.get(read.reader),
-            Read(read.read, aim=read.aim, order=read.order),
+            Read(read.read, aim=read.aim, order=read.order, corrects=read.corrects),
             event_id=read.event_id,
             sequence=read.sequence,
             event_time=read.event_time,
@@ -208,6 +213,7 @@ class Intake:
                 sequence=sequence,
                 aim=read.aim,
                 order=read.order and read.order[:ORDER_LENGTH_MAX],
+                corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
             )
 
         if reader is None:
@@ -230,6 +236,8 @@ class Intake:
             )
         if read.order is not None and not is_order_reference(read.order):
             return refused("bad_order", MENDS["bad_order"])
+        if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
+            return refused("bad_corrects", MENDS["bad_corrects"])
         try:
             unit = identify(read.text, aim=read.aim, product=reader.product)
         except NotIdentified as error:
@@ -244,6 +252,7 @@ class Intake:
             record_time=record_time,
             order=read.order,
             read=_text(read.text)[:SCAN_READ_LENGTH_MAX],
+            corrects=read.corrects,
         )
         headers = cloud_event_headers(
             id=event_id,
@@ -269,7 +278,7 @@ class Intake:
         """
         if reader is None or read.event_id is not None or not reader.debounce_s:
             return False
-        known = (reader.id, read.text, read.order)
+        known = _seen(reader.id, read)
         last = seen.get(known) or self._last.get(known)
         return (
             last is not None
@@ -286,6 +295,10 @@ class Intake:
             self._last.move_to_end(known)
         while len(self._last) > REMEMBERED_READS:
             self._last.popitem(last=False)
+
+
+def _seen(reader_id: str, read: Read) -> _Seen:
+    return reader_id, read.text, read.order, read.corrects
 
 
 def _text(raw: bytes | str) -> str:

@@ -23,7 +23,8 @@ metadata = MetaData()
 
 _TIME = DateTime(timezone=True)
 
-#: Where each unit is and who has it: the newest version that the tracker told.
+#: Where each unit is and who has it: the newest version that the tracker told. Without a phase,
+#: and all that goes with it, where every scan of the unit was voided.
 unit = Table(
     "unit",
     metadata,
@@ -31,18 +32,18 @@ unit = Table(
     Column("product", Text),
     Column("serial", Text, nullable=False),
     Column("version", BigInteger, nullable=False),
-    Column("phase", Text, nullable=False),
-    Column("site", Text, nullable=False),
-    Column("station", Text, nullable=False),
-    Column("read_point", Text, nullable=False),
+    Column("phase", Text),
+    Column("site", Text),
+    Column("station", Text),
+    Column("read_point", Text),
     Column("business_location", Text),
-    Column("business_step", Text, nullable=False),
+    Column("business_step", Text),
     Column("disposition", Text),
     Column("possessing_party", Text),
     Column("order_ref", Text),
-    Column("since", _TIME, nullable=False),
-    Column("event_id", Text, nullable=False),
-    Column("seen_at", _TIME, nullable=False),
+    Column("since", _TIME),
+    Column("event_id", Text),
+    Column("seen_at", _TIME),
     Index("unit_by_serial", "serial"),
     Index("unit_by_product", "product", "serial"),
 )
@@ -69,6 +70,7 @@ movement = Table(
     Column("possessing_party", Text),
     Column("order_ref", Text),
     Column("read", Text),
+    Column("corrects", Text),  # the event id of the scan that this one voids
 )
 
 alert = Table(

@@ -8,6 +8,7 @@ from typing import Any
 
 from scantrail.contracts.records import (
     Movement,
+    Place,
     RejectedRead,
     UnreadableRecord,
     alerts,
@@ -90,29 +91,39 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             scan.possessing_party,
             order_reference(scan),
             scan.read,
+            scan.corrects,
         )
         rows.record_times.append(scan.record_time)
     current = rows.units.get(movement.unit)
-    if after is not None and (current is None or current[UNIT_VERSION] < movement.version):
+    if current is None or current[UNIT_VERSION] < movement.version:
         product, serial = product_and_serial(movement.unit)
         rows.units[movement.unit] = (
             movement.unit,
             product,
             serial,
             movement.version,
-            after.phase.value,
-            after.site,
-            after.station,
-            after.read_point,
-            after.business_location,
-            after.business_step.value,
-            after.disposition,
-            after.possessing_party,
-            after.order,
-            after.since,
-            after.event_id,
-            after.seen_at,
+            *_place_columns(after),
         )
+
+
+def _place_columns(after: Place | None) -> Row:
+    """Empty where every scan was voided: the row stays, for its version refuses older ones."""
+    if after is None:
+        return (None,) * 12
+    return (
+        after.phase.value,
+        after.site,
+        after.station,
+        after.read_point,
+        after.business_location,
+        after.business_step.value,
+        after.disposition,
+        after.possessing_party,
+        after.order,
+        after.since,
+        after.event_id,
+        after.seen_at,
+    )
 
 
 def _add_alert(rows: Rows, value: bytes | None) -> None:

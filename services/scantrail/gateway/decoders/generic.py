@@ -14,6 +14,7 @@ colon may be missing), or seconds, milliseconds or microseconds since 1970 |
 | direction | direction | text, else it is left out |
 | event id | event_id, eventId | the device's own id of the read, text or whole number |
 | order | order | text or whole number |
+| corrects | corrects | the event id of the scan that this read voids, text or whole number |
 | heartbeat | isHeartBeat | true: the item is no read |
 """
 
@@ -34,6 +35,7 @@ RAW_LENGTH_MAX: Final = 2048
 ITEMS_MAX: Final = 5000
 
 _TEXT_LENGTH_MAX: Final = 128
+_EVENT_ID_LENGTH_MAX: Final = 256  # of a scan: with its reader's id in front
 _EPC_NAMES: Final = ("epc", "epchex", "idhex")
 _CODE_NAMES: Final = ("barcode", "code", "tag", "id")
 _TIME_NAMES: Final = ("timestamp", "readat", "time", "firstseentimestamp")
@@ -82,8 +84,8 @@ def decode_generic(body: bytes) -> list[Outcome]:
     """One outcome per item of `body`, in its order; an empty array is a heartbeat.
 
     Invalid has these reasons: bad_json (of the item), not_an_object, no_code, bad_code (no text, or
-    an EPC that is no hex), bad_event_time, no_time_zone, bad_event_id, bad_order. Raises
-    UnreadableBody when nothing parses.
+    an EPC that is no hex), bad_event_time, no_time_zone, bad_event_id, bad_order, bad_corrects.
+    Raises UnreadableBody when nothing parses.
     """
     body = body.removeprefix(_UTF8_MARK).strip()
     if not body:
@@ -158,6 +160,7 @@ def _read(item: Mapping[str, Any]) -> Outcome:
         antenna=_antenna(_first(item, *_ANTENNA_NAMES)),
         rssi_dbm=_rssi(_first(item, *_RSSI_NAMES)),
         direction=_direction(item.get("direction")),
+        corrects=_word(item, "bad_corrects", "corrects", length_max=_EVENT_ID_LENGTH_MAX),
     )
 
 
@@ -245,7 +248,9 @@ def _direction(value: Any) -> str | None:
     return None
 
 
-def _word(item: Mapping[str, Any], reason: str, *names: str) -> str | None:
+def _word(
+    item: Mapping[str, Any], reason: str, *names: str, length_max: int = _TEXT_LENGTH_MAX
+) -> str | None:
     """A text, or a whole number as text."""
     value = _first(item, *names)
     if value is None:
@@ -253,6 +258,6 @@ def _word(item: Mapping[str, Any], reason: str, *names: str) -> str | None:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise _Refused(reason)
     word = str(value).strip()
-    if not word or len(word) > _TEXT_LENGTH_MAX or not word.isprintable():
+    if not word or len(word) > length_max or not word.isprintable():
         raise _Refused(reason)
     return word

@@ -13,7 +13,8 @@ class Read:
     `]d2`) taken off, or `epc:` and a tag's EPC in upper-case hex. The rest is None where the
     device does not say: `scanner_no` of the head in a bundle; `event_time` aware, in UTC, by its
     clock; `order` the order it was read for; `event_id` its own id of the read, kept over its
-    retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written.
+    retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written;
+    `corrects` the event id of the scan that it voids.
     """
 
     text: str
@@ -26,6 +27,7 @@ class Read:
     rssi_dbm: float | None = None
     sequence: int | None = None
     direction: str | None = None
+    corrects: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,7 @@ Outcome = Read | NoRead | Heartbeat | Control | Invalid
 #: What to tell people of each reason of Invalid: what is wrong, and the mend.
 MENDS: Final = {
     "bad_code": "the code must be text, and an EPC hexadecimal; a number loses leading zeros",
+    "bad_corrects": "`corrects` must be the event id of the scan to void, as its trail shows it",
     "bad_encoding": "the bytes do not fit the reader's `encoding`: set it in the readers' file",
     "bad_event_id": "`event_id` must be a short printable text or a whole number",
     "bad_event_time": "`timestamp` is no time: give RFC 3339 with a zone, or seconds since 1970",

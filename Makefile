@@ -7,10 +7,10 @@ STAMP := $(VENV)/.installed
 INSTALL_LOG := .scantrail/install.log
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check demo bench clean
+.PHONY: help install up test test-faults check demo bench clean
 
 help: ## lists these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 install: $(STAMP) ## makes .venv with every locked dependency, each checked by its hash
 
@@ -68,6 +68,9 @@ check: install ## style, types and the direction of imports
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+test-faults: install ## kills, pauses, moves and breaks trackers for a long time (some 10 minutes)
+	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/system/test_faults.py
 
 demo: install ## drives 2,000 units through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo

@@ -24,6 +24,7 @@ KEEP_FOR = timedelta(hours=48)
 KEEP_AT_LEAST = 16
 KEEP_AT_MOST = 500
 REMEMBER_IDS = 500
+HELD_FOR_AT_MOST = 16
 
 _ID_BYTES = 8
 _MEMORY_BYTES = 16  # digest of the id, digest of the content
@@ -139,6 +140,8 @@ class UnitState(NamedTuple):
     kept: tuple[Visit, ...]
     current: Position | None
     memory: bytes
+    #: events on which the code failed and which were not accepted since: the unit is held
+    held_for: tuple[str, ...] = ()
 
 
 class Observation(NamedTuple):
@@ -179,12 +182,24 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         return Observation(outcome, state._replace(offset=offset))
 
     state = state._replace(version=state.version + 1, offset=offset)
+    if state.held_for:
+        left = tuple(event for event in state.held_for if event != scan.event_id)
+        state = state._replace(held_for=left)
     if state.base_key is not None and visit.order_key < state.base_key:
         remembered = _remember(state, (visit,))
         return Observation(Outcome.OLDER_THAN_BASE, remembered, visit_id=visit.event_id)
     if not state.kept or visit.order_key > state.kept[-1].order_key:
         return _append(state, visit)
     return _insert(state, visit)
+
+
+def hold(known: UnitState | None, scan: Scan, *, offset: int) -> UnitState:
+    """The state of a unit on whose `scan` the code failed: held until that event is accepted."""
+    state = known or UnitState(scan.unit, 0, -1, None, None, (), None, b"")
+    if scan.event_id in state.held_for:
+        return state._replace(offset=offset)
+    held_for = (*state.held_for, scan.event_id)[-HELD_FOR_AT_MOST:]
+    return state._replace(offset=offset, held_for=held_for)
 
 
 def fold(base: Position | None, visits: tuple[Visit, ...]) -> tuple[Position | None, list[Fact]]:

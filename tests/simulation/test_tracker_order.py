@@ -25,6 +25,11 @@ RESENT = Design(scans=("a", "b", "b"), pauses=0, crashes=2)
             id="without a pause no guard is needed",
         ),
         pytest.param(GUARDED, id="a paused worker, all guards but the fence"),
+        pytest.param(GUARDED._replace(exits_on_foreign_tail=False), id="no exit on a foreign tail"),
+        pytest.param(
+            GUARDED._replace(rewrites_at_start=False, compaction="never"),
+            id="not compacted, nothing is rewritten",
+        ),
         pytest.param(GUARDED._replace(pauses=2, crashes=0), id="two paused workers"),
         pytest.param(
             UNGUARDED._replace(fence=True, compaction="any time"),
@@ -40,7 +45,11 @@ def test_the_invariants_hold_after_every_fault(design: Design) -> None:
 @pytest.mark.parametrize(
     ("mutant", "broken"),
     [
-        pytest.param(RESENT._replace(outputs_first=False), "I1", id="changelog before outputs"),
+        pytest.param(
+            RESENT._replace(outputs_first=False),
+            "I1",
+            id="known ids dropped, changelog before outputs",
+        ),
         pytest.param(
             RESENT._replace(outputs_first=False, drops_known_ids=False),
             "I1",

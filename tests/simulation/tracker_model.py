@@ -30,7 +30,8 @@ class Design(NamedTuple):
     rewrites_at_start: bool = True
     fence: bool = False  # the broker refuses what an overtaken worker writes to the changelog
     keeps_disk: bool = True
-    compaction: str = "while owned"  # never, any time, after pauses, while owned
+    #: never, any time, after pauses, an owner lives; while owned: and it knows of every record
+    compaction: str = "while owned"
     crashes: int = 1
     pauses: int = 1
 
@@ -221,6 +222,7 @@ def _may_compact(design: Design, world: World) -> bool:
         "never": False,
         "any time": True,
         "after pauses": not paused,
+        "an owner lives": not paused and any(worker.role is Role.OWNER for worker in world.workers),
         "while owned": not paused and owned,
     }
     return allowed[design.compaction]

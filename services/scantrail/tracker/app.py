@@ -1,5 +1,6 @@
 """The tracker's shell: records in, the pure fold, records out. No rule lives here."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,6 +41,8 @@ class Tracking:
         self._movements = topic_name(prefix, Topic.MOVEMENTS)
         self._rejected = topic_name(prefix, Topic.SCANS_REJECTED)
         self._source = f"/{prefix}/tracker"
+        # Looked up once: under its lock, for each scan, it would cost as much as decoding the scan.
+        self._age = metrics.SCAN_AGE_SECONDS.labels("movement")
 
     def decide(self, records: Sequence[Any], load: Callable[[bytes], bytes | None]) -> Outputs:
         """Fold `records` of one partition in their order; `load` gives a stored state by key."""
@@ -47,6 +50,8 @@ class Tracking:
         changed = set[bytes]()
         movements: list[tuple[bytes | None, bytes | None, Headers]] = []
         rejected: list[tuple[bytes | None, bytes | None, Headers]] = []
+        outcomes = Counter[Outcome]()
+        recorded = list[datetime]()
         for record in records:
             try:
                 scan = decode_scan(record.key, record.value)
@@ -55,7 +60,7 @@ class Tracking:
                 continue
             known = states[record.key] if record.key in states else _load(load, record.key)
             seen = observe(known, scan, offset=record.offset)
-            metrics.SCANS_PROCESSED.labels("tracker", seen.outcome.value).inc()
+            outcomes[seen.outcome] += 1
             states[record.key] = known
             if seen.outcome is Outcome.REPLAYED:
                 continue
@@ -73,8 +78,12 @@ class Tracking:
                 before = known.current if known else None
                 value = encode_movement(scan, before, seen)
                 movements.append((record.key, value, self._headers(scan)))
-                age_s = (datetime.now(UTC) - scan.record_time).total_seconds()
-                metrics.SCAN_AGE_SECONDS.labels("movement").observe(max(age_s, 0.0))
+                recorded.append(scan.record_time)
+        for outcome, count in outcomes.items():
+            metrics.SCANS_PROCESSED.labels("tracker", outcome.value).inc(count)
+        now = datetime.now(UTC)  # no movement leaves before the last is made
+        for record_time in recorded:
+            self._age.observe(max((now - record_time).total_seconds(), 0.0))
         metrics.LAST_PROCESSED.labels("tracker").set_to_current_time()
         made = {self._rejected: rejected, self._movements: movements}
         return Outputs(

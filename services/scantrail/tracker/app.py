@@ -1,6 +1,7 @@
 """The tracker's shell: records in, the pure fold, records out. No rule lives here."""
 
 import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -57,6 +58,8 @@ class Tracking:
         self._movements = topic_name(prefix, Topic.MOVEMENTS)
         self._rejected = topic_name(prefix, Topic.SCANS_REJECTED)
         self._source = f"/{prefix}/tracker"
+        # Looked up once: under its lock, for each scan, it would cost as much as decoding the scan.
+        self._age = metrics.SCAN_AGE_SECONDS.labels("movement")
 
     def decide(self, records: Sequence[Any], load: Callable[[bytes], bytes | None]) -> Outputs:
         """Fold `records` of one partition in their order; `load` gives a stored state by key."""
@@ -64,6 +67,8 @@ class Tracking:
         changed = set[bytes]()
         movements: list[Record] = []
         rejected: list[Record] = []
+        outcomes = Counter[Outcome]()
+        recorded = list[datetime]()
         for record in records:
             try:
                 scan = decode_scan(record.key, record.value)
@@ -88,7 +93,7 @@ class Tracking:
                     states[record.key] = held
                     changed.add(record.key)
                 continue
-            metrics.SCANS_PROCESSED.labels("tracker", seen.outcome.value).inc()
+            outcomes[seen.outcome] += 1
             states[record.key] = known
             if seen.outcome is Outcome.REPLAYED:
                 continue
@@ -104,9 +109,13 @@ class Tracking:
                 )
             if movement is not None:
                 movements.append(movement)
-                age_s = (datetime.now(UTC) - scan.record_time).total_seconds()
-                metrics.SCAN_AGE_SECONDS.labels("movement").observe(max(age_s, 0.0))
+                recorded.append(scan.record_time)
         self._failures.passed(len(records))
+        for outcome, count in outcomes.items():
+            metrics.SCANS_PROCESSED.labels("tracker", outcome.value).inc(count)
+        now = datetime.now(UTC)  # no movement leaves before the last is made
+        for record_time in recorded:
+            self._age.observe(max((now - record_time).total_seconds(), 0.0))
         metrics.LAST_PROCESSED.labels("tracker").set_to_current_time()
         made = {self._rejected: rejected, self._movements: movements}
         return Outputs(

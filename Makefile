@@ -4,13 +4,15 @@ PYTHON ?= python3
 VENV := .venv
 LOCK := deploy/locks/development.txt
 STAMP := $(VENV)/.installed
+BENCH_LOCK := deploy/locks/bench.txt
+BENCH_STAMP := $(VENV)/.installed-bench
 INSTALL_LOG := .scantrail/install.log
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test check demo bench clean
+.PHONY: help install up test test-faults check demo bench clean
 
 help: ## lists these targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
 
 install: $(STAMP) ## makes .venv with every locked dependency, each checked by its hash
 
@@ -35,7 +37,7 @@ $(STAMP): $(LOCK) pyproject.toml
 	      "(the first time about a minute and 600 MB; progress in $(INSTALL_LOG))"
 	@$(VENV)/bin/python -m pip install --no-input --retries 2 --no-deps --require-hashes \
 	    -r $(LOCK) >> $(INSTALL_LOG) 2>&1 \
-	  || { $(call explain_pip); exit 1; }
+	  || { $(call explain_pip,$(LOCK)); exit 1; }
 	@echo "3/3 scantrail itself"
 	@$(VENV)/bin/python -m pip install --no-input --no-deps --no-build-isolation -e . \
 	    >> $(INSTALL_LOG) 2>&1 \
@@ -44,7 +46,7 @@ $(STAMP): $(LOCK) pyproject.toml
 
 define explain_pip
 if grep -q 'DO NOT MATCH THE HASHES' $(INSTALL_LOG); then \
-  echo "make: a downloaded package is not the one of $(LOCK): try from another network;" \
+  echo "make: a downloaded package is not the one of $(1): try from another network;" \
        "see $(INSTALL_LOG)" >&2; \
 elif grep -qE 'No space left' $(INSTALL_LOG); then \
   echo "make: the disk is full: free 1 GB and try again" >&2; \
@@ -69,10 +71,21 @@ check: install ## style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
+test-faults: install ## kills, pauses, moves and breaks trackers for a long time (some 10 minutes)
+	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/system/test_faults.py
+
 demo: install ## drives 2,000 units through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo
 
-bench: install ## measures (ONLY=name for one)
+# What is compared with, beside the rest: its lock holds every version of the other's too.
+$(BENCH_STAMP): $(STAMP) $(BENCH_LOCK)
+	@echo "the peers of the bench (the first time some 80 MB)"
+	@$(VENV)/bin/python -m pip install --no-input --retries 2 --no-deps --require-hashes \
+	    -r $(BENCH_LOCK) > $(INSTALL_LOG) 2>&1 \
+	  || { $(call explain_pip,$(BENCH_LOCK)); exit 1; }
+	@touch $(BENCH_STAMP)
+
+bench: $(BENCH_STAMP) ## measures (ONLY=name for one)
 	@PYTHONPATH=tests $(VENV)/bin/python -m bench $(ONLY)
 
 clean: ## removes data, logs, downloads and caches; the virtual environment stays

@@ -14,6 +14,16 @@ settings.register_profile("scantrail", deadline=None)
 settings.load_profile("scantrail")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="faults come more often, and for longer")
+
+
+@pytest.fixture(scope="session")
+def long_form(pytestconfig: pytest.Config) -> bool:
+    """Whether this is `make test-faults`."""
+    return bool(pytestconfig.getoption("--long"))
+
+
 @pytest.fixture(scope="session")
 def stack_cache() -> Path:
     """Where Kafka's jars are kept from one session to the next, as `make up` does."""

@@ -1,10 +1,19 @@
 """Every part of the bench, and the choice among them."""
 
-from bench import chain, gateway, lookup, projector, tracker
+from bench import chain, fold, gateway, lookup, projector, tracker, tracker_store
 from bench.measure import Part
 
 #: In this order they run.
-PARTS = (tracker.PART, projector.PART, gateway.HTTP, gateway.TCP, chain.PART, lookup.PART)
+PARTS = (
+    fold.PART,
+    tracker.PART,
+    tracker_store.PART,
+    projector.PART,
+    gateway.HTTP,
+    gateway.TCP,
+    chain.PART,
+    lookup.PART,
+)
 
 
 def names() -> list[str]:

@@ -42,17 +42,20 @@ def code(number: int) -> str:
     return f"01{gtin(number)}21{serial(number)}"
 
 
-def scans(units: int, path: Sequence[Place], *, run: int = 0) -> Iterator[Scan]:
+def scans(units: int | Sequence[int], path: Sequence[Place], *, run: int = 0) -> Iterator[Scan]:
     """Every unit at the first place of the path, then every unit at the next, and so on.
+
+    `units` says how many, or which; one named twice is seen twice.
 
     Another `run` gives other scans of the same units, later by a day.
     """
     begin = datetime.now(UTC) - timedelta(days=2) + timedelta(days=run)
     stations = [station(place) for place in path]
+    numbers = range(units) if isinstance(units, int) else units
     for visit, (place, there) in enumerate(zip(path, stations, strict=True)):
-        for number in range(units):
-            at = begin + timedelta(hours=visit, milliseconds=number)
-            sequence = visit * units + number
+        for turn, number in enumerate(numbers):
+            at = begin + timedelta(hours=visit, milliseconds=turn)
+            sequence = visit * len(numbers) + turn
             yield claim(
                 there,
                 sgtin(gtin(number), serial(number)).key,
@@ -83,7 +86,6 @@ def station(place: Place) -> Station:
 
 def encoded(made: Iterator[Scan], partitions: int) -> dict[int, list[Record]]:
     """Records as the gateway sends them, by partition."""
-    every = list(range(partitions))
     records: dict[int, list[Record]] = defaultdict(list)
     for scan in made:
         key = scan.unit.encode()
@@ -94,8 +96,15 @@ def encoded(made: Iterator[Scan], partitions: int) -> dict[int, list[Record]]:
             subject=scan.unit,
             time=scan.event_time,
         )
-        records[_partition(key, every, every)].append((key, encode(scan), headers))
+        records[partition_of(key, partitions)].append((key, encode(scan), headers))
     return records
+
+
+def partition_of(key: bytes, partitions: int) -> int:
+    """Where every producer puts a record of this key."""
+    every = list(range(partitions))
+    partition: int = _partition(key, every, every)
+    return partition
 
 
 async def publish(settings: Settings, topic: str, records: dict[int, list[Record]]) -> None:

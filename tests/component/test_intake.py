@@ -113,6 +113,7 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
         "repeat_window_s": 10.0,
         "clock_skew_s": None,
         "read": f"{BARCODE}A1",
+        "corrects": None,
     }
     assert dict(record.headers) == {
         "ce_specversion": b"1.0",
@@ -155,6 +156,13 @@ async def test_a_devices_own_id_makes_the_same_record_again(
     first, _, again = outlet.kept
     assert first == again
     assert outlet.scans[0].sequence == 41
+
+
+async def test_a_read_that_corrects_another_is_no_repetition_of_it(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    await intake.take("scanner", [Read(f"{BARCODE}1"), Read(f"{BARCODE}1", corrects="scanner/7")])
+    assert [scan.corrects for scan in outlet.scans] == [None, "scanner/7"]
 
 
 @pytest.mark.parametrize(

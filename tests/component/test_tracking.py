@@ -1,15 +1,26 @@
 """The tracker's decisions over records, without Faust and without a broker."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from scantrail.contracts.records import SCAN_BYTES_MAX, decode_state, encode, movements
+from scantrail.contracts.records import (
+    SCAN_BYTES_MAX,
+    UNIT_VERSION_HEADER,
+    decode_state,
+    encode,
+    movements,
+)
+from scantrail.domain.custody import Observation, UnitState, observe
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.tracker.app import Tracking
+from scantrail.tracker.failures import FAILURES_MAX, SCANS, FailureLimit, TooManyFailures
 from scantrail.tracker.faust_batches import Outputs
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -44,8 +55,20 @@ class Record:
     headers: tuple[tuple[str, bytes], ...] = field(default=(("traceparent", b"00-1-2-01"),))
 
 
-def decide(*records: Record, stored: dict[bytes, bytes] | None = None) -> Outputs:
-    return Tracking("t").decide(records, (stored or {}).get)
+def decide(*records: Record, stored: dict[bytes, bytes] | None = None, **how: Any) -> Outputs:
+    limit = how.pop("limit", None) or FailureLimit(Path("/nowhere"), "1")
+    return Tracking("t", limit, **how).decide(records, (stored or {}).get)
+
+
+def failing_on(event_id: str) -> Callable[..., Observation]:
+    """The fold with a bug that one scan meets."""
+
+    def observe_or_fail(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
+        if scan.event_id == event_id:
+            raise ZeroDivisionError("a bug")
+        return observe(known, scan, offset=offset)
+
+    return observe_or_fail
 
 
 def test_a_batch_makes_movements_and_one_state_per_unit() -> None:
@@ -158,3 +181,77 @@ def test_a_conflict_is_rejected_and_not_in_history() -> None:
     assert value == encode(other)
     assert dict(headers)["__connect.errors.exception.class.name"] == b"conflicting_event"
     assert MOVEMENTS not in outputs.records
+
+
+def test_a_scan_on_which_the_code_fails_is_set_aside_and_its_unit_held_until_it_is_accepted() -> (
+    None
+):
+    other = replace(SCAN, unit=f"{UNIT}0", event_id="e9")
+    scans = [replace(SCAN, event_id=f"e{n}") for n in (1, 2, 3)]
+    records = [Record(n, encode(scan)) for n, scan in enumerate(scans)]
+    records.append(Record(3, encode(other), key=other.unit.encode()))
+    outputs = decide(*records, observe=failing_on("e2"))
+
+    [(key, value, headers)] = outputs.records[REJECTED]
+    assert (key, value) == (records[1].key, records[1].value)
+    told = {name: content.decode() for name, content in headers}
+    assert told["__connect.errors.exception.class.name"] == "code_failed"
+    assert told["__connect.errors.exception.message"] == "ZeroDivisionError('a bug')"
+    assert told["__connect.errors.offset"] == "1"
+    assert told[UNIT_VERSION_HEADER] == "1"
+    moved = [movements.decode(value) for _, value, _ in outputs.records[MOVEMENTS]]
+    assert [(m.scan.event_id, m.version, m.held) for m in moved] == [
+        ("e1", 1, False),
+        ("e3", 2, True),
+        ("e9", 1, False),
+    ]
+    # The next release folds it: the scan is sent again.
+    again = decide(Record(9, records[1].value), stored=dict(outputs.states))
+    [(_, value, _)] = again.records[MOVEMENTS]
+    assert (movements.decode(value).version, movements.decode(value).held) == (3, False)
+
+
+def test_after_a_crash_the_scan_on_which_the_code_failed_is_skipped_by_its_offset() -> None:
+    record = Record(5, encode(SCAN))
+    first = decide(record, observe=failing_on("e1"))
+    assert decode_state(dict(first.states)[UNIT.encode()]).version == 0
+    again = decide(record, stored=dict(first.states))
+    assert again.records == {}
+
+
+def test_a_state_that_cannot_be_read_is_left_as_it_is() -> None:
+    outputs = decide(Record(5, encode(SCAN)), stored={UNIT.encode(): b"\xc1"})
+    assert len(outputs.records[REJECTED]) == 1
+    assert outputs.states == []
+
+
+def test_a_store_that_fails_is_no_fault_of_the_scan() -> None:
+    def broken(key: bytes) -> bytes | None:
+        raise OSError("Corruption: block checksum mismatch")
+
+    with pytest.raises(OSError, match="Corruption"):
+        Tracking("t", FailureLimit(Path("/nowhere"), "1")).decide([Record(0, encode(SCAN))], broken)
+
+
+def test_a_release_that_fails_on_one_scan_in_a_hundred_is_stopped_and_stays_so(
+    tmp_path: Path,
+) -> None:
+    limit = FailureLimit(tmp_path, "1.0")
+    limit.check()
+    for _ in range(FAILURES_MAX):
+        limit.failed()
+        limit.passed(100)
+    assert FAILURES_MAX * 100 == SCANS
+    limit.failed()  # the first one is out of sight by now
+    with pytest.raises(TooManyFailures):
+        limit.failed()
+    with pytest.raises(SystemExit):
+        FailureLimit(tmp_path, "1.0").check()
+    FailureLimit(tmp_path, "1.1").check()
+
+
+def test_a_batch_that_would_go_beyond_the_limit_sends_nothing(tmp_path: Path) -> None:
+    records = [Record(n, encode(SCAN)) for n in range(FAILURES_MAX + 1)]
+    limit = FailureLimit(tmp_path, "1")
+    with pytest.raises(TooManyFailures):
+        decide(*records, observe=failing_on("e1"), limit=limit)

@@ -45,6 +45,7 @@ from scantrail.domain.scan import Scan, Transaction
 from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import BusinessStep, Phase
 from scantrail.tracker.app import Tracking
+from scantrail.tracker.failures import FailureLimit
 
 FOLDER = schemas_dir()
 
@@ -395,7 +396,9 @@ def test_an_example_of_an_alert_has_the_id_that_its_cause_makes(path: Path) -> N
 
 
 @pytest.mark.parametrize("path", sorted((FOLDER / Topic.SCANS_REJECTED).glob("examples/*.json")))
-def test_an_example_of_a_rejected_scan_is_what_the_tracker_makes(path: Path) -> None:
+def test_an_example_of_a_rejected_scan_is_what_the_tracker_makes(
+    path: Path, tmp_path: Path
+) -> None:
     example = json.loads(path.read_text())
     headers = [(name, text.encode()) for name, text in example["headers"]]
     told = dict(headers)
@@ -407,7 +410,8 @@ def test_an_example_of_a_rejected_scan_is_what_the_tracker_makes(path: Path) -> 
         partition=int(told["__connect.errors.partition"]),
         offset=int(told["__connect.errors.offset"]),
     )
-    outputs = Tracking("scantrail").decide([record], lambda _: None)
+    limit = FailureLimit(tmp_path, "1")
+    outputs = Tracking("scantrail", limit).decide([record], lambda _: None)
     assert outputs.records == {
         "scantrail.scans.rejected.v1": [(record.key, record.value, headers)],
     }

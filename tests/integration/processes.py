@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,16 +19,23 @@ READY_S_MAX = 40.0
 class Process:
     """`python -m scantrail.<name>`, its output in a file."""
 
-    def __init__(self, name: str, settings: Settings, folder: Path) -> None:
+    def __init__(
+        self, name: str, settings: Settings, folder: Path, more: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self._log = folder / f"{name}.log"
         self._port = getattr(settings, f"{name}_health_port")
         environ = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
+        self._environ = {**environ, **settings.environ(), **(more or {})}
+        self.start()
+
+    def start(self) -> None:
+        """Also again, once it has ended, as its supervisor does."""
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"scantrail.{name}"],
-                env=environ | settings.environ(),
-                cwd=folder,
+                [sys.executable, "-m", f"scantrail.{self.name}"],
+                env=self._environ,
+                cwd=self._log.parent,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -66,11 +73,15 @@ class Process:
 
 
 @contextmanager
-def started(settings: Settings, folder: Path, *names: str) -> Iterator[list[Process]]:
-    processes = [Process(name, settings, folder) for name in names]
+def started(
+    settings: Settings, folder: Path, *names: str, environ: Mapping[str, str] | None = None
+) -> Iterator[list[Process]]:
+    """The processes, killed at the end; `environ` is added to each one's variables."""
+    processes = [Process(name, settings, folder, environ) for name in names]
     try:
         yield processes
     finally:
         for process in processes:
+            process.process.send_signal(signal.SIGCONT)
             process.process.kill()
             process.process.wait()

@@ -114,6 +114,37 @@ async def test_a_recalled_tag_that_stands_at_the_gate_is_one_alert(site: "Site")
     assert len({alert.id for alert in told}) == 2
 
 
+async def test_a_correction_is_not_at_the_gate_and_a_voided_scan_was(site: "Site") -> None:
+    """Whichever comes first: somebody may call the scan of a recalled unit an error wrongly."""
+    await site.start("alerter")
+    await publish(site, recall("before", "after"))
+    for serial, order in (("before", (1, 0)), ("after", (0, 1))):
+        gate = {"business_step": SHIPPING, "business_location": None}
+        scan = site.scan(serial, 0, event_id=f"out-{serial}", **gate)
+        correction = site.scan(serial, 1, event_id=f"c-{serial}", corrects=scan.event_id, **gate)
+        told = (scan, correction)
+        for movement in site.movements(*(told[place] for place in order)):
+            await site.put_movement(movement, site.unit(serial))
+    await settled(site)
+    assert {(alert.unit, alert.event_id) for alert in await others(site)} == {
+        (site.unit("before"), "out-before"),
+        (site.unit("after"), "out-after"),
+    }
+
+
+async def test_a_correction_withdraws_the_duplicate_that_its_scan_was(site: "Site") -> None:
+    await site.start("alerter")
+    out = {"business_step": SHIPPING, "business_location": None}
+    shipped = site.scan("1", 0, **out)
+    again = site.scan("1", 20, station="gate-2", event_id="wrong", **out)
+    correction = site.scan("1", 30, station="office", corrects="wrong")
+    for movement in site.movements(shipped, again, correction):
+        await site.put_movement(movement, site.unit("1"))
+    raised, withdrawn = await told(site, 2)
+    assert (raised.status, withdrawn.status) == ("raised", "withdrawn")
+    assert raised.id == withdrawn.id
+
+
 async def test_a_duplicate_is_raised_and_withdrawn_when_a_late_scan_explains_it(
     site: "Site",
 ) -> None:

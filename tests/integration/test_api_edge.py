@@ -443,6 +443,29 @@ async def test_the_trail_is_in_the_order_in_which_it_happened(site: "Site") -> N
     ]
 
 
+async def test_a_scan_that_was_corrected_is_in_the_trail_and_moves_nothing(site: "Site") -> None:
+    await site.start("api")
+    voided = site.scan("1", 5, station="b", event_id="wrong")
+    corrections = [
+        site.scan("1", 6, station="office", event_id="c1", corrects="wrong"),
+        site.scan("1", 7, station="office", event_id="c2", corrects="first"),
+    ]
+    await scanned(site, site.scan("1", event_id="first"), voided, *corrections)
+    trail = await ok(site, "GET", f"/units/{site.barcode('1')}/trail")
+    told = [(each["event_id"], each["corrects"], each["corrected_by"]) for each in trail]
+    assert told == [
+        ("first", None, "c2"),
+        ("wrong", None, "c1"),
+        ("c1", "wrong", None),
+        ("c2", "first", None),
+    ]
+    found = await ok(site, "GET", f"/units/{site.barcode('1')}")
+    assert (found["version"], found["phase"], found["location"]) == (4, None, None)
+    page = (await site.ask("GET", "/", params={"q": site.barcode("1")})).text
+    assert "every scan of it was voided" in page
+    assert "voided by c1" in page
+
+
 @pytest.mark.parametrize("entered", ["before", "after"])
 async def test_the_order_gives_the_purchaser_entered_before_or_after_the_scan(
     site: "Site", entered: str

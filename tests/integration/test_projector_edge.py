@@ -115,6 +115,7 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
             shipped.record_time,
             shipped.event_id,
             shipped.record_time,
+            False,
         )
     ]
     first, second = site.rows("SELECT * FROM movement ORDER BY version")
@@ -137,6 +138,7 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
         "acme",
         None,
         "raw\x1dread",
+        None,
     )
     assert second[3:9] == (2, "moved", shipped.event_time, 400.0, "reader-1", 7)
     assert second[16] == "SO-1"
@@ -230,6 +232,8 @@ async def test_rejected_reads_wait_and_wait_again_after_a_replay_in_vain(site: "
         encode(read),
         at,
         None,
+        None,
+        None,
     )
     await until_rows(site, query, [row])
     site.execute("UPDATE rejected SET replayed_at = now()")
@@ -275,6 +279,31 @@ async def test_rejected_scans_keep_key_value_and_reason(site: "Site") -> None:
             (f"{place}/{bare.offset}", "scan", "unknown", "", b""),
         ],
     )
+
+
+async def test_a_unit_on_whose_scan_the_tracker_failed_is_held_until_a_newer_movement(
+    site: "Site",
+) -> None:
+    await move(site, "1")
+    headers = rejection_headers(
+        reason="code_failed",
+        detail="ZeroDivisionError()",
+        topic="t",
+        partition=0,
+        offset=1,
+        version="1",
+        unit_version=1,
+    )
+    await site.publish(Topic.SCANS_REJECTED, site.unit("1"), b"{}", headers=headers)
+    await site.start("projector")
+    await site.start("api")
+    await caught_up(site)
+    await until_rows(site, "SELECT unit, unit_version FROM rejected", [(site.unit("1"), 1)])
+    assert (await site.ask("GET", f"/units/{site.unit('1')}")).json()["held"] is True
+    two = site.movements(site.scan("1"), site.scan("1", 5))
+    await site.put_movement(two[1], site.unit("1"))
+    await until_rows(site, "SELECT version FROM unit", [(2,)])
+    assert (await site.ask("GET", f"/units/{site.unit('1')}")).json()["held"] is False
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,11 @@ After each, an oracle that folds the same scans in one go tells what must be on 
 """
 
 import asyncio
+import contextlib
+import random
 import shutil
-from collections.abc import Iterable
+import signal
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +21,9 @@ from scantrail.contracts.topics import Topic
 from scantrail.domain.custody import UnitState, observe
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
-from scantrail.infra.topic_admin import name_of
+from scantrail.infra.failpoints import FAILPOINT
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import apply_topics, name_of
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -43,6 +48,10 @@ def scans_of_a_day(site: "Site", first: int, count: int) -> list[Scan]:
         )
         made += [scan, scan] if number % 25 == 7 else [scan]
     return made
+
+
+def with_a_disk(site: "Site") -> Settings:
+    return replace(site.settings, tracker_store="rocksdb")
 
 
 async def send(site: "Site", scans: Iterable[Scan]) -> None:
@@ -79,8 +88,8 @@ async def compare(site: "Site") -> None:
 
     async def kept() -> bool:
         changelog = await (await site.log(Topic.UNITS)).records()
-        newest = {record.key.decode(): decode_state(record.value) for record in changelog}
-        return newest == states
+        newest = {record.key.decode(): record.value for record in changelog}
+        return {unit: decode_state(value) for unit, value in newest.items()} == states
 
     await site.until(kept, READY_S_MAX)
 
@@ -94,10 +103,10 @@ async def some_more_movements(site: "Site", than: int) -> None:
 
 @pytest.mark.parametrize("store", ["rocksdb", "memory"])
 async def test_killed_again_and_again_in_mid_stream_it_is_exact(
-    site: "Site", tmp_path: Path, store: str
+    site: "Site", tmp_path: Path, store: str, long_form: bool
 ) -> None:
     settings = replace(site.settings, tracker_store=store)
-    count, turns = 3_000, 4
+    count, turns = 3_000, 20 if long_form else 4
     for turn in range(turns):
         before = len(await (await site.log(Topic.MOVEMENTS)).records())
         with started(settings, tmp_path, "tracker"):  # and killed at its end
@@ -109,7 +118,7 @@ async def test_killed_again_and_again_in_mid_stream_it_is_exact(
 
 
 async def test_on_an_empty_disk_it_goes_on_from_its_changelog(site: "Site", tmp_path: Path) -> None:
-    settings = replace(site.settings, tracker_store="rocksdb")
+    settings = with_a_disk(site)
     with started(settings, tmp_path, "tracker") as (tracker,):
         await send(site, scans_of_a_day(site, 0, 500))
         await compare(site)
@@ -122,7 +131,7 @@ async def test_on_an_empty_disk_it_goes_on_from_its_changelog(site: "Site", tmp_
 
 
 async def test_a_second_tracker_joins_and_leaves_while_scans_flow(
-    site: "Site", tmp_path: Path
+    site: "Site", tmp_path: Path, long_form: bool
 ) -> None:
     second = replace(
         site.settings,
@@ -133,7 +142,7 @@ async def test_a_second_tracker_joins_and_leaves_while_scans_flow(
     burst = 2_000
     with started(site.settings, tmp_path, "tracker") as (tracker,):
         await asyncio.to_thread(tracker.await_ready)
-        for turn in range(2):
+        for turn in range(8 if long_form else 2):
             await send(site, scans_of_a_day(site, 3 * turn * burst, burst))
             with started(second, tmp_path / "second", "tracker") as (other,):
                 await asyncio.to_thread(other.await_ready)
@@ -173,6 +182,185 @@ async def test_where_another_has_written_it_ends_and_begins_again_from_what_is_d
     with started(site.settings, tmp_path, "tracker"):
         await send(site, scans[100:])
         await compare(site)
+
+
+async def test_where_another_writes_while_no_scan_comes_it_ends_all_the_same(
+    site: "Site", tmp_path: Path
+) -> None:
+    with started(site.settings, tmp_path, "tracker") as (tracker,):
+        await send(site, scans_of_a_day(site, 0, 20))
+        await compare(site)
+        (newest, *_) = reversed(await (await site.log(Topic.UNITS)).records())
+        await site.publish(
+            Topic.UNITS, newest.key.decode(), newest.value, partition=newest.partition
+        )
+        assert await asyncio.to_thread(tracker.status_within, READY_S_MAX) == 76
+        assert "another worker wrote" in tracker.log
+
+
+@pytest.mark.parametrize("disk", ["kept", "lost"])
+async def test_an_older_state_written_last_counts_for_nothing_and_is_written_over(
+    site: "Site", tmp_path: Path, disk: str
+) -> None:
+    """As by a worker that was paused, and overtaken, between its check and its write."""
+    settings = with_a_disk(site)
+    with started(settings, tmp_path, "tracker") as (tracker,):
+        await send(site, scans_of_a_day(site, 0, 3 * UNITS))
+        await compare(site)
+        await send(site, scans_of_a_day(site, 3 * UNITS, UNITS))
+        await compare(site)
+        tracker.process.kill()
+        tracker.process.wait()
+        changelog = await (await site.log(Topic.UNITS)).records()
+        first = {record.key: record for record in reversed(changelog)}
+        for record in list(first.values())[:10]:
+            await site.publish(
+                Topic.UNITS, record.key.decode(), record.value, partition=record.partition
+            )
+        last = changelog[-1]
+        await site.publish(
+            Topic.UNITS, last.key.decode(), b"\xc1 no state", partition=last.partition
+        )
+    if disk == "lost":
+        shutil.rmtree(Path(site.settings.data_dir) / "tracker-0")
+    with started(settings, tmp_path, "tracker") as (tracker,):
+        await asyncio.to_thread(tracker.await_ready)
+        assert "states were written again" in tracker.log
+        await send(site, scans_of_a_day(site, 4 * UNITS, UNITS))
+        await compare(site)
+
+
+#: Each is passed once a batch, in this order.
+FAILPOINTS = ("begun", "decided", "sent", "logged", "stored", "acknowledged")
+
+
+@pytest.mark.parametrize("store", ["rocksdb", "memory"])
+async def test_killed_between_any_two_steps_of_a_batch_it_is_exact(
+    site: "Site", tmp_path: Path, store: str
+) -> None:
+    settings = replace(site.settings, tracker_store=store)
+    count = 600
+    for turn, name in enumerate(FAILPOINTS):
+        failing = {FAILPOINT: f"{name}:2"}
+        with started(settings, tmp_path, "tracker", environ=failing) as (tracker,):
+            await send(site, scans_of_a_day(site, turn * count, count))
+            assert await asyncio.to_thread(tracker.status_within, READY_S_MAX) == -signal.SIGKILL
+    with started(settings, tmp_path, "tracker"):
+        await compare(site)
+
+
+async def test_killed_after_states_were_written_again_it_writes_them_once_more(
+    site: "Site", tmp_path: Path
+) -> None:
+    settings = with_a_disk(site)
+    with started(settings, tmp_path, "tracker"):
+        for turn in range(2):
+            await send(site, scans_of_a_day(site, turn * UNITS, UNITS))
+            await compare(site)
+    changelog = await (await site.log(Topic.UNITS)).records()
+    oldest = changelog[0]
+    await site.publish(Topic.UNITS, oldest.key.decode(), oldest.value, partition=oldest.partition)
+    failing = {FAILPOINT: "rewritten:1"}
+    with started(settings, tmp_path, "tracker", environ=failing) as (tracker,):
+        assert await asyncio.to_thread(tracker.status_within, READY_S_MAX) == -signal.SIGKILL
+    with started(settings, tmp_path, "tracker"):
+        await send(site, scans_of_a_day(site, 2 * UNITS, UNITS))
+        await compare(site)
+
+
+async def test_on_a_disk_whose_bytes_flipped_it_restores_its_units(
+    site: "Site", tmp_path: Path
+) -> None:
+    settings = with_a_disk(site)
+    folder = Path(settings.data_dir) / "tracker-0"
+    count = 400
+    for turn in range(2):  # the second start moves what is only logged into tables
+        with started(settings, tmp_path, "tracker"):
+            await send(site, scans_of_a_day(site, turn * count, count))
+            await compare(site)
+    tables = sorted(folder.rglob("*.sst"))
+    assert tables
+    for table in tables:
+        flip_bytes(table)
+    await send(site, scans_of_a_day(site, 2 * count, count))
+    log = ""
+    for _ in range(2 * settings.partitions + 1):  # as its supervisor would
+        with started(settings, tmp_path, "tracker") as (tracker,):
+            with contextlib.suppress(AssertionError):
+                await compare(site)
+            log = tracker.log
+            if tracker.process.poll() is None:
+                break
+    assert "the local store is broken" in log
+    await compare(site)
+
+
+def flip_bytes(path: Path) -> None:
+    """One in a hundred, the first hundred left out."""
+    content = bytearray(path.read_bytes())
+    for place in range(100, len(content), 100):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+
+
+async def test_a_store_ahead_of_its_changelog_is_told_with_its_folder(
+    site: "Site", tmp_path: Path
+) -> None:
+    settings = with_a_disk(site)
+    with started(settings, tmp_path, "tracker"):
+        await send(site, scans_of_a_day(site, 0, 20))
+        await compare(site)
+    other = replace(settings, topic_prefix=f"{settings.topic_prefix}-anew")
+    await apply_topics(other)
+    with started(other, tmp_path, "tracker") as (tracker,):
+        assert await asyncio.to_thread(tracker.status_within, READY_S_MAX) == 70
+        assert "remove the store's folder" in tracker.log
+
+
+@contextlib.asynccontextmanager
+async def supervised(*processes: Process) -> AsyncIterator[list[int]]:
+    """Started again whenever they end, as operations runs them; their statuses, as they end."""
+    statuses: list[int] = []
+
+    async def start_again() -> None:
+        while True:
+            for process in processes:
+                if (status := process.process.poll()) is not None:
+                    statuses.append(status)
+                    process.start()
+            await asyncio.sleep(0.1)
+
+    starting = asyncio.create_task(start_again())
+    try:
+        yield statuses
+    finally:
+        starting.cancel()
+
+
+async def test_paused_beyond_its_session_and_overtaken_it_changes_nothing_when_it_comes_back(
+    site: "Site", tmp_path: Path, long_form: bool
+) -> None:
+    settings = with_a_disk(site)
+    second = replace(settings, tracker_ordinal=1, tracker_health_port=settings.api_health_port)
+    (tmp_path / "second").mkdir()
+    burst = 2_000
+    for turn in range(3 if long_form else 1):
+        first = 3 * turn * burst
+        with started(settings, tmp_path, "tracker") as (paused,):
+            await asyncio.to_thread(paused.await_ready)
+            told = len(await (await site.log(Topic.MOVEMENTS)).records())
+            await send(site, scans_of_a_day(site, first, burst))
+            await some_more_movements(site, told + random.Random(turn).randrange(burst // 2))
+            paused.process.send_signal(signal.SIGSTOP)
+            with started(second, tmp_path / "second", "tracker") as (other,):
+                await send(site, scans_of_a_day(site, first + burst, burst))
+                await compare(site)  # nothing waits for the one that is paused
+                async with supervised(paused, other) as statuses:
+                    paused.process.send_signal(signal.SIGCONT)
+                    await send(site, scans_of_a_day(site, first + 2 * burst, burst))
+                    await compare(site)
+                # In mid-batch it writes once more; both then see that they are not alone.
+                assert set(statuses) <= {75, 76}, paused.log + other.log
 
 
 async def test_what_is_no_scan_is_set_aside_as_it_came_and_holds_up_nothing(

@@ -8,6 +8,7 @@ import pytest
 from bench import __main__ as bench
 from bench.measure import Measure, Part, Unfinished
 from bench.registry import PARTS, names, select
+from bench.workload import PATH, scans
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
@@ -26,6 +27,8 @@ def test_a_prefix_selects_the_parts_that_give_such_a_name() -> None:
         "gateway_http_scans_per_s",
         "gateway_tcp_scans_per_s",
     ]
+    assert [part.names[0] for part in select("tracker_vs")] == ["tracker_scans_per_s"]
+    assert [part.names[0] for part in select("tracker_r")] == ["tracker_rss_mb"]
     assert [part.names[0] for part in select("scan_to_alert_p99")] == ["scan_to_movement_p50_ms"]
 
 
@@ -52,3 +55,16 @@ def test_a_measure_that_fails_is_named_and_the_others_are_printed(
 def test_a_prefix_of_no_measure_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert bench.main(["nothing"]) == 2
     assert "no measure begins with 'nothing'" in capsys.readouterr().err
+
+
+def test_chosen_units_are_scanned_in_their_order_and_one_named_twice_twice() -> None:
+    made = list(scans([7, 3, 7], PATH[:2]))
+    assert [scan.read and scan.read[-8:] for scan in made] == [
+        "00000007",
+        "00000003",
+        "00000007",
+    ] * 2
+    assert len({scan.event_id for scan in made}) == len(made)
+    assert [scan.unit for scan in scans(3, PATH[:1])] == [
+        scan.unit for scan in scans(range(3), PATH[:1])
+    ]

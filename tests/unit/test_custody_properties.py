@@ -56,6 +56,7 @@ def scans(draw: st.DrawFn) -> list[Scan]:
     count = draw(st.integers(1, 9))
     made = []
     for number in range(count):
+        others = [f"e{other}" for other in range(count) if other != number]
         site, station = draw(st.sampled_from([("n", "a"), ("n", "b"), ("s", "c")]))
         made.append(
             scanned(
@@ -69,6 +70,7 @@ def scans(draw: st.DrawFn) -> list[Scan]:
                 business_location=draw(st.sampled_from([None, station])),
                 possessing_party=draw(st.sampled_from([None, "acme", "haul"])),
                 transactions=draw(st.sampled_from([(), order("1"), order("2")])),
+                corrects=draw(st.sampled_from([None, None, None, *others])) if others else None,
             )
         )
     return made
@@ -90,6 +92,12 @@ def arrive(arrivals: Sequence[Scan]) -> tuple[UnitState, set[Fact], list[Outcome
     return known, standing, outcomes
 
 
+def standing_ids(told: Sequence[Scan]) -> set[str]:
+    """The scans that are folded: neither corrections nor voided by one."""
+    voided = {scan.corrects for scan in told}
+    return {scan.event_id for scan in told if scan.corrects is None} - voided
+
+
 @given(st.data(), scans())
 def test_any_order_and_any_repetition_end_in_the_same_state(
     data: st.DataObject, told: list[Scan]
@@ -99,6 +107,8 @@ def test_any_order_and_any_repetition_end_in_the_same_state(
     shuffled, same_facts, outcomes = arrive(data.draw(st.permutations(told + again)))
     assert shuffled.current == in_order.current
     assert shuffled.kept == in_order.kept
+    assert shuffled.voided == in_order.voided
+    assert {visit.event_id for visit in shuffled.kept} == standing_ids(told)
     assert shuffled.version == in_order.version == len(told)
     assert same_facts == facts
     assert outcomes.count(Outcome.REDELIVERED) == len(again)
@@ -205,6 +215,27 @@ def test_what_is_older_than_the_base_is_in_history_and_changes_nothing() -> None
     assert seen.state.current == state.current
     again = observe(seen.state, scanned("old", 30), offset=101)
     assert again.outcome is Outcome.REDELIVERED
+
+
+def test_what_is_older_than_the_base_is_not_corrected_here() -> None:
+    state, _, _ = arrive([scanned(f"e{n}", 60 * 24 * n, sequence=n) for n in range(20)])
+    correction = scanned("c", 60 * 24 * 20, corrects="e0")
+    seen = observe(state, correction, offset=100)
+    assert seen.outcome is Outcome.OLDER_THAN_BASE
+    assert (seen.state.current, seen.state.base) == (state.current, state.base)
+    again = observe(seen.state, correction, offset=101)
+    assert again.outcome is Outcome.REDELIVERED
+
+
+def test_corrections_that_are_remembered_are_bounded() -> None:
+    state: UnitState | None = None
+    for number in range(custody.VOIDED_AT_MOST + 5):
+        correction = scanned(f"c{number}", number, corrects=f"never-{number}")
+        state = observe(state, correction, offset=number).state
+    assert state is not None
+    assert len(state.voided) == custody.VOIDED_AT_MOST
+    late = observe(state, scanned(f"never-{number}", 0), offset=number + 1)
+    assert late.outcome is Outcome.VOIDED
 
 
 def test_an_archived_id_is_still_known() -> None:

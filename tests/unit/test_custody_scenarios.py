@@ -1,9 +1,9 @@
 """Custody, told as a station log would tell it: one line is one scan and what it led to.
 
-Left of the bar: event id, time, site/station, step, location, party, order (`.`: silent). Right:
-where the unit is and who has it, the outcome where it is not `moved`, then facts added (+) and
-withdrawn (-), each as rule@event. Each block is one unit's life, in the order of arrival; read it
-top to bottom. Repeats within 60 s at one station are one visit.
+Left of the bar: event id (`c1~e1` is c1, which voids e1), time, site/station, step, location, party,
+order (`.`: silent). Right: where the unit is and who has it, the outcome where it is not `moved`,
+then facts added (+) and withdrawn (-), each as rule@event. Each block is one unit's life, in the
+order of arrival; read it top to bottom. Repeats within 60 s at one station are one visit.
 """
 
 from dataclasses import replace
@@ -167,6 +167,43 @@ SCENARIOS = {
         e2 10:00 n/hall-a storing         hall-a acme . | hall-a acme +decommissioned@e2
         e3 11:00 n/hall-b storing         hall-b .    . | hall-b acme
     """,
+    "a shipping that was scanned in error is corrected": """
+        e1    09:00 n/hall-a storing    hall-a acme .    | hall-a acme
+        e2    10:00 n/gate   shipping   .      haul SO-1 | .      haul
+        c1~e2 10:30 n/office inspecting .      .    .    | hall-a acme corrected
+        e3    11:00 n/gate   shipping   .      haul SO-2 | .      haul
+    """,
+    "a correction that comes before its scan": """
+        e1    09:00 n/hall-a storing    hall-a acme .    | hall-a acme
+        c1~e2 10:30 n/office inspecting .      .    .    | hall-a acme corrected
+        e2    10:00 n/gate   shipping   .      haul SO-1 | hall-a acme voided
+        e2    10:00 n/gate   shipping   .      haul SO-1 | hall-a acme redelivered
+        e2    10:01 n/gate   shipping   .      haul SO-1 | hall-a acme conflicting_event
+    """,
+    "a correction takes back what its scan contradicted": """
+        e1    09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e2    10:00 s/dock-9 receiving dock-9 acme . | dock-9 acme +received_in_custody@e2
+        c1~e2 11:00 n/desk inspecting . . . | dock-1 acme corrected -received_in_custody@e2
+    """,
+    "a correction may reveal what its scan had explained": """
+        e1    09:00 n/gate   shipping   .      haul . | .      haul
+        e2    10:00 n/dock-1 returning  dock-1 acme . | dock-1 acme
+        e3    11:00 n/gate   shipping   .      haul . | .      haul
+        c1~e2 12:00 n/office inspecting .      .    . | .      haul corrected +shipped_twice@e3
+    """,
+    "the only scan of a unit is corrected, and it is seen again": """
+        e1    09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        c1~e1 10:00 n/office inspecting .      .    . | .      .    corrected
+        e2    08:00 n/hall-a storing    hall-a .    . | hall-a .
+    """,
+    "a correction that comes twice, and one of a correction": """
+        e1    09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e2    10:00 n/hall-a storing    hall-a .    . | hall-a acme
+        c1~e2 11:00 n/office inspecting .      .    . | dock-1 acme corrected
+        c1~e2 11:00 n/office inspecting .      .    . | dock-1 acme redelivered
+        c2~c1 12:00 n/office inspecting .      .    . | dock-1 acme corrected
+        c1~e1 11:00 n/office inspecting .      .    . | dock-1 acme conflicting_event
+    """,
 }
 
 
@@ -260,8 +297,9 @@ def test_a_station_that_was_changed_makes_no_conflict_of_a_read_that_is_sent_aga
 def shown(seen: Observation) -> tuple[str, ...]:
     """An observation in the words of the tables."""
     current = seen.state.current
-    assert current is not None
-    words = [current.business_location or ".", current.possessing_party or "."]
+    words = [".", "."]
+    if current is not None:
+        words = [current.business_location or ".", current.possessing_party or "."]
     if seen.outcome is not Outcome.MOVED:
         words.append(seen.outcome.value)
     words += [f"+{_fact(fact)}" for fact in seen.facts_added]
@@ -274,7 +312,8 @@ def _fact(fact: Fact) -> str:
 
 
 def scan_from(told: str) -> Scan:
-    event_id, clock, place, step, location, party, order = told.split()
+    ids, clock, place, step, location, party, order = told.split()
+    event_id, _, corrects = ids.partition("~")
     site, station = place.split("/")
     day = datetime(2026, 1, 1, tzinfo=UTC)
     at = datetime.combine(day, time.fromisoformat(clock), UTC)
@@ -293,4 +332,5 @@ def scan_from(told: str) -> Scan:
         possessing_party=None if party == "." else party,
         transactions=() if order == "." else (Transaction(type="order", id=order),),
         repeat_window_s=60,
+        corrects=corrects or None,
     )

@@ -249,13 +249,17 @@ def test_the_locks_agree_and_hold_every_dependency() -> None:
         lock.stem: dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
         for lock in LOCKS
     }
-    assert set(pinned) == {"development", "runtime"}
+    assert set(pinned) == {"bench", "development", "runtime"}
     assert pinned["runtime"].items() <= pinned["development"].items()
+    assert pinned["runtime"].items() <= pinned["bench"].items()
+    for name, version in pinned["bench"].items():  # it is installed beside development.txt
+        assert pinned["development"].get(name, version) == version, name
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = {
         "runtime": project["dependencies"],
         "development": project["dependencies"] + extras["embedded"] + extras["dev"],
+        "bench": project["dependencies"] + extras["bench"],
     }
     for name, requirements in wanted.items():
         for requirement in map(Requirement, requirements):

@@ -68,6 +68,9 @@ BODIES: list[tuple[str, list[Outcome]]] = [
     ('{"id":"a","rssi":' + "9" * 400 + "}", [Read("a")]),
     ('{"id":"a","event_id":"e-1","order":"PO7"}', [Read("a", event_id="e-1", order="PO7")]),
     ('{"id":"a","eventId":41,"order":7}', [Read("a", event_id="41", order="7")]),
+    ('{"id":"a","corrects":"r1/7"}', [Read("a", corrects="r1/7")]),
+    ('{"id":"a","corrects":{}}', [Invalid("bad_corrects", b'{"id":"a","corrects":{}}')]),
+    ('{"id":"a","corrects":""}', [Invalid("bad_corrects", b'{"id":"a","corrects":""}')]),
     ('[{"id":"a"},7]', [Read("a"), Invalid("not_an_object", b"7")]),
     ("[null]", [Invalid("not_an_object", b"null")]),
     ('{"name":"a"}', [Invalid("no_code", b'{"name":"a"}')]),
@@ -162,7 +165,8 @@ values = st.recursive(
     max_leaves=5,
 )
 names = st.sampled_from(
-    ["epc", "idHex", "barcode", "id", "time", "antenna", "rssi", "direction", "event_id", "order"]
+    ("epc", "idHex", "barcode", "id", "time", "antenna", "rssi", "direction")
+    + ("event_id", "order", "corrects")
 )
 bodies = (
     st.binary(max_size=200)

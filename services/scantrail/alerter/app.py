@@ -97,7 +97,6 @@ def judge_batch(
                 facts(movement.facts_added, movement.scan),
                 facts(movement.facts_withdrawn, movement.scan),
                 matcher.match(*product_and_serial(movement.unit)),
-                outcome=movement.outcome,
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
             )

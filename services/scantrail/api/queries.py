@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, case, select
+from sqlalchemy import Row, case, exists, select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.infra.tables import alert, movement, party, rejected, sales_order, unit
@@ -14,8 +14,13 @@ CANDIDATES_MAX = 50
 
 async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
     """Where the unit is and who has it, with open alerts; None where it was never scanned."""
+    failed = (
+        exists()
+        .where(rejected.c.unit == unit.c.unit, rejected.c.unit_version >= unit.c.version)
+        .label("failed")
+    )
     query = (
-        select(unit, party.c.id.label("purchaser_id"), party.c.name, party.c.address)
+        select(unit, party.c.id.label("purchaser_id"), party.c.name, party.c.address, failed)
         .outerjoin(sales_order, sales_order.c.ref == unit.c.order_ref)
         .outerjoin(party, party.c.id == sales_order.c.purchaser)
         .where(unit.c.unit == key)
@@ -153,6 +158,8 @@ def _unit(row: Any) -> dict[str, Any]:
         "since": row.since,
         "seen_at": row.seen_at,
         "event_id": row.event_id,
+        # the tracker failed on a scan of it, before or after the newest that is told of
+        "held": row.held or row.failed,
     }
 
 

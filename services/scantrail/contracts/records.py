@@ -83,6 +83,8 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     facts_added: tuple[FactRecord, ...] = ()
     facts_withdrawn: tuple[FactRecord, ...] = ()
     visit_id: str = ""
+    #: whether the tracker failed on a scan of the unit that was not accepted since
+    held: bool = False
 
 
 class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -227,6 +229,7 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             facts_added=tuple(FactRecord(*fact) for fact in observation.facts_added),
             facts_withdrawn=tuple(FactRecord(*fact) for fact in observation.facts_withdrawn),
             visit_id=observation.visit_id,
+            held=bool(observation.state.held_for),
         )
     )
 
@@ -266,6 +269,25 @@ def encode_state(state: UnitState) -> bytes:
 def decode_state(payload: bytes) -> UnitState:
     """A unit's state as `encode_state` wrote it; msgspec.DecodeError for anything else."""
     return _decode_state(payload)
+
+
+class _Folded(msgspec.Struct, array_like=True):
+    """The first fields of UnitState; the rest is skipped."""
+
+    unit: str
+    version: int
+    offset: int
+
+
+_decode_folded = msgspec.msgpack.Decoder(_Folded).decode
+
+
+def folded_up_to(payload: bytes) -> int | None:
+    """The offset in `scans` of the last scan in a state, None for bytes that are no state."""
+    try:
+        return _decode_folded(payload).offset
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
 
 
 class Codec(Generic[T]):
@@ -315,6 +337,9 @@ products: "Codec[Product]" = Codec(Product, "product", _check_product)
 
 Headers = list[tuple[str, bytes]]
 
+#: On a rejected scan for which its unit is held.
+UNIT_VERSION_HEADER = "scantrail.unit.version"
+
 
 def cloud_event_headers(
     *, id: str, source: str, type: str, subject: str, time: datetime
@@ -332,9 +357,19 @@ def cloud_event_headers(
 
 
 def rejection_headers(
-    *, reason: str, detail: str, topic: str, partition: int, offset: int, version: str
+    *,
+    reason: str,
+    detail: str,
+    topic: str,
+    partition: int,
+    offset: int,
+    version: str,
+    unit_version: int | None = None,
 ) -> Headers:
-    """Kafka Connect's dead-letter headers; key and value stay byte for byte as they came."""
+    """Kafka Connect's dead-letter headers; key and value stay byte for byte as they came.
+
+    `unit_version` is given where the unit is held for the scan: its version at that time.
+    """
     told: dict[str, Any] = {
         "topic": topic,
         "partition": partition,
@@ -344,4 +379,7 @@ def rejection_headers(
         "stage": "SCAN",
         "connector.name": f"tracker {version}",
     }
-    return [(f"__connect.errors.{name}", str(value).encode()) for name, value in told.items()]
+    headers = [(f"__connect.errors.{name}", str(value).encode()) for name, value in told.items()]
+    if unit_version is not None:
+        headers.append((UNIT_VERSION_HEADER, str(unit_version).encode()))
+    return headers

@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
 
-from scantrail.domain.custody import Fact, FactRule, Outcome
+from scantrail.domain.custody import Fact, FactRule
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import OUTBOUND_STEPS
@@ -59,7 +59,6 @@ def judge(
     facts_withdrawn: Sequence[Fact],
     recalls: Sequence[Recall],
     *,
-    outcome: Outcome,
     visit_id: str,
     site_travel_s: float,
 ) -> list[Alert]:
@@ -67,16 +66,15 @@ def judge(
 
     `visit_id` is the scan that began the visit to the station: a tag that stands at a gate is read
     again and again, and is one alert. Two sites within `site_travel_s` seconds are a duplicate;
-    later, the unit may have travelled. Neither a correction nor a scan that was voided before it
-    came (`outcome`) is a unit at the gate.
+    later, the unit may have travelled. A correction is no unit at the gate; a recalled unit that
+    was seen there is told also where its scan is voided, before or after: a person decides.
     """
     raised = [
         _duplicate(scan, fact, AlertStatus.RAISED)
         for fact in facts_added
         if _contradicts(fact, site_travel_s)
     ]
-    is_claim = scan.corrects is None and outcome is not Outcome.VOIDED
-    if is_claim and scan.business_step in OUTBOUND_STEPS:
+    if scan.corrects is None and scan.business_step in OUTBOUND_STEPS:
         raised += [_recalled(scan, recall, visit_id) for recall in recalls]
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}

@@ -25,6 +25,7 @@ KEEP_FOR = timedelta(hours=48)
 KEEP_AT_LEAST = 16
 KEEP_AT_MOST = 500
 REMEMBER_IDS = 500
+HELD_FOR_AT_MOST = 16
 VOIDED_AT_MOST = 500
 
 _ID_BYTES = 8
@@ -154,6 +155,8 @@ class UnitState(NamedTuple):
     kept: tuple[Visit, ...]
     current: Position | None
     memory: bytes
+    #: events on which the code failed, and neither accepted nor voided since: the unit is held
+    held_for: tuple[str, ...] = ()
     voided: tuple[Voided, ...] = ()
 
 
@@ -195,6 +198,9 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         return Observation(outcome, state._replace(offset=offset))
 
     state = state._replace(version=state.version + 1, offset=offset)
+    if state.held_for:
+        left = tuple(id_ for id_ in state.held_for if id_ not in (scan.event_id, scan.corrects))
+        state = state._replace(held_for=left)
     if scan.corrects is not None:
         return _correct(state, visit, scan.corrects)
     if state.voided and _is_voided(state, visit.event_id):
@@ -206,6 +212,16 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
     if not state.kept or visit.order_key > state.kept[-1].order_key:
         return _append(state, visit)
     return _insert(state, visit)
+
+
+def hold(known: UnitState | None, scan: Scan, *, offset: int) -> UnitState:
+    """The state of a unit on whose `scan` the code failed: held until that event is accepted, or
+    voided by a correction."""
+    state = known or UnitState(scan.unit, 0, -1, None, None, (), None, b"")
+    if scan.event_id in state.held_for:
+        return state._replace(offset=offset)
+    held_for = (*state.held_for, scan.event_id)[-HELD_FOR_AT_MOST:]
+    return state._replace(offset=offset, held_for=held_for)
 
 
 def fold(base: Position | None, visits: tuple[Visit, ...]) -> tuple[Position | None, list[Fact]]:

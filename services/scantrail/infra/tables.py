@@ -6,6 +6,7 @@ addresses of people stand in `party` and nowhere else.
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Double,
@@ -16,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
@@ -44,6 +46,7 @@ unit = Table(
     Column("since", _TIME),
     Column("event_id", Text),
     Column("seen_at", _TIME),
+    Column("held", Boolean, nullable=False, server_default=false()),
     Index("unit_by_serial", "serial"),
     Index("unit_by_product", "product", "serial"),
 )
@@ -103,7 +106,11 @@ rejected = Table(
     Column("payload", LargeBinary, nullable=False),
     Column("record_time", _TIME, nullable=False),
     Column("replayed_at", _TIME),
+    # of a scan on which the tracker failed: its unit, held, and that one's version
+    Column("unit", Text),
+    Column("unit_version", BigInteger),
     Index("rejected_by_reader", "reader", "reason"),
+    Index("rejected_by_unit", "unit"),
 )
 
 consumer_offset = Table(

@@ -7,6 +7,7 @@ from hashlib import blake2b
 from typing import Any
 
 from scantrail.contracts.records import (
+    UNIT_VERSION_HEADER,
     Movement,
     Place,
     RejectedRead,
@@ -103,6 +104,7 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             serial,
             movement.version,
             *_place_columns(after),
+            movement.held,
         )
 
 
@@ -157,6 +159,8 @@ def _add_rejected_read(rows: Rows, value: bytes | None) -> None:
         value,
         read.record_time,
         None,
+        None,
+        None,
     )
 
 
@@ -173,7 +177,13 @@ def _add_rejected_scan(rows: Rows, record: Any) -> None:
     source = [headers.get(f"__connect.errors.{name}") for name in ("topic", "partition", "offset")]
     place = "/".join(part for part in source if part) if all(source) else _place(record)
     reason = headers.get(_REJECTED_REASON, "unknown")
-    _add_rejected(rows, record, reason, headers.get(_REJECTED_DETAIL, ""), place[:300])
+    version = headers.get(UNIT_VERSION_HEADER, "")
+    held = (
+        ((record.key or b"").decode(errors="replace"), int(version))
+        if version.isdecimal()
+        else None
+    )
+    _add_rejected(rows, record, reason, headers.get(_REJECTED_DETAIL, ""), place[:300], held)
 
 
 def _place(record: Any) -> str:
@@ -181,7 +191,12 @@ def _place(record: Any) -> str:
 
 
 def _add_rejected(
-    rows: Rows, record: Any, reason: str, detail: str, place: str | None = None
+    rows: Rows,
+    record: Any,
+    reason: str,
+    detail: str,
+    place: str | None = None,
+    held: tuple[str, int] | None = None,
 ) -> None:
     place = (place or _place(record)).replace("\0", "\\0")
     rows.rejected[place] = (
@@ -194,4 +209,5 @@ def _add_rejected(
         record.value or b"",
         datetime.fromtimestamp(record.timestamp / 1000, UTC),
         None,
+        *(held or (None, None)),
     )

@@ -1,30 +1,36 @@
 """The tracker's shell: records in, the pure fold, records out. No rule lives here."""
 
+import traceback
+from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from scantrail import __version__
 from scantrail.contracts.records import (
     SCAN_BYTES_MAX,
-    Headers,
     UnreadableRecord,
     cloud_event_headers,
     decode_scan,
     decode_state,
     encode_movement,
     encode_state,
+    folded_up_to,
     rejection_headers,
 )
 from scantrail.contracts.topics import Topic, topic_name
-from scantrail.domain.custody import Outcome, UnitState, observe
+from scantrail.domain.custody import Observation, Outcome, UnitState, hold, observe
 from scantrail.domain.scan import Scan
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
+from scantrail.tracker.failures import FailureLimit
 from scantrail.tracker.faust_batches import BatchApp, BatchSettings, Outputs
+from scantrail.tracker.restoring import Record
 
 log = logger(__name__)
 
@@ -33,29 +39,61 @@ REJECTED_BYTES_MAX = 900_000
 KEY_BYTES_MAX = 1024
 
 
-class Tracking:
-    """Decides a batch: which movements and rejections it makes, and which states it ends in."""
+#: Why a scan was set aside on which the code raised.
+CODE_FAILED = "code_failed"
 
-    def __init__(self, prefix: str) -> None:
+Observe = Callable[..., Observation]
+
+
+class Tracking:
+    """Decides a batch: which movements and rejections it makes, and which states it ends in.
+
+    A scan on which `observe` raises is set aside and its unit held; `failures` says when that
+    happens too often.
+    """
+
+    def __init__(self, prefix: str, failures: FailureLimit, *, observe: Observe = observe) -> None:
+        self._failures = failures
+        self._observe = observe
         self._movements = topic_name(prefix, Topic.MOVEMENTS)
         self._rejected = topic_name(prefix, Topic.SCANS_REJECTED)
         self._source = f"/{prefix}/tracker"
+        # Looked up once: under its lock, for each scan, it would cost as much as decoding the scan.
+        self._age = metrics.SCAN_AGE_SECONDS.labels("movement")
 
     def decide(self, records: Sequence[Any], load: Callable[[bytes], bytes | None]) -> Outputs:
         """Fold `records` of one partition in their order; `load` gives a stored state by key."""
         states: dict[bytes, UnitState | None] = {}
         changed = set[bytes]()
-        movements: list[tuple[bytes | None, bytes | None, Headers]] = []
-        rejected: list[tuple[bytes | None, bytes | None, Headers]] = []
+        movements: list[Record] = []
+        rejected: list[Record] = []
+        outcomes = Counter[Outcome]()
+        recorded = list[datetime]()
         for record in records:
             try:
                 scan = decode_scan(record.key, record.value)
             except UnreadableRecord as error:
                 rejected.append(self._rejection(record, error.reason, error.detail))
                 continue
-            known = states[record.key] if record.key in states else _load(load, record.key)
-            seen = observe(known, scan, offset=record.offset)
-            metrics.SCANS_PROCESSED.labels("tracker", seen.outcome.value).inc()
+            known = states.get(record.key)
+            stored = None if record.key in states else load(record.key)
+            try:
+                if stored is not None:
+                    known = decode_state(stored)
+                seen = self._observe(known, scan, offset=record.offset)
+                movement = self._movement(scan, known, seen) if seen.accepted else None
+            except Exception as error:  # noqa: BLE001  whatever the code may raise on a scan
+                traceback.print_exc()
+                self._failures.failed()
+                held = hold(known, scan, offset=record.offset)
+                rejected.append(
+                    self._rejection(record, CODE_FAILED, repr(error), unit_version=held.version)
+                )
+                if not isinstance(error, msgspec.MsgspecError):  # that is an unreadable state
+                    states[record.key] = held
+                    changed.add(record.key)
+                continue
+            outcomes[seen.outcome] += 1
             states[record.key] = known
             if seen.outcome is Outcome.REPLAYED:
                 continue
@@ -69,12 +107,15 @@ class Tracking:
                         f"event {scan.event_id} was accepted before with other content",
                     )
                 )
-            if seen.accepted:
-                before = known.current if known else None
-                value = encode_movement(scan, before, seen)
-                movements.append((record.key, value, self._headers(scan)))
-                age_s = (datetime.now(UTC) - scan.record_time).total_seconds()
-                metrics.SCAN_AGE_SECONDS.labels("movement").observe(max(age_s, 0.0))
+            if movement is not None:
+                movements.append(movement)
+                recorded.append(scan.record_time)
+        self._failures.passed(len(records))
+        for outcome, count in outcomes.items():
+            metrics.SCANS_PROCESSED.labels("tracker", outcome.value).inc(count)
+        now = datetime.now(UTC)  # no movement leaves before the last is made
+        for record_time in recorded:
+            self._age.observe(max((now - record_time).total_seconds(), 0.0))
         metrics.LAST_PROCESSED.labels("tracker").set_to_current_time()
         made = {self._rejected: rejected, self._movements: movements}
         return Outputs(
@@ -86,18 +127,20 @@ class Tracking:
             ],
         )
 
-    def _headers(self, scan: Scan) -> Headers:
-        return cloud_event_headers(
+    def _movement(self, scan: Scan, known: UnitState | None, seen: Observation) -> Record:
+        headers = cloud_event_headers(
             id=scan.event_id,
             source=self._source,
             type="scantrail.movement.v1",
             subject=scan.unit,
             time=scan.event_time,
         )
+        value = encode_movement(scan, known.current if known else None, seen)
+        return scan.unit.encode(), value, headers
 
     def _rejection(
-        self, record: Any, reason: str, detail: str
-    ) -> tuple[bytes | None, bytes | None, Headers]:
+        self, record: Any, reason: str, detail: str, *, unit_version: int | None = None
+    ) -> Record:
         metrics.REJECTED.labels(Topic.SCANS_REJECTED.value, reason).inc()
         log.warning(
             "scan rejected",
@@ -114,6 +157,7 @@ class Tracking:
             partition=record.partition,
             offset=record.offset,
             version=__version__,
+            unit_version=unit_version,
         )
         kept = sum(len(part) for part in (record.key or b"", record.value or b""))
         kept += sum(len(name) + len(value or b"") for name, value in record.headers)
@@ -125,14 +169,12 @@ class Tracking:
         return record.key, record.value, [*record.headers, *headers]
 
 
-def _load(load: Callable[[bytes], bytes | None], key: bytes) -> UnitState | None:
-    stored = load(key)
-    return None if stored is None else decode_state(stored)
-
-
 def build_tracker(settings: Settings, health: Health) -> BatchApp:
-    """The wired process; SystemExit where another tracker holds this ordinal."""
+    """The wired process; SystemExit where another tracker holds this ordinal, and where this
+    release was stopped because it failed on too many scans."""
     prefix = settings.topic_prefix
+    failures = FailureLimit(Path(settings.data_dir), __version__)
+    failures.check()
     return BatchApp(
         BatchSettings(
             app_id=f"{prefix}.tracker",
@@ -144,7 +186,8 @@ def build_tracker(settings: Settings, health: Health) -> BatchApp:
             store=settings.tracker_store,
             ordinal=settings.tracker_ordinal,
         ),
-        Tracking(prefix).decide,
+        Tracking(prefix, failures).decide,
+        folded_up_to,
         on_ready=lambda: health.has("units recovered"),
         on_unready=lambda: health.lacks("units recovered"),
         on_beat=health.beat,

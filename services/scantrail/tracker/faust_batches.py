@@ -22,6 +22,7 @@ proves that its outputs are durable. What is shimmed, and why, stands at each cl
 import asyncio
 import fcntl
 import os
+import shutil
 import threading
 import time
 import traceback
@@ -33,15 +34,16 @@ from typing import IO, Any, NoReturn
 
 import faust
 import rocksdict
-from aiokafka import AIOKafkaProducer
+from aiokafka.errors import IllegalStateError, KafkaError
 from faust.stores.rocksdb import Store as RocksStore
-from faust.tables.recovery import Recovery
+from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 from mode import Service
 
-from scantrail.contracts.records import Headers
+from scantrail.infra.failpoints import passing
 from scantrail.infra.logs import logger
+from scantrail.tracker.restoring import OffsetOf, Overtaken, Record, StoreAhead, produce, restore
 
 log = logger(__name__)
 
@@ -60,9 +62,12 @@ STOP_S_MAX = 15.0
 
 #: A recovery, the wait for the group before it included, that stands still for so long.
 HALT_S_MAX = 45.0
-RECORDS_PER_RUN = 2000
 
-Record = tuple[bytes | None, bytes | None, Headers]
+#: Scans that wait for so long while none is worked on.
+STALL_S_MAX = 30.0
+#: How often it is asked how many wait, and whether another worker wrote.
+LOOK_S = 5.0
+RECORDS_PER_RUN = 2000
 
 
 class UntestedFaust(Exception):
@@ -109,6 +114,7 @@ class BatchApp:
         self,
         settings: BatchSettings,
         decide: Decide,
+        offset_of: OffsetOf,
         *,
         on_ready: Callable[[], None],
         on_unready: Callable[[], None],
@@ -116,6 +122,8 @@ class BatchApp:
     ) -> None:
         check_versions()
         self._decide = decide
+        self._offset_of = offset_of
+        self._settings = settings
         self._expected: dict[int, tuple[int, int]] = {}  # partition -> generation, next offset
         self._working = set[asyncio.Task[None]]()
         self._positions: dict[int, int] = {}  # partition -> last changelog offset that is ours
@@ -175,10 +183,12 @@ class BatchApp:
             **raw,
         )
         self._changelog = settings.changelog
+        if isinstance(self._units.data, RocksStore):
+            self._units.data._open_for_partition = self._open
         self.app.tables._recovery = GuardedRecovery(
             self.app, self.app.tables, beacon=self.app.tables.beacon, loop=self.app.loop
         )
-        self.app.tables._recovery.guard(self._recovered, on_ready, on_unready, on_beat)
+        self.app.tables._recovery.guard(self, on_ready, on_unready, on_beat)
         self.agent = self.app.agent(source, concurrency=1)(self._run)
 
     def work(self) -> NoReturn:
@@ -202,12 +212,15 @@ class BatchApp:
             self.app.consumer.begin(event.message)
             if await self._process(event.message):
                 event.ack()
+                passing("acknowledged")
             self.app.consumer.done(event.message)
         except asyncio.CancelledError:  # the worker stops: as died, the batch is read again
             raise
-        except BaseException:  # noqa: BLE001  Faust would acknowledge the batch and go on
+        except BaseException as error:  # noqa: BLE001  Faust would acknowledge the batch and go on
             traceback.print_exc()
-            os._exit(EXIT_FAILED)
+            if _is_corruption(error):
+                self._discard(event.message.partition)
+            os._exit(getattr(error, "exit_status", EXIT_FAILED))
 
     async def _process(self, message: Any) -> bool:
         """Steps 1 to 5; False where a rebalance made the batch another generation's business."""
@@ -225,17 +238,21 @@ class BatchApp:
             )
             os._exit(EXIT_GAP)
         self._expected[partition] = (generation, records[-1].offset + 1)
+        passing("begun")
 
         store = self._store(partition)
         outputs = self._decide(records, store.get)
+        passing("decided")
         producer = self.app.producer._producer
         for topic, made in outputs.records.items():
             await produce(producer, topic, partition, made)
+            passing("sent")
         if generation != self.app.consumer_generation_id:
             return False
         if outputs.states:
             changes: list[Record] = [(key, value, []) for key, value in outputs.states]
             first, last = await produce(producer, self._changelog, partition, changes)
+            passing("logged")
             if first != self._positions[partition] + 1:
                 log.error(
                     "another worker wrote",
@@ -246,33 +263,108 @@ class BatchApp:
                 os._exit(EXIT_OVERTAKEN)
             self._positions[partition] = last
             store.write(outputs.states, last)
+            passing("stored")
         return bool(generation == self.app.consumer_generation_id)
 
-    def _recovered(self, highwaters: dict[TP, int]) -> None:
-        self._positions = {tp.partition: offset for tp, offset in highwaters.items()}
+    async def restore(
+        self,
+        partitions: Sequence[int],
+        generation: int,
+        on_progress: Callable[[int, int], None],
+    ) -> None:
+        """Restore the units of `partitions`; no batch is worked on meanwhile."""
+        self._positions = {}
+        if self._working:  # what an older generation has begun, it finishes
+            await asyncio.wait(self._working)
+
+        async def send(partition: int, records: Sequence[Record]) -> tuple[int, int]:
+            producer = self.app.producer._producer
+            sent = await produce(producer, self._changelog, partition, records)
+            passing("rewritten")
+            return sent
+
+        positions = await restore(
+            self._settings.bootstrap,
+            self._changelog,
+            {partition: self._store(partition) for partition in partitions},
+            offset_of=self._offset_of,
+            send=send,
+            is_current=lambda: bool(generation == self.app.consumer_generation_id),
+            on_progress=on_progress,
+        )
+        self._positions = positions or {}
         self._expected = {}
+
+    async def waiting(self) -> dict[int, tuple[int, int]]:
+        """Partitions of the source with scans that wait: next offset to work on, and the end."""
+        consumer = self.app.consumer
+        sources = [tp for tp in consumer.assignment() if tp.topic == self._settings.source]
+        found = {}
+        for tp, end in (await consumer.highwaters(*sources)).items():
+            expected = self._expected.get(tp.partition)
+            done = expected[1] if expected else (consumer._read_offset.get(tp) or -1) + 1
+            if end is not None and done < end:
+                found[tp.partition] = (done, end)
+        return found
+
+    async def check_tails(self) -> None:
+        """Exit where another worker wrote to a changelog that is ours, even if no scan comes."""
+        before = dict(self._positions)
+        tps = [TP(self._changelog, partition) for partition in before]
+        for tp, end in (await self.app.consumer.highwaters(*tps)).items():
+            ours = before[tp.partition]
+            if end is not None and end > ours + 1 and self._positions.get(tp.partition) == ours:
+                # What we send ourselves just now moves our position within a batch.
+                if self._working:
+                    return
+                log.error("another worker wrote", partition=tp.partition, end=end, position=ours)
+                os._exit(EXIT_OVERTAKEN)
+
+    def _open(self, partition: int) -> Any:
+        """Open a partition's store; a broken one is removed, and restored from its changelog."""
+        data = self._units.data
+        try:
+            return RocksStore._open_for_partition(data, partition)
+        except Exception as error:
+            if not _is_corruption(error):
+                raise
+            self._discard(partition)
+            return RocksStore._open_for_partition(data, partition)
+
+    def _discard(self, partition: int) -> None:
+        path = self._units.data.partition_path(partition)
+        log.error("the local store is broken: it is restored from the changelog", folder=str(path))
+        shutil.rmtree(path, ignore_errors=True)
 
     def _store(self, partition: int) -> "_Rocks | _Memory":
         data = self._units.data
         if isinstance(data, RocksStore):
-            return _Rocks(data, TP(self._changelog, partition))
+            return _Rocks(data, partition)
         return _Memory(data)
+
+
+def _is_corruption(error: BaseException) -> bool:
+    return "Corruption" in str(error)  # RocksDB's word; rocksdict raises plain exceptions
 
 
 class _Rocks:
     """One partition's RocksDB: states and position reach it together."""
 
-    def __init__(self, store: RocksStore, changelog: TP) -> None:
-        self._db = store._db_for_partition(changelog.partition)
+    def __init__(self, store: RocksStore, partition: int) -> None:
+        self._db = store._db_for_partition(partition)
         self._offset_key = store.offset_key
         self.get: Callable[[bytes], bytes | None] = self._db.get
 
-    def write(self, states: list[tuple[bytes, bytes]], position: int) -> None:
+    def write(self, states: Sequence[tuple[bytes, bytes]], position: int) -> None:
         batch = rocksdict.WriteBatch(raw_mode=True)
         for key, value in states:
             batch.put(key, value)
         batch.put(self._offset_key, str(position).encode())
         self._db.write(batch)
+
+    def position(self) -> int | None:
+        stored = self._db.get(self._offset_key)
+        return None if stored is None else int(stored)
 
 
 class _Memory:
@@ -282,61 +374,105 @@ class _Memory:
         self._data = data.data
         self.get: Callable[[bytes], bytes | None] = self._data.get
 
-    def write(self, states: list[tuple[bytes, bytes]], position: int) -> None:
+    def write(self, states: Sequence[tuple[bytes, bytes]], position: int) -> None:
         self._data.update(states)
 
-
-async def produce(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
-) -> tuple[int, int]:
-    """Send whole record batches; return the first and last offset once the broker has them all.
-
-    A future for each record, as `send` makes them, costs more than all the rest. `records` must
-    not be empty.
-    """
-    sent, batch, count = [], producer.create_batch(), 0
-    for key, value, headers in records:
-        if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
-            batch.close()
-            sent.append((await producer.send_batch(batch, topic, partition=partition), count))
-            batch, count = producer.create_batch(), 0
-            batch.append(key=key, value=value, timestamp=None, headers=headers)
-        count += 1
-    batch.close()
-    sent.append((await producer.send_batch(batch, topic, partition=partition), count))
-    firsts = [(await future).offset for future, _ in sent]
-    return firsts[0], firsts[-1] + sent[-1][1] - 1
+    def position(self) -> int | None:
+        return None
 
 
 class GuardedRecovery(Recovery):
-    """Faust resumes fetching and then clears the queues: scans fetched in between are skipped.
+    """Recovery by `restore`, in place of Faust's, which reads record by record through its own
+    consumer and takes the last record of a unit for the one that counts.
 
-    Here fetching stays stopped until Faust itself resumes it (faust-streaming/faust#596). It also
-    beats from the start on, where Faust's timers wait for the recovery's end, and ends the process
-    where a recovery comes to a halt, which a restart mends.
+    Faust resumes fetching and then clears the queues, so that scans fetched in between are
+    skipped: here fetching stays stopped until Faust itself resumes it (faust-streaming/faust#596).
+    It also beats from the start on, where Faust's timers wait for the recovery's end, and ends the
+    process where a recovery or the work on scans comes to a halt, which a restart mends.
     """
 
     def guard(
         self,
-        recovered: Callable[[dict[TP, int]], None],
+        batches: BatchApp,
         on_ready: Callable[[], None],
         on_unready: Callable[[], None],
         on_beat: Callable[[], None],
     ) -> None:
-        self._recovered, self._on_ready = recovered, on_ready
+        self._batches, self._on_ready = batches, on_ready
         self._on_unready, self._on_beat = on_unready, on_beat
         self._is_ready = False
+        self._progress: dict[int, int] = {}  # changelog offset by partition
+        #: a restore that was cancelled may still be ending
+        self._restoring = asyncio.Lock()
+
+    @Service.task
+    async def _slurp_changelogs(self) -> None:
+        """Faust's reads what it fetches of changelogs; it fetches nothing of them here."""
+
+    @Service.task
+    async def _restart_recovery(self) -> None:
+        while not await self.wait_for_stopped(self.signal_recovery_start):
+            self.signal_recovery_start.clear()
+            generation = self._generation_id
+            try:
+                self._set_recovery_started()
+                await self._wait(self._restore(generation))
+                await self._wait(self.on_recovery_completed(generation))
+            except (RebalanceAgain, IllegalStateError):
+                continue  # the signal is set again
+            except ServiceStopped:
+                break
+            except (StoreAhead, Overtaken) as error:
+                log.error("units cannot be restored", reason=str(error))
+                os._exit(EXIT_OVERTAKEN if isinstance(error, Overtaken) else EXIT_FAILED)
+            except BaseException as error:
+                if isinstance(error, asyncio.CancelledError):
+                    raise
+                traceback.print_exc()
+                if _is_corruption(error):
+                    for tp in self.active_tps:
+                        self._batches._discard(tp.partition)
+                os._exit(EXIT_FAILED)
+
+    async def _restore(self, generation: int) -> None:
+        async with self._restoring:
+            if generation != self.app.consumer_generation_id:
+                return
+            partitions = sorted(tp.partition for tp in self.active_tps)
+            await self._batches.restore(partitions, generation, self._note)
+
+    def _note(self, partition: int, offset: int) -> None:
+        self._progress[partition] = offset
 
     @Service.task
     async def _watch(self) -> None:
-        halt = Halt(HALT_S_MAX)
+        recovery = Halt(HALT_S_MAX)
         while not self.should_stop:
             self._on_beat()
-            progress = None if self._is_ready else (self._generation_id, dict(self.active_offsets))
-            if halt.lasts(progress, time.monotonic()):
+            progress = None if self._is_ready else (self._generation_id, dict(self._progress))
+            if recovery.lasts(progress, time.monotonic()):
                 log.error("the recovery of units does not go on", offsets=str(progress))
                 os._exit(EXIT_HALTED)
             await self.sleep(1.0)
+
+    @Service.task
+    async def _look(self) -> None:
+        work, waiting = Halt(STALL_S_MAX), dict[int, tuple[int, int]]()
+        while not self.should_stop:
+            await self.sleep(LOOK_S)
+            if not self._is_ready:
+                waiting = {}
+            else:
+                try:
+                    async with asyncio.timeout(LOOK_S):
+                        waiting = await self._batches.waiting()
+                        await self._batches.check_tails()
+                except (TimeoutError, KafkaError) as error:
+                    log.warning("kafka is away", reason=repr(error))
+            done = {partition: next_offset for partition, (next_offset, _) in waiting.items()}
+            if work.lasts(done or None, time.monotonic()):
+                log.error("scans wait and none is worked on", waiting=str(waiting))
+                os._exit(EXIT_HALTED)
 
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
         self._is_ready = False
@@ -344,11 +480,12 @@ class GuardedRecovery(Recovery):
         await super().on_rebalance(*args, **kwargs)
 
     async def on_recovery_completed(self, generation_id: int = 0) -> None:
+        if self.app.consumer_generation_id != generation_id:
+            return  # it recovers again
         self.app.flow_control.suspend()
         self.app.consumer.stop_flow()
-        self._recovered(dict(self.active_highwaters))
         await super().on_recovery_completed(generation_id)
-        if self.app.consumer_generation_id == generation_id:  # else it recovers again
+        if self.app.consumer_generation_id == generation_id:
             self._is_ready = True
             self._on_ready()
 
@@ -417,11 +554,7 @@ class BatchConsumer(driver.Consumer):
             batch = list(run)
             if not batch or not (active is None or tp in active):
                 continue
-            if tp.topic != self.source:  # a changelog in recovery
-                for record in batch:
-                    if not is_current():
-                        return
-                    yield tp, self._to_message(tp, record)
+            if tp.topic != self.source:  # changelogs stay paused here: `restore` reads them
                 continue
             if not is_current():
                 return

@@ -1,10 +1,10 @@
-"""corrections: what a scan voids, and units of which nothing stands"""
+"""Corrections: what a scan voids, and units of which nothing stands."""
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade() -> None:

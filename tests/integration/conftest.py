@@ -31,6 +31,7 @@ from scantrail.infra.database import migrate
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.health import Health
+from scantrail.infra.process import STOP_S_MAX
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import apply_topics, name_of
 from scantrail.projector.app import run_projector
@@ -156,6 +157,15 @@ def prepare_database() -> Callable[[str], str]:
     return prepare
 
 
+def _awaited_by(task: "asyncio.Task[None]") -> list[str]:
+    """Where a task stands, the innermost await last: a stack of a task ends at its own frame."""
+    found, inner = [], task.get_coro()
+    while inner is not None:
+        found.append(repr(inner))
+        inner = getattr(inner, "cr_await", None)
+    return found
+
+
 class Running:
     """A service as a task of the test's loop."""
 
@@ -181,8 +191,10 @@ class Running:
     async def stop(self) -> None:
         """Stop it as a signal does; raises what it ended with before, if it did."""
         self.task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await self.task
+        await asyncio.wait({self.task}, timeout=STOP_S_MAX)
+        assert self.task.done(), f"{self.name} does not stop: {_awaited_by(self.task)}"
+        if not self.task.cancelled():
+            self.task.result()
 
 
 class Log:

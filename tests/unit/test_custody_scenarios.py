@@ -1,6 +1,6 @@
 """Custody, told as a station log would tell it: one line is one scan and what it led to.
 
-Left of the bar: event id (`c1~e1` is c1, which voids e1), time, site/station, step, location, party,
+Left of the bar: event id (`c1~e1` is c1, voiding e1), time, site/station, step, location, party,
 order (`.`: silent). Right: where the unit is and who has it, the outcome where it is not `moved`,
 then facts added (+) and withdrawn (-), each as rule@event. Each block is one unit's life, in the
 order of arrival; read it top to bottom. Repeats within 60 s at one station are one visit.

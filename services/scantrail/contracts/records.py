@@ -41,8 +41,8 @@ class UnreadableRecord(Exception):
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class Place(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a unit is and who has it: domain.custody.Position, as published."""
+class Place(msgspec.Struct, frozen=True):
+    """Where a unit is and who has it: the first fields of domain.custody.Position, as published."""
 
     phase: Phase
     site: str
@@ -254,11 +254,13 @@ def facts(records: tuple[FactRecord, ...], scan: Scan) -> list[Fact]:
     ]
 
 
+_PLACE_FIELDS = len(Place.__struct_fields__)
+
+
 def _place(position: Position | None) -> Place | None:
     if position is None:
         return None
-    told = position._asdict()
-    return Place(**{name: told[name] for name in Place.__struct_fields__})
+    return Place(*position[:_PLACE_FIELDS])
 
 
 def encode_state(state: UnitState) -> bytes:

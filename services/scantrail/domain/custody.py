@@ -197,7 +197,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         outcome = Outcome.REDELIVERED if same else Outcome.CONFLICTING_EVENT
         return Observation(outcome, state._replace(offset=offset))
 
-    state = state._replace(version=state.version + 1, offset=offset)
+    state = UnitState(state.unit, state.version + 1, offset, *state[3:])
     if state.held_for:
         left = tuple(id_ for id_ in state.held_for if id_ not in (scan.event_id, scan.corrects))
         state = state._replace(held_for=left)
@@ -236,7 +236,7 @@ def fold(base: Position | None, visits: tuple[Visit, ...]) -> tuple[Position | N
 
 def _append(state: UnitState, visit: Visit) -> Observation:
     current, fact, is_repeat = _step(state.current, visit)
-    moved = _archive(state._replace(kept=(*state.kept, visit), current=current))
+    moved = _archive(_with(state, (*state.kept, visit), current))
     outcome = Outcome.REPEAT_READ if is_repeat else Outcome.MOVED
     facts = () if fact is None else (fact,)
     return Observation(outcome, moved, facts, visit_id=current.visit_id)
@@ -254,11 +254,17 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
         facts_after.insert(0, fact)
     return Observation(
         Outcome.REPEAT_READ if is_repeat else Outcome.LATE,
-        _archive(state._replace(kept=(*earlier, visit, *later), current=current)),
+        _archive(_with(state, (*earlier, visit, *later), current)),
         tuple(fact for fact in facts_after if fact not in facts_before),
         tuple(fact for fact in facts_before if fact not in facts_after),
         visit_id=position.visit_id,
     )
+
+
+def _with(state: UnitState, kept: tuple[Visit, ...], current: Position | None) -> UnitState:
+    """As `_replace`, which costs three times as much, and stands in the way of every scan."""
+    unit, version, offset, base, base_key, _, _, *rest = state
+    return UnitState(unit, version, offset, base, base_key, kept, current, *rest)
 
 
 def _correct(state: UnitState, correction: Visit, wrong: str) -> Observation:

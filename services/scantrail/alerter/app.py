@@ -26,6 +26,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, judge
+from scantrail.domain.custody import Outcome
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import RecallMatcher, RecallRefused
 from scantrail.infra import metrics
@@ -99,6 +100,7 @@ def judge_batch(
                 matcher.match(*product_and_serial(movement.unit)),
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
+                is_inert=movement.outcome is Outcome.NOT_INSIDE,
             )
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
             age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()

@@ -61,6 +61,7 @@ def judge(
     *,
     visit_id: str,
     site_travel_s: float,
+    is_inert: bool = False,
 ) -> list[Alert]:
     """The alerts of one movement: `scan` was accepted, `recalls` are those its unit falls under.
 
@@ -68,13 +69,14 @@ def judge(
     again and again, and is one alert. Two sites within `site_travel_s` seconds are a duplicate;
     later, the unit may have travelled. A correction is no unit at the gate; a recalled unit that
     was seen there is told also where its scan is voided, before or after: a person decides.
+    What moves nothing (`is_inert`: derived from a parent in which the unit is not) is none either.
     """
     raised = [
         _duplicate(scan, fact, AlertStatus.RAISED)
         for fact in facts_added
         if _contradicts(fact, site_travel_s)
     ]
-    if scan.corrects is None and scan.business_step in OUTBOUND_STEPS:
+    if scan.corrects is None and not is_inert and scan.business_step in OUTBOUND_STEPS:
         raised += [_recalled(scan, recall, visit_id) for recall in recalls]
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}

@@ -7,7 +7,8 @@ its costs are per event, and because only so can a batch be made durable in the 
 1. gap guard: within a generation the batch starts where the last one ended, else the process
    exits. Died here: nothing was done, the batch is read again.
 2. decide: every scan is folded against a local copy of the states. Died here: as 1.
-3. outputs are sent, every acknowledgement awaited. Died here: the batch is read again, and the
+3. outputs are sent, every acknowledgement awaited: what goes back into the source by its key, the
+   rest to the partition of the batch. Died here: the batch is read again, and the
    same outputs are sent again, byte for byte, with the same versions.
 4. changelog records are sent, every acknowledgement awaited; the first must directly follow our
    own position, else another worker wrote, and we exit without storing. Died here: recovery reads
@@ -43,7 +44,15 @@ from mode import Service
 
 from scantrail.infra.failpoints import passing
 from scantrail.infra.logs import logger
-from scantrail.tracker.restoring import OffsetOf, Overtaken, Record, StoreAhead, produce, restore
+from scantrail.tracker.restoring import (
+    OffsetOf,
+    Overtaken,
+    Record,
+    StoreAhead,
+    produce,
+    produce_by_key,
+    restore,
+)
 
 log = logger(__name__)
 
@@ -245,7 +254,10 @@ class BatchApp:
         passing("decided")
         producer = self.app.producer._producer
         for topic, made in outputs.records.items():
-            await produce(producer, topic, partition, made)
+            if topic == self._settings.source:  # of other units, on whatever partition
+                await produce_by_key(producer, topic, made)
+            else:
+                await produce(producer, topic, partition, made)
             passing("sent")
         if generation != self.app.consumer_generation_id:
             return False

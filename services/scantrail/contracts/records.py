@@ -74,6 +74,16 @@ class FactRecord(msgspec.Struct, frozen=True):
     at: Time | None = None
 
 
+class Revealed(msgspec.Struct, frozen=True, kw_only=True):
+    """A derived scan that moved nothing when it came, as domain.custody.Visit knows it."""
+
+    event_id: str
+    business_step: BusinessStep
+    station: str
+    site: str
+    at: Time
+
+
 class Movement(msgspec.Struct, frozen=True, kw_only=True):
     """One accepted scan and what it did to its unit. `version` counts the unit's accepted scans."""
 
@@ -88,6 +98,8 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     visit_id: str = ""
     #: whether the tracker failed on a scan of the unit that was not accepted since
     held: bool = False
+    #: what the scan, late or a correction, says to have moved the unit with its parent before
+    revealed: tuple[Revealed, ...] = ()
 
 
 class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -296,6 +308,18 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             facts_withdrawn=tuple(FactRecord(*fact) for fact in observation.facts_withdrawn),
             visit_id=observation.visit_id,
             held=bool(observation.state.held_for),
+            revealed=tuple(
+                Revealed(
+                    event_id=visit.event_id,
+                    business_step=visit.business_step,
+                    station=visit.station,
+                    site=visit.site,
+                    at=visit.at,
+                )
+                for visit in observation.revealed
+            )
+            if observation.revealed
+            else (),
         )
     )
 

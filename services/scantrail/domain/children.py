@@ -129,6 +129,19 @@ def tell_children(known: UnitState | None, seen: Observation, scan: Scan) -> lis
     ]
 
 
+def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
+    """Derived scans that came before and moved nothing, and that move the unit now."""
+    if seen.outcome not in (Outcome.LATE, Outcome.CORRECTED) or known is None:
+        return ()
+    before = {visit.event_id for visit in _moving(known)}
+    come = {visit.event_id for visit in known.kept}
+    return tuple(
+        visit
+        for visit in _moving(seen.state)
+        if visit.event_id in come and visit.event_id not in before and _depth(visit)
+    )
+
+
 def is_too_deep(scan: Scan) -> bool:
     """Whether `scan` has come down so many levels that no child is told of it."""
     return scan.derived_from is not None and scan.derived_from.depth >= DEPTH_MAX
@@ -186,13 +199,16 @@ def _depth(visit: Visit) -> int:
 
 
 def _followed(state: UnitState | None) -> list[Visit]:
-    """The kept scans that move what is inside: neither repeats nor without effect."""
-    if state is None:
-        return []
+    """The kept scans that move what is inside."""
+    return [] if state is None else [visit for visit in _moving(state) if _is_followed(visit)]
+
+
+def _moving(state: UnitState) -> list[Visit]:
+    """The kept scans that are neither repeats nor without effect."""
     position, found = state.base, []
     for visit in state.kept:
         after, _, is_repeat = step(position, visit)
-        if after is not position and not is_repeat and _is_followed(visit):
+        if after is not position and not is_repeat:
             found.append(visit)
         position = after
     return found

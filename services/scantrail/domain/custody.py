@@ -205,6 +205,8 @@ class Observation(NamedTuple):
     facts_withdrawn: tuple[Fact, ...] = ()
     #: the scan that began the visit this one belongs to: itself, unless it is a repeat read
     visit_id: str = ""
+    #: derived scans that moved nothing until this one told that the unit was inside
+    revealed: tuple[Visit, ...] = ()
 
     @property
     def accepted(self) -> bool:

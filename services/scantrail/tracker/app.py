@@ -32,6 +32,7 @@ from scantrail.domain.children import (
     is_concerned,
     is_too_deep,
     learn,
+    revealed,
     tell_children,
     tell_parents,
 )
@@ -162,7 +163,7 @@ class Tracking:
         if state.children and is_too_deep(scan):
             log.warning("what is inside does not follow: too many levels", unit=scan.unit)
         told = [self._link(link) for link in links] + [self._derived(each) for each in derived]
-        return seen._replace(state=state), told
+        return seen._replace(state=state, revealed=revealed(known, seen)), told
 
     def _take_link(
         self,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scantrail.alerter.app import judge_batch
+from scantrail.api.page import sentence
 from scantrail.contracts.records import (
     Movement,
     decode_link,
@@ -18,12 +19,15 @@ from scantrail.contracts.records import (
     is_link,
     movements,
 )
+from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert
 from scantrail.domain.children import CHILDREN_MAX, DEPTH_MAX, Link
 from scantrail.domain.custody import Child, UnitState
 from scantrail.domain.recall import Recall, RecallMatcher, Selector
 from scantrail.domain.scan import Origin, Scan, Transaction
 from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra import tables
+from scantrail.projector.rows import Rows, add_records
 from scantrail.tracker.app import Tracking
 from scantrail.tracker.failures import FailureLimit
 
@@ -72,7 +76,7 @@ class Topics:
             self.stored |= dict(outputs.states)
             again = decide(records, self.stored)
             assert (again.records, again.states) == ({}, [])
-            self._done += len(records)
+            self._done += outputs.taken
         return self
 
     def state(self, unit: str) -> UnitState:
@@ -232,6 +236,52 @@ def test_what_is_no_link_and_a_state_that_cannot_be_read_hold_up_nothing() -> No
         b"code_failed"
     )
     assert outputs.states == []
+
+
+def test_a_run_of_full_cartons_is_decided_in_parts() -> None:
+    children = tuple(Child(f"sn:p.{n:05}", 1, NOON, None) for n in range(CHILDREN_MAX))
+    full = UnitState(CARTON, 0, -1, None, None, (), None, b"", children=children)
+    scans = [replace(SHIPPED, event_id=f"s{n}", station=f"gate-{n}") for n in range(9)]
+    records = [Record(n, CARTON.encode(), encode(scan)) for n, scan in enumerate(scans)]
+    outputs = decide(records, {CARTON.encode(): encode_state(full)})
+    assert outputs.taken == 3
+    assert len(outputs.records[SCANS]) == 3 * CHILDREN_MAX
+    assert len(outputs.records[MOVEMENTS]) == 3
+    rest = decide(records[3:], dict(outputs.states))
+    assert (rest.taken, len(rest.records[MOVEMENTS])) == (3, 3)
+
+
+def test_the_rows_and_the_sentence_say_inside_what_it_is() -> None:
+    topics = Topics().put(packed(0)).track().put(SHIPPED).track()
+    rows = Rows()
+    records = [Record(n, None, encode(told)) for n, told in enumerate(topics.movements)]
+    add_records(rows, Topic.MOVEMENTS, records)
+    told = {
+        name: dict(zip(table.columns.keys(), row, strict=True))
+        for name, table, row in [
+            ("unit", tables.unit, rows.units[UNITS[0]]),
+            *(
+                (row[1], tables.movement, row)
+                for row in rows.movements.values()
+                if row[0] == UNITS[0]
+            ),
+        ]
+    }
+    unit, packing = told.pop("unit"), told.pop("p0")
+    (shipping,) = told.values()
+    assert (packing["parent"], packing["derived_from"]) == (CARTON, None)
+    assert (shipping["derived_from"], shipping["derived_event_id"]) == (CARTON, "s")
+    assert unit["parent"] == CARTON
+    shown = {
+        **unit,
+        "custody": unit["possessing_party"],
+        "order": unit["order_ref"],
+        "purchaser": None,
+    }
+    assert sentence(shown) == (
+        "Shipped on Thursday 1 January 2026, 13:00 UTC, order SO-1, inside"
+        f" {CARTON}; in custody of haul."
+    )
 
 
 def test_below_the_last_level_nothing_follows() -> None:

@@ -340,6 +340,35 @@ def test_a_carton_knows_so_many_units_and_refuses_the_next_by_name() -> None:
     assert (state.version, state.current, state.kept) == (0, None, ())
 
 
+def test_a_packing_that_is_corrected_is_told_to_the_carton_also_behind_an_archived_base() -> None:
+    many = [
+        scanned(f"h{n}", -60 * n, station=f"s{n}", business_step=BusinessStep.STORING)
+        for n in range(100, 0, -1)
+    ]
+    world = World().tell(*many, packed("p", 0))
+    assert world.states[UNIT].base_key is not None
+    (child,) = world.states[CARTON].children
+    assert child.until is None
+    world.tell(scanned("c", 9, corrects="p")).tell(shipped("s", 20))
+    (child,) = world.states[CARTON].children
+    assert child.until == child.since
+    assert world.states[UNIT].version == 102
+    assert world.states[UNIT].stays == ()
+
+
+def test_what_is_inside_stays_so_when_the_packing_is_archived() -> None:
+    counted = [
+        scanned(f"h{n}", 60 * n, business_step=BusinessStep.CYCLE_COUNTING, business_location=None)
+        for n in range(1, 100)
+    ]
+    world = World().tell(packed("p", 0), *counted)
+    state = world.states[UNIT]
+    assert state.kept[0].event_id != "p"
+    assert [(stay.parent, stay.since, stay.until) for stay in state.stays] == [(CARTON, NOON, None)]
+    world.tell(shipped("s", 60 * 200))
+    assert world.at(UNIT).phase is Phase.SHIPPED
+
+
 def test_an_older_link_that_comes_later_changes_nothing() -> None:
     state, _ = learn(None, link(1, 5, until=NOON), offset=0)
     again, made = learn(state, link(1, 4), offset=1)

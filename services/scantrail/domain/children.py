@@ -54,11 +54,13 @@ def tell_parents(state: UnitState, scan: Scan) -> tuple[UnitState, list[Link]]:
         return state, []
     known = {stay.parent: stay for stay in state.stays}
     changed = [stay for stay in stays if known.pop(stay.parent, None) != stay]
-    # Those that are left are told as empty, unless the base has them behind it.
-    left = [Stay(gone.parent, gone.since, gone.since) for gone in known.values()]
-    if state.base_key is not None:
-        begin = state.base_key[0]
-        left = [s for s in left if (known[s.parent].until or state.base_key[0]) > begin]
+    # Those that are no more are told as empty, unless the base has them behind it.
+    begin = None if state.base_key is None else state.base_key[0]
+    left = [
+        Stay(stay.parent, stay.since, stay.since)
+        for stay in known.values()
+        if begin is None or stay.until is None or stay.until > begin
+    ]
     links = [
         Link(
             parent=stay.parent,

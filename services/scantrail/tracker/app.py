@@ -53,6 +53,10 @@ REJECTED_BYTES_MAX = 900_000
 KEY_BYTES_MAX = 1024
 
 
+#: Scans and links that a part of a batch sends to other units: no more records are then decided, or
+#: a run of full cartons would take longer than the group waits for a sign of life, and all memory.
+TOLD_MAX = 5_000
+
 #: Why a scan was set aside on which the code raised.
 CODE_FAILED = "code_failed"
 
@@ -89,7 +93,11 @@ class Tracking:
         told: list[Record] = []
         outcomes = Counter[Outcome]()
         recorded = list[datetime]()
+        taken = 0
         for record in records:
+            if len(told) >= TOLD_MAX:
+                break
+            taken += 1
             if is_link(record.value):
                 self._take_link(record, load, states, changed, told, rejected)
                 continue
@@ -137,7 +145,7 @@ class Tracking:
                 movements.append(movement)
                 told += telling
                 recorded.append(scan.record_time)
-        self._failures.passed(len(records))
+        self._failures.passed(taken)
         for outcome, count in outcomes.items():
             metrics.SCANS_PROCESSED.labels("tracker", outcome.value).inc(count)
         now = datetime.now(UTC)  # no movement leaves before the last is made
@@ -152,6 +160,7 @@ class Tracking:
                 for key, state in states.items()
                 if key in changed and state is not None
             ],
+            taken=taken,
         )
 
     def _tell(

@@ -14,6 +14,8 @@ its costs are per event, and because only so can a batch be made durable in the 
    own position, else another worker wrote, and we exit without storing. Died here: recovery reads
    them; the batch is read again, and every scan in it is skipped by its offset.
 5. the local store is written, then its changelog position. Died in between: as 4.
+   A batch that leads to very many records for other units is worked on in parts, steps 2 to 5 for
+   each. Died between two: as 4.
 6. the batch is acknowledged, and its offset committed later. Died here: as 4.
 
 Only in this order may a scan that was read before be skipped: that the state holds its offset
@@ -92,10 +94,14 @@ def check_versions() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a batch leads to: records by topic name, and the new states by key."""
+    """What a batch leads to: records by topic name, and the new states by key.
+
+    `taken` says of how many of its records: the rest is decided once these are durable.
+    """
 
     records: dict[str, list[Record]]
     states: list[tuple[bytes, bytes]]
+    taken: int
 
 
 #: (records of one partition, state by key) -> outputs. Runs between two awaits: must not block.
@@ -249,6 +255,19 @@ class BatchApp:
         self._expected[partition] = (generation, records[-1].offset + 1)
         passing("begun")
 
+        rest = records
+        while rest:
+            taken = await self._make_durable(partition, generation, rest)
+            if generation != self.app.consumer_generation_id:
+                return False
+            rest = rest[taken:]
+        return True
+
+    async def _make_durable(self, partition: int, generation: int, records: Sequence[Any]) -> int:
+        """Steps 2 to 5 for as many of `records` as are decided at once; returns how many.
+
+        None where a rebalance came in between: the caller asks for it, as after any other.
+        """
         store = self._store(partition)
         outputs = self._decide(records, store.get)
         passing("decided")
@@ -260,7 +279,7 @@ class BatchApp:
                 await produce(producer, topic, partition, made)
             passing("sent")
         if generation != self.app.consumer_generation_id:
-            return False
+            return 0
         if outputs.states:
             changes: list[Record] = [(key, value, []) for key, value in outputs.states]
             first, last = await produce(producer, self._changelog, partition, changes)
@@ -276,7 +295,7 @@ class BatchApp:
             self._positions[partition] = last
             store.write(outputs.states, last)
             passing("stored")
-        return bool(generation == self.app.consumer_generation_id)
+        return outputs.taken
 
     async def restore(
         self,

@@ -266,7 +266,7 @@ class BatchApp:
     async def _make_durable(self, partition: int, generation: int, records: Sequence[Any]) -> int:
         """Steps 2 to 5 for as many of `records` as are decided at once; returns how many.
 
-        None where a rebalance came in between: the caller asks for it, as after any other.
+        0 where a rebalance came in between: what was begun is another generation's business.
         """
         store = self._store(partition)
         outputs = self._decide(records, store.get)

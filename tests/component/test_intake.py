@@ -114,6 +114,8 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
         "clock_skew_s": None,
         "read": f"{BARCODE}A1",
         "corrects": None,
+        "parent": None,
+        "derived_from": None,
     }
     assert dict(record.headers) == {
         "ce_specversion": b"1.0",
@@ -163,6 +165,40 @@ async def test_a_read_that_corrects_another_is_no_repetition_of_it(
 ) -> None:
     await intake.take("scanner", [Read(f"{BARCODE}1"), Read(f"{BARCODE}1", corrects="scanner/7")])
     assert [scan.corrects for scan in outlet.scans] == [None, "scanner/7"]
+
+
+CARTON = "sscc:095060001343520017"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        "00095060001343520017",
+        "(00)095060001343520017",
+        "]C100095060001343520017",
+        "https://id.gs1.org/00/095060001343520017",
+        CARTON,
+    ],
+)
+async def test_a_parent_is_resolved_from_any_spelling(
+    intake: Intake, outlet: FakeOutlet, spelling: str
+) -> None:
+    reads = [Read(f"{BARCODE}1"), Read(f"{BARCODE}1", parent=spelling)]
+    assert (await intake.take("scanner", reads)).accepted == 2
+    assert [scan.parent for scan in outlet.scans] == [None, CARTON]
+
+
+@pytest.mark.parametrize("parent", ["no code", f"{BARCODE}1", "x" * 300])
+async def test_a_parent_that_is_none_is_refused_with_what_was_read(
+    intake: Intake, outlet: FakeOutlet, parent: str
+) -> None:
+    taken = await intake.take("scanner", [Read(f"{BARCODE}1", parent=parent)])
+    (refused,) = taken.rejected
+    assert refused.reason == "bad_parent"
+    assert "`parent`" in refused.detail
+    (kept,) = outlet.rejected
+    assert kept.parent == parent[:256]
+    assert outlet.scans == []
 
 
 @pytest.mark.parametrize(

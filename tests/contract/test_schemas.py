@@ -28,12 +28,16 @@ from scantrail.contracts.records import (
     Movement,
     Place,
     RejectedRead,
+    Revealed,
     UnreadableRecord,
     cloud_event_headers,
+    decode_link,
     decode_scan,
     encode,
+    encode_link,
     encode_movement,
     facts,
+    is_link,
     movements,
 )
 from scantrail.contracts.topics import Topic, schemas_dir, topic_specs
@@ -41,7 +45,7 @@ from scantrail.domain.alert import SEVERITY, Alert, AlertKind, AlertStatus, aler
 from scantrail.domain.custody import FactKind, Outcome, UnitState, observe
 from scantrail.domain.product import Product, Serials
 from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
-from scantrail.domain.scan import Scan, Transaction
+from scantrail.domain.scan import Origin, Scan, Transaction
 from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import BusinessStep, Phase
 from scantrail.tracker.app import Tracking
@@ -85,7 +89,10 @@ KAFKA_TOPIC_CONFIGS = {
 OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.SCANS, "$"): Scan,
     (Topic.SCANS, "$.properties.transactions.items"): Transaction,
+    (Topic.SCANS, "$.properties.derived_from"): Origin,
     (Topic.MOVEMENTS, "$"): Movement,
+    (Topic.MOVEMENTS, "$.properties.revealed.items"): Revealed,
+    (Topic.MOVEMENTS, "$.$defs.scan.properties.derived_from"): Origin,
     (Topic.MOVEMENTS, "$.$defs.scan"): Scan,
     (Topic.MOVEMENTS, "$.$defs.scan.properties.transactions.items"): Transaction,
     (Topic.MOVEMENTS, "$.$defs.place"): Place,
@@ -287,7 +294,7 @@ def test_a_misspelt_keyword_is_noticed(place: str) -> None:
 def objects_of(schema: Any, path: str = "$") -> Iterator[tuple[str, dict[str, Any]]]:
     """Each object that a schema describes: those that have a title."""
     if isinstance(schema, dict):
-        if schema.get("type") == "object" and "title" in schema:
+        if schema.get("type") in ("object", ["object", "null"]) and "title" in schema:
             yield path, schema
         for name, part in schema.items():
             yield from objects_of(part, f"{path}.{name}")
@@ -675,3 +682,42 @@ def test_a_station_conforms(station: Station) -> None:
 )
 def test_a_product_conforms(product: Product) -> None:
     conforms(Topic.PRODUCTS, encode(product))
+
+
+# ------------------------------------------------------------------------ links, beside the scans
+
+
+def link_validator() -> Draft202012Validator:
+    schema = json.loads((FOLDER / Topic.SCANS / "link.v1.schema.json").read_text())
+    assert [e.message for e in Draft202012Validator(STRICT_METASCHEMA).iter_errors(schema)] == []
+    return Draft202012Validator(schema, format_checker=formats)
+
+
+def link_refusal(document: Any) -> str | None:
+    """Why the code refuses `document`, None where it takes it."""
+    parent = document.get("parent")
+    key = parent if isinstance(parent, str) else ""
+    try:
+        decode_link(key.encode(), to_bytes(document))
+    except UnreadableRecord as error:
+        return error.reason
+    return None
+
+
+@pytest.mark.parametrize(
+    "path", sorted((FOLDER / Topic.SCANS / "links").glob("*.json")), ids=lambda path: path.stem
+)
+def test_schema_and_decoder_take_and_refuse_the_same_links(path: Path) -> None:
+    document = json.loads(path.read_text())
+    validator = link_validator()
+    assert validator.is_valid(document)
+    link = decode_link(document["parent"].encode(), to_bytes(document))
+    assert json.loads(encode_link(link)) == document
+    assert is_link(encode_link(link))
+    with pytest.raises(UnreadableRecord, match="wrong_key"):
+        decode_link(b"another", to_bytes(document))
+    for place, changed in variations(document):
+        if place == "$.type":
+            continue
+        refused = link_refusal(changed)
+        assert (refused is None) == validator.is_valid(changed), (place, changed, refused)

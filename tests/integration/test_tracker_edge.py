@@ -16,8 +16,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from integration.processes import READY_S_MAX, Process, started
-from scantrail.contracts.records import decode_scan, decode_state, encode, movements
+from scantrail.contracts.records import (
+    decode_link,
+    decode_scan,
+    decode_state,
+    encode,
+    is_link,
+    movements,
+)
 from scantrail.contracts.topics import Topic
+from scantrail.domain.children import learn, tell_parents
 from scantrail.domain.custody import UnitState, observe
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
@@ -73,10 +81,15 @@ async def compare(site: "Site") -> None:
     states: dict[str, UnitState] = {}
     expected: dict[tuple[str, int], str] = {}
     for record in await (await site.log(Topic.SCANS)).records():
+        if is_link(record.value):
+            link = decode_link(record.key, record.value)
+            states[link.parent], _ = learn(states.get(link.parent), link, offset=record.offset)
+            continue
         scan = decode_scan(record.key, record.value)
         seen = observe(states.get(scan.unit), scan, offset=record.offset)
         states[scan.unit] = seen.state
         if seen.accepted:
+            states[scan.unit], _ = tell_parents(seen.state, scan)
             expected[scan.unit, seen.state.version] = scan.event_id
 
     async def told() -> bool:
@@ -397,3 +410,70 @@ async def test_what_is_no_scan_is_set_aside_as_it_came_and_holds_up_nothing(
             "offset": str(place.offset),
             "exception.class.name": reason,
         }
+
+
+CARTON = "sscc:095060001343520017"
+
+
+async def test_what_is_packed_is_shipped_with_its_carton_once_although_the_tracker_is_killed(
+    site: "Site", tmp_path: Path
+) -> None:
+    settings = with_a_disk(site)
+    packing: dict[str, Any] = {
+        "station": "pack-1",
+        "business_step": BusinessStep.PACKING,
+        "business_location": "Packing",
+        "parent": CARTON,
+    }
+    packed = [site.scan(f"{n}", 1, **packing) for n in range(3)]
+    shipped = site.scan(
+        "carton",
+        60,
+        event_id="shipped",
+        unit=CARTON,
+        station="gate",
+        business_step=BusinessStep.SHIPPING,
+        business_location=None,
+        order="SO-1",
+    )
+    units = {scan.unit for scan in packed}
+    failing = {FAILPOINT: "sent:2"}  # movements, and what goes back into `scans`; no state yet
+    with started(settings, tmp_path, "tracker", environ=failing) as (tracker,):
+        await send(site, packed)
+        assert await asyncio.to_thread(tracker.status_within, READY_S_MAX) == -signal.SIGKILL
+    with started(settings, tmp_path, "tracker"):
+        await all_known_to_their_carton(site, len(packed))
+        await compare(site)
+    with started(settings, tmp_path, "tracker", environ=failing) as (tracker,):
+        await send(site, [shipped])
+        assert await asyncio.to_thread(tracker.status_within, READY_S_MAX) == -signal.SIGKILL
+    with started(settings, tmp_path, "tracker"):
+
+        async def all_shipped() -> bool:
+            return len(await movements_by_version(site)) == 2 * len(units) + 1
+
+        await site.until(all_shipped, READY_S_MAX)
+        await compare(site)
+    told = [movements.decode(value) for value in (await movements_by_version(site)).values()]
+    for unit in units:
+        first, then = sorted((m for m in told if m.unit == unit), key=lambda m: m.version)
+        assert (first.version, first.scan.business_step) == (1, "packing")
+        assert (then.version, then.outcome, then.scan.business_step) == (2, "moved", "shipping")
+        assert then.after
+        assert (then.after.phase, then.after.parent, then.after.order) == (
+            "shipped",
+            CARTON,
+            "SO-1",
+        )
+        assert then.scan.derived_from
+        assert then.scan.derived_from.event_id == "shipped"
+    assert not await (await site.log(Topic.SCANS_REJECTED)).records()
+
+
+async def all_known_to_their_carton(site: "Site", count: int) -> None:
+    async def known() -> bool:
+        changelog = await (await site.log(Topic.UNITS)).records()
+        cartons = [decode_state(r.value) for r in changelog if r.key.decode() == CARTON]
+        return bool(cartons) and len(cartons[-1].children) == count
+
+    await site.until(known, READY_S_MAX)

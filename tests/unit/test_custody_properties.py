@@ -281,3 +281,36 @@ def test_a_scan_dated_2038_does_not_stay_the_newest_for_ever() -> None:
     state, _, _ = arrive([first, later])
     assert state.current
     assert state.current.business_location == "b"
+
+
+#: Written before scans had parents: two scans that stand, one that is voided, one that is held for.
+OLD_STATE = bytes.fromhex(
+    "9aa6736e3a702e310409c0c0929dd6ff695661c0a17300a161c408d25ddc9d2d3ca1fea16ea27270a773746f72"
+    "696e67a468616c6cc0a461636d65c0cb00000000000000009dd6ff69566238a17302a162c4082a54dbf8ad69da"
+    "f3a16ea27270a87368697070696e67c0c0a461636d65a4534f2d31cb00000000000000009fa773686970706564"
+    "a16ea173a27270c0a87368697070696e67c0a461636d65a4534f2d31d6ff69566238a162d6ff69566238a162a4"
+    "534f2d3194a162a16ea4534f2d3191a87368697070696e67c4209e6b28a2825092206df4db1a9e98ea2e373f63"
+    "64cd072c1b36c77126b9476ebf91a1789192d6ff69566274c4089e6b28a282509220"
+)
+
+
+def test_a_state_that_was_stored_before_parents_were_known_is_read_and_goes_on() -> None:
+    state = decode_state(OLD_STATE)
+    assert state.current
+    assert (state.version, state.offset, state.held_for) == (4, 9, ("x",))
+    assert (state.current.order, state.current.parent) == ("SO-1", None)
+    assert (state.stays, state.children) == ((), ())
+    assert [(visit.event_id, visit.tie) for visit in state.kept] == [("a", None), ("b", None)]
+    again = scanned(
+        "a",
+        0,
+        unit="sn:p.1",
+        station="s",
+        site="n",
+    )
+    assert observe(state, again, offset=10).outcome is Outcome.REDELIVERED  # by its digest
+    packed = scanned("p", 20, unit="sn:p.1", site="n", parent="sscc:1")
+    seen = observe(state, packed, offset=10)
+    assert decode_state(encode_state(seen.state)).current == seen.state.current
+    assert seen.state.current
+    assert seen.state.current.parent == "sscc:1"

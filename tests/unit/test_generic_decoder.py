@@ -71,6 +71,12 @@ BODIES: list[tuple[str, list[Outcome]]] = [
     ('{"id":"a","corrects":"r1/7"}', [Read("a", corrects="r1/7")]),
     ('{"id":"a","corrects":{}}', [Invalid("bad_corrects", b'{"id":"a","corrects":{}}')]),
     ('{"id":"a","corrects":""}', [Invalid("bad_corrects", b'{"id":"a","corrects":""}')]),
+    ('{"id":"a","parent":" (00)095060001343520017"}', [
+        Read("a", parent="(00)095060001343520017")]),
+    ('{"id":"a","parent":"00095060001343520017\\u001d"}', [
+        Read("a", parent="00095060001343520017\x1d")]),
+    ('{"id":"a","parent":7}', [Invalid("bad_parent", b'{"id":"a","parent":7}')]),
+    ('{"id":"a","parent":""}', [Invalid("bad_parent", b'{"id":"a","parent":""}')]),
     ('[{"id":"a"},7]', [Read("a"), Invalid("not_an_object", b"7")]),
     ("[null]", [Invalid("not_an_object", b"null")]),
     ('{"name":"a"}', [Invalid("no_code", b'{"name":"a"}')]),
@@ -164,7 +170,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-words = st.sampled_from(["direction", "event_id", "order", "corrects"])
+words = st.sampled_from(["direction", "event_id", "order", "corrects", "parent"])
 names = words | st.sampled_from(["epc", "idHex", "barcode", "id", "time", "antenna", "rssi"])
 bodies = (
     st.binary(max_size=200)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
@@ -25,7 +26,8 @@ from scantrail.contracts.records import (
     recalls,
 )
 from scantrail.contracts.topics import Topic
-from scantrail.domain.alert import Alert, judge
+from scantrail.domain.alert import Alert, Seen, judge
+from scantrail.domain.custody import Outcome
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import RecallMatcher, RecallRefused
 from scantrail.infra import metrics
@@ -99,6 +101,8 @@ def judge_batch(
                 matcher.match(*product_and_serial(movement.unit)),
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
+                is_inert=movement.outcome is Outcome.NOT_INSIDE,
+                revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
             )
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
             age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()

@@ -51,13 +51,14 @@ def sentence(unit: dict[str, Any]) -> str:
         return "Nothing is known of where it is: every scan of it was voided."
     since = unit["since"].strftime("%A %-d %B %Y, %H:%M UTC")
     party = unit["custody"] or "somebody unknown"
+    inside = f", inside {unit['parent']}" if unit["parent"] else ""
     if unit["phase"] == "shipped":
         order = f", order {unit['order']}" if unit["order"] else ""
         if unit["purchaser"]:
             who = f"{unit['purchaser']['name']}, {unit['purchaser']['address']}"
-            return f"Shipped on {since} to {who}{order}; last in custody of {party}."
-        return f"Shipped on {since}{order or ' without an order'}; in custody of {party}."
+            return f"Shipped on {since} to {who}{order}{inside}; last in custody of {party}."
+        return f"Shipped on {since}{order or ' without an order'}{inside}; in custody of {party}."
     where = unit["location"] or unit["read_point"]
     if unit["phase"] == "gone":
         return f"Decommissioned on {since} at {where}, site {unit['site']}."
-    return f"In {where}, site {unit['site']}, since {since}; in custody of {party}."
+    return f"In {where}, site {unit['site']}{inside}, since {since}; in custody of {party}."

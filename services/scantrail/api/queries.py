@@ -11,6 +11,9 @@ from scantrail.infra.tables import alert, movement, party, rejected, sales_order
 #: More candidates than a person can choose among are cut.
 CANDIDATES_MAX = 50
 
+#: More of what is inside a unit is cut: as many as a parent knows.
+CHILDREN_MAX = 2_000
+
 
 async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
     """Where the unit is and who has it, with open alerts; None where it was never scanned."""
@@ -30,12 +33,20 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
         .where(alert.c.unit == key, alert.c.status == "open")
         .order_by(alert.c.event_time, alert.c.id)
     )
+    children = (
+        select(unit.c.unit).where(unit.c.parent == key).order_by(unit.c.unit).limit(CHILDREN_MAX)
+    )
     async with engine.connect() as connection:
         row = (await connection.execute(query)).first()
         if row is None:
             return None
         alerts = (await connection.execute(open_alerts)).all()
-    return {**_unit(row), "alerts": [_plain(found) for found in alerts]}
+        inside = (await connection.execute(children)).scalars().all()
+    return {
+        **_unit(row),
+        "children": list(inside),
+        "alerts": [_plain(found) for found in alerts],
+    }
 
 
 async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any]]:
@@ -148,6 +159,7 @@ def _unit(row: Any) -> dict[str, Any]:
         "phase": row.phase,
         "site": row.site,
         "location": row.business_location,
+        "parent": row.parent,
         "read_point": row.read_point,
         "station": row.station,
         "business_step": row.business_step,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from scantrail.domain.alert import Alert
+from scantrail.domain.children import DEPTH_MAX, Link
 from scantrail.domain.custody import (
     Fact,
     FactKind,
@@ -23,7 +24,7 @@ from scantrail.domain.custody import (
 )
 from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall
-from scantrail.domain.scan import Scan
+from scantrail.domain.scan import Origin, Scan
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep, Phase
 
@@ -42,7 +43,7 @@ Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Place(msgspec.Struct, frozen=True):
-    """Where a unit is and who has it: the first fields of domain.custody.Position, as published."""
+    """Where a unit is and who has it: domain.custody.Position, as published."""
 
     phase: Phase
     site: str
@@ -56,6 +57,8 @@ class Place(msgspec.Struct, frozen=True):
     since: Time
     event_id: str
     seen_at: Time
+    #: the unit inside which it is
+    parent: str | None = None
 
 
 class FactRecord(msgspec.Struct, frozen=True):
@@ -69,6 +72,16 @@ class FactRecord(msgspec.Struct, frozen=True):
     station: str | None = None
     site: str | None = None
     at: Time | None = None
+
+
+class Revealed(msgspec.Struct, frozen=True, kw_only=True):
+    """A derived scan that moved nothing when it came, as domain.custody.Visit knows it."""
+
+    event_id: str
+    business_step: BusinessStep
+    station: str
+    site: str
+    at: Time
 
 
 class Movement(msgspec.Struct, frozen=True, kw_only=True):
@@ -85,6 +98,8 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     visit_id: str = ""
     #: whether the tracker failed on a scan of the unit that was not accepted since
     held: bool = False
+    #: what the scan, late or a correction, says to have moved the unit with its parent before
+    revealed: tuple[Revealed, ...] = ()
 
 
 class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +122,18 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     #: when it was first set aside, where `record_time` is of a replay in vain
     first_record_time: Time | None = None
     corrects: str | None = None
+    parent: str | None = None
+
+
+class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):
+    """domain.children.Link, as published: beside the scans of the parent, under its key."""
+
+    parent: str
+    child: str
+    version: Annotated[int, msgspec.Meta(ge=1)]
+    since: Time
+    until: Time | None
+    record_time: Time
 
 
 T = TypeVar("T")
@@ -117,6 +144,10 @@ encode = msgspec.json.Encoder().encode
 _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(UnitState).decode
 _scan_decoder = msgspec.json.Decoder(Scan)
+_link_decoder = msgspec.json.Decoder(LinkRecord)
+
+#: A record of `scans` that begins so is a link: only the tracker writes them.
+_LINK_BEGINS = b'{"type":"link"'
 
 _YEARS = range(1971, 2200)
 
@@ -138,12 +169,48 @@ def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
     return scan
 
 
+def is_link(value: bytes | None) -> bool:
+    """Whether a record of `scans` is a link, and no scan."""
+    return value is not None and value.startswith(_LINK_BEGINS)
+
+
+def decode_link(key: bytes | None, value: bytes | None) -> Link:
+    """The link in a record of `scans`. Raises UnreadableRecord."""
+    record = _decode(_link_decoder, value, "link")
+    for name in ("parent", "child"):
+        if not 0 < len(getattr(record, name)) <= NAME_LENGTH_MAX:
+            raise UnreadableRecord("not_a_link", f"{name} must have 1 to {NAME_LENGTH_MAX} letters")
+    if record.version >= 1 << 63:
+        raise UnreadableRecord("not_a_link", "version must be below 2^63")
+    if key != record.parent.encode():
+        raise UnreadableRecord("wrong_key", f"the record's key must be the parent, {record.parent}")
+    return Link(**msgspec.structs.asdict(record))
+
+
+def encode_link(link: Link) -> bytes:
+    """The record of `scans` that tells a parent of its child."""
+    return encode(
+        LinkRecord(
+            parent=link.parent,
+            child=link.child,
+            version=link.version,
+            since=link.since,
+            until=link.until,
+            record_time=link.record_time,
+        )
+    )
+
+
 def _check_scan(scan: Scan) -> None:
     for name in ("event_id", "unit", "station", "site"):
         if not 0 < len(getattr(scan, name)) <= NAME_LENGTH_MAX:
             raise UnreadableRecord("not_a_scan", f"{name} must have 1 to {NAME_LENGTH_MAX} letters")
     if scan.corrects is not None and not 0 < len(scan.corrects) <= NAME_LENGTH_MAX:
         raise UnreadableRecord("not_a_scan", f"corrects must have 1 to {NAME_LENGTH_MAX} letters")
+    if scan.parent is not None and not 0 < len(scan.parent) <= NAME_LENGTH_MAX:
+        raise UnreadableRecord("not_a_scan", f"parent must have 1 to {NAME_LENGTH_MAX} letters")
+    if scan.derived_from is not None:
+        _check_origin(scan.derived_from)
     if not 0 <= scan.sequence < 1 << 63:
         raise UnreadableRecord("not_a_scan", "sequence must be from 0 to 2^63 - 1")
     if scan.event_time.tzinfo is None or scan.record_time.tzinfo is None:
@@ -156,6 +223,16 @@ def _check_scan(scan: Scan) -> None:
         raise UnreadableRecord("not_a_scan", f"event_time {scan.event_time} is out of range")
     if not scan.repeat_window_s >= 0:
         raise UnreadableRecord("not_a_scan", "repeat_window_s must not be negative")
+
+
+def _check_origin(origin: Origin) -> None:
+    for name in ("unit", "event_id"):
+        if not 0 < len(getattr(origin, name)) <= NAME_LENGTH_MAX:
+            raise UnreadableRecord(
+                "not_a_scan", f"derived_from.{name} must have 1 to {NAME_LENGTH_MAX} letters"
+            )
+    if not 1 <= origin.depth <= DEPTH_MAX:
+        raise UnreadableRecord("not_a_scan", f"derived_from.depth must be from 1 to {DEPTH_MAX}")
 
 
 def _check_movement(movement: Movement) -> None:
@@ -185,6 +262,7 @@ _REJECTED_LENGTHS = {
     "aim": NAME_LENGTH_MAX,
     "order": NAME_LENGTH_MAX,
     "corrects": NAME_LENGTH_MAX,
+    "parent": NAME_LENGTH_MAX,
 }
 
 
@@ -230,6 +308,18 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             facts_withdrawn=tuple(FactRecord(*fact) for fact in observation.facts_withdrawn),
             visit_id=observation.visit_id,
             held=bool(observation.state.held_for),
+            revealed=tuple(
+                Revealed(
+                    event_id=visit.event_id,
+                    business_step=visit.business_step,
+                    station=visit.station,
+                    site=visit.site,
+                    at=visit.at,
+                )
+                for visit in observation.revealed
+            )
+            if observation.revealed
+            else (),
         )
     )
 
@@ -254,13 +344,24 @@ def facts(records: tuple[FactRecord, ...], scan: Scan) -> list[Fact]:
     ]
 
 
-_PLACE_FIELDS = len(Place.__struct_fields__)
-
-
 def _place(position: Position | None) -> Place | None:
     if position is None:
         return None
-    return Place(*position[:_PLACE_FIELDS])
+    return Place(
+        position.phase,
+        position.site,
+        position.station,
+        position.read_point,
+        position.business_location,
+        position.business_step,
+        position.disposition,
+        position.possessing_party,
+        position.order,
+        position.since,
+        position.event_id,
+        position.seen_at,
+        position.parent,
+    )
 
 
 def encode_state(state: UnitState) -> bytes:

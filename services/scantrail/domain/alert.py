@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from hashlib import blake2b
+from typing import NamedTuple
 
 from scantrail.domain.custody import Fact, FactRule
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan
-from scantrail.domain.vocabulary import OUTBOUND_STEPS
+from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
 
 class AlertKind(StrEnum):
@@ -47,6 +48,16 @@ class Alert:
     recall: str | None = None
 
 
+class Seen(NamedTuple):
+    """Where and when a unit was at a station, by the scan that began its visit."""
+
+    event_id: str
+    business_step: BusinessStep
+    station: str
+    site: str
+    at: datetime
+
+
 def alert_id(kind: AlertKind, unit: str, event_id: str, cause: str = "") -> str:
     """32 hexadecimal characters over what the alert is about."""
     told = repr((kind.value, cause, unit, event_id)).encode("utf-8", "surrogatepass")
@@ -61,6 +72,8 @@ def judge(
     *,
     visit_id: str,
     site_travel_s: float,
+    is_inert: bool = False,
+    revealed: Sequence[Seen] = (),
 ) -> list[Alert]:
     """The alerts of one movement: `scan` was accepted, `recalls` are those its unit falls under.
 
@@ -68,14 +81,23 @@ def judge(
     again and again, and is one alert. Two sites within `site_travel_s` seconds are a duplicate;
     later, the unit may have travelled. A correction is no unit at the gate; a recalled unit that
     was seen there is told also where its scan is voided, before or after: a person decides.
+    What moves nothing (`is_inert`: derived from a parent in which the unit is not) is none either,
+    until a later movement says that the unit was inside: then it is among its `revealed`.
     """
     raised = [
         _duplicate(scan, fact, AlertStatus.RAISED)
         for fact in facts_added
         if _contradicts(fact, site_travel_s)
     ]
-    if scan.corrects is None and scan.business_step in OUTBOUND_STEPS:
-        raised += [_recalled(scan, recall, visit_id) for recall in recalls]
+    if scan.corrects is None and not is_inert and scan.business_step in OUTBOUND_STEPS:
+        at = Seen(visit_id, scan.business_step, scan.station, scan.site, scan.event_time)
+        raised += [_recalled(scan.unit, recall, at) for recall in recalls]
+    raised += [
+        _recalled(scan.unit, recall, at)
+        for at in revealed
+        if at.business_step in OUTBOUND_STEPS
+        for recall in recalls
+    ]
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}
     withdrawn = [
@@ -111,18 +133,18 @@ def _duplicate(scan: Scan, fact: Fact, status: AlertStatus) -> Alert:
     )
 
 
-def _recalled(scan: Scan, recall: Recall, visit_id: str) -> Alert:
+def _recalled(unit: str, recall: Recall, seen: Seen) -> Alert:
     return Alert(
-        id=alert_id(AlertKind.RECALLED_AT_SHIPPING, scan.unit, visit_id, recall.id),
+        id=alert_id(AlertKind.RECALLED_AT_SHIPPING, unit, seen.event_id, recall.id),
         kind=AlertKind.RECALLED_AT_SHIPPING,
         severity=SEVERITY[AlertKind.RECALLED_AT_SHIPPING],
         status=AlertStatus.RAISED,
-        unit=scan.unit,
-        event_id=visit_id,
-        station=scan.station,
-        site=scan.site,
-        event_time=scan.event_time,
-        text=f"{scan.unit} is recalled ({recall.id}: {recall.title}) and was scanned at"
-        f" {scan.business_step}",
+        unit=unit,
+        event_id=seen.event_id,
+        station=seen.station,
+        site=seen.site,
+        event_time=seen.at,
+        text=f"{unit} is recalled ({recall.id}: {recall.title}) and was scanned at"
+        f" {seen.business_step}",
         recall=recall.id,
     )

@@ -3,7 +3,8 @@
 Scans are folded in the order of (time, station, sequence), whatever order they arrive in. A unit's
 state keeps its recent scans behind an archived base, so that a late one is folded again at its
 place; arrival order and newest-wins both end in wrong answers. A scan that a correction voids is
-left out of the fold, whichever of the two arrives first.
+left out of the fold, whichever of the two arrives first. A scan that was derived from one of the
+unit's parent is folded only where the unit is inside that parent (domain/children.py).
 """
 
 from bisect import bisect_left
@@ -17,6 +18,7 @@ from scantrail.domain.vocabulary import (
     DEPARTURE_ENDING_STEPS,
     ENTERING_STEPS,
     LEAVING_STEPS,
+    TAKING_OUT_STEPS,
     BusinessStep,
     Phase,
 )
@@ -42,6 +44,9 @@ class Outcome(StrEnum):
     VOIDED = "voided"  # a correction of it came first: never folded, however old it is
     #: kept in history; it, or the scan that it corrects, is too old to be folded again here
     OLDER_THAN_BASE = "older_than_base"
+    #: derived from a parent in which the unit was not, when it came: moves nothing, until a scan
+    #: that comes late says that it was
+    NOT_INSIDE = "not_inside"
     REPEAT_READ = "repeat_read"  # the same visit to the same station
     LATE = "late"  # folded at its place among scans already known
     MOVED = "moved"
@@ -75,6 +80,14 @@ class Fact(NamedTuple):
     at: datetime
 
 
+class Tie(NamedTuple):
+    """What a scan has to do with a parent: it puts the unit into it, or is derived of it."""
+
+    parent: str
+    #: levels of parents between the scan that was made and this one: 0 for the unit's own
+    depth: int
+
+
 class Visit(NamedTuple):
     """A scan as the state keeps it: what folding needs, and no more."""
 
@@ -91,6 +104,7 @@ class Visit(NamedTuple):
     possessing_party: str | None
     order: str | None
     repeat_window_s: float
+    tie: Tie | None = None
 
     @property
     def order_key(self) -> tuple[datetime, str, int, str]:
@@ -128,6 +142,8 @@ class Position(NamedTuple):
     visit_id: str = ""
     visit_order: str | None = None
     departure: Departure | None = None
+    #: the unit into which it is packed or assembled
+    parent: str | None = None
 
 
 class Voided(NamedTuple):
@@ -137,6 +153,23 @@ class Voided(NamedTuple):
     at: datetime
     #: digest of the voided scan's id
     id: bytes
+
+
+class Stay(NamedTuple):
+    """From when until when, at the widest, a unit is inside `parent`; until None: still."""
+
+    parent: str
+    since: datetime
+    until: datetime | None
+
+
+class Child(NamedTuple):
+    """A unit as its parent knows it: its stay, as it told it at its `version`."""
+
+    unit: str
+    version: int
+    since: datetime
+    until: datetime | None
 
 
 class UnitState(NamedTuple):
@@ -158,6 +191,9 @@ class UnitState(NamedTuple):
     #: events on which the code failed, and neither accepted nor voided since: the unit is held
     held_for: tuple[str, ...] = ()
     voided: tuple[Voided, ...] = ()
+    #: what its parents were told, and what its children told it; both sorted
+    stays: tuple[Stay, ...] = ()
+    children: tuple[Child, ...] = ()
 
 
 class Observation(NamedTuple):
@@ -169,12 +205,16 @@ class Observation(NamedTuple):
     facts_withdrawn: tuple[Fact, ...] = ()
     #: the scan that began the visit this one belongs to: itself, unless it is a repeat read
     visit_id: str = ""
+    #: derived scans that moved nothing until this one told that the unit was inside
+    revealed: tuple[Visit, ...] = ()
 
     @property
     def accepted(self) -> bool:
         """Accepted scans raise the version by one and are in history."""
         return self.outcome not in _NOT_ACCEPTED
 
+
+_PARTING_STEPS = TAKING_OUT_STEPS | {BusinessStep.DECOMMISSIONING}
 
 _NOT_ACCEPTED = frozenset({Outcome.REPLAYED, Outcome.REDELIVERED, Outcome.CONFLICTING_EVENT})
 
@@ -197,7 +237,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         outcome = Outcome.REDELIVERED if same else Outcome.CONFLICTING_EVENT
         return Observation(outcome, state._replace(offset=offset))
 
-    state = UnitState(state.unit, state.version + 1, offset, *state[3:])
+    state = UnitState._make((state.unit, state.version + 1, offset, *state[3:]))
     if state.held_for:
         left = tuple(id_ for id_ in state.held_for if id_ not in (scan.event_id, scan.corrects))
         state = state._replace(held_for=left)
@@ -228,15 +268,17 @@ def fold(base: Position | None, visits: tuple[Visit, ...]) -> tuple[Position | N
     """The position after `visits`, which are sorted, and the facts that they reveal."""
     position, facts = base, list[Fact]()
     for visit in visits:
-        position, fact, _ = _step(position, visit)
+        position, fact, _ = step(position, visit)
         if fact is not None:
             facts.append(fact)
     return position, facts
 
 
 def _append(state: UnitState, visit: Visit) -> Observation:
-    current, fact, is_repeat = _step(state.current, visit)
+    current, fact, is_repeat = step(state.current, visit)
     moved = _archive(_with(state, (*state.kept, visit), current))
+    if current is None or current is state.current:
+        return Observation(Outcome.NOT_INSIDE, moved, visit_id=visit.event_id)
     outcome = Outcome.REPEAT_READ if is_repeat else Outcome.MOVED
     facts = () if fact is None else (fact,)
     return Observation(outcome, moved, facts, visit_id=current.visit_id)
@@ -248,8 +290,13 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
     earlier, later = state.kept[:place], state.kept[place:]
     position, _ = fold(state.base, earlier)  # these tell the same as before
     _, facts_before = fold(position, later)
-    position, fact, is_repeat = _step(position, visit)
-    current, facts_after = fold(position, later)
+    after, fact, is_repeat = step(position, visit)
+    if after is None or after is position:
+        kept = (*earlier, visit, *later)
+        return Observation(
+            Outcome.NOT_INSIDE, _archive(state._replace(kept=kept)), visit_id=visit.event_id
+        )
+    current, facts_after = fold(after, later)
     if fact is not None:
         facts_after.insert(0, fact)
     return Observation(
@@ -257,14 +304,13 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
         _archive(_with(state, (*earlier, visit, *later), current)),
         tuple(fact for fact in facts_after if fact not in facts_before),
         tuple(fact for fact in facts_before if fact not in facts_after),
-        visit_id=position.visit_id,
+        visit_id=after.visit_id,
     )
 
 
 def _with(state: UnitState, kept: tuple[Visit, ...], current: Position | None) -> UnitState:
-    """As `_replace`, which costs three times as much, and stands in the way of every scan."""
-    unit, version, offset, base, base_key, _, _, *rest = state
-    return UnitState(unit, version, offset, base, base_key, kept, current, *rest)
+    """As `_replace`, which costs three times as much and stands in the way of every scan."""
+    return UnitState._make((*state[:5], kept, current, *state[7:]))
 
 
 def _correct(state: UnitState, correction: Visit, wrong: str) -> Observation:
@@ -296,8 +342,17 @@ def _correct(state: UnitState, correction: Visit, wrong: str) -> Observation:
     )
 
 
-def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None, bool]:
-    """One scan in its place: (position after, what it contradicts, whether it is a repeat)."""
+def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact | None, bool]:
+    """One scan in its place: (position after, what it contradicts, whether it is a repeat).
+
+    `before` itself comes back where the scan is derived from a parent in which the unit is not.
+    """
+    tie = visit.tie
+    is_derived = False
+    if tie is not None and tie.depth:
+        if before is None or before.parent != tie.parent:
+            return before, None, False
+        is_derived = True
     phase = _phase_after(visit)
     order = visit.order if phase is Phase.SHIPPED else None
     if before is None:
@@ -311,6 +366,7 @@ def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None,
             since=visit.at,
             event_id=visit.event_id,
             departure=_departure_after(None, visit),
+            parent=None if tie is None else tie.parent,
         )
         return after, None, False
     if _is_repeat(before, visit):
@@ -345,8 +401,10 @@ def _step(before: Position | None, visit: Visit) -> tuple[Position, Fact | None,
         since=before.since if is_unmoved else visit.at,
         event_id=before.event_id if is_unmoved else visit.event_id,
         departure=_departure_after(before.departure, visit),
+        parent=_parent_after(before, visit),
     )
-    return after, _contradiction(before, visit), False
+    # A derived scan tells nothing of the unit that its parent's did not: that one is contradicted.
+    return after, None if is_derived else _contradiction(before, visit), False
 
 
 def _phase_after(visit: Visit) -> Phase:
@@ -368,6 +426,7 @@ def _arrived(
     since: datetime,
     event_id: str,
     departure: Departure | None,
+    parent: str | None,
 ) -> Position:
     return Position(
         phase,
@@ -385,6 +444,7 @@ def _arrived(
         visit.event_id,
         visit.order,
         departure,
+        parent,
     )
 
 
@@ -394,7 +454,30 @@ def _is_repeat(before: Position, visit: Visit) -> bool:
         and before.business_step is visit.business_step
         and (visit.at - before.seen_at).total_seconds() <= visit.repeat_window_s
         and (visit.order is None or visit.order == before.visit_order)
+        and ((visit.tie is None and before.parent is None) or _stays_inside(before, visit))
     )
+
+
+def _stays_inside(before: Position, visit: Visit) -> bool:
+    """Whether a second scan of a station leaves the unit in the parent in which it is."""
+    if visit.tie is not None:
+        return visit.tie.parent == before.parent
+    return visit.business_step not in _PARTING_STEPS
+
+
+def _parent_after(before: Position, visit: Visit) -> str | None:
+    """A unit follows its parent until it is put into another, taken out, or scanned elsewhere."""
+    if visit.tie is not None:
+        return visit.tie.parent
+    if before.parent is None or visit.business_step in _PARTING_STEPS:
+        return None
+    told = visit.business_location
+    is_elsewhere = (
+        visit.site != before.site
+        or (before.phase is Phase.SHIPPED and visit.business_step not in LEAVING_STEPS)
+        or (None not in (told, before.business_location) and told != before.business_location)
+    )
+    return None if is_elsewhere else before.parent
 
 
 def _departure_after(before: Departure | None, visit: Visit) -> Departure | None:
@@ -461,9 +544,10 @@ def _archive(state: UnitState) -> UnitState:
         return state
     repeats, base = list[bool](), state.base
     for visit in kept:
-        base, _, is_repeat = _step(base, visit)
-        repeats.append(is_repeat)
-    places = len(kept) - sum(repeats)  # repeats take no place
+        after, _, is_repeat = step(base, visit)
+        repeats.append(is_repeat or after is base)
+        base = after
+    places = len(kept) - sum(repeats)  # repeats take no place, nor does what moves nothing
     count = 0
     while len(kept) - count > KEEP_AT_MOST or (
         kept[count].at < horizon and places - (not repeats[count]) >= KEEP_AT_LEAST
@@ -533,4 +617,13 @@ def _visit(scan: Scan) -> Visit:
         scan.possessing_party,
         order_reference(scan),
         scan.repeat_window_s,
+        None if scan.parent is None and scan.derived_from is None else _tie(scan),
     )
+
+
+def _tie(scan: Scan) -> Tie | None:
+    if scan.derived_from is not None:
+        return Tie(scan.derived_from.unit, scan.derived_from.depth)
+    if scan.parent in (None, scan.unit) or scan.business_step in _PARTING_STEPS:
+        return None
+    return Tie(scan.parent, 0)

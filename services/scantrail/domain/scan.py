@@ -24,6 +24,16 @@ class Transaction:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The scan of a parent that moved what is inside it too."""
+
+    unit: str
+    event_id: str
+    #: 1 where a reader made that scan, 2 where it was derived itself, and so on
+    depth: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scan:
     """What a station claims. Times are aware; durations are seconds.
 
@@ -54,6 +64,10 @@ class Scan:
     read: str | None = None
     #: The event id of another scan of the unit, which this one voids (EPCIS error declaration).
     corrects: str | None = None
+    #: The unit into which this one is packed or assembled, or out of which it is taken.
+    parent: str | None = None
+    #: The parent's scan of which this one tells: a tracker made it, no reader.
+    derived_from: Origin | None = None
 
 
 def clock_skew_s(event_time: datetime, record_time: datetime) -> float | None:
@@ -81,8 +95,8 @@ def is_order_reference(text: str) -> bool:
 
 
 def content_digest(scan: Scan) -> bytes:
-    """8 bytes over what the reader claims: which unit, when, where, for which document, and which
-    scan it voids.
+    """8 bytes over what the reader claims: which unit, when, where, for which document, which scan
+    it voids, and inside which parent.
 
     When it was recorded, and by what clock, is no content; nor is what the gateway stamps from the
     station's settings, which may change between a read and its repetition.
@@ -96,4 +110,9 @@ def content_digest(scan: Scan) -> bytes:
     )
     if scan.corrects is not None:  # other digests stay as they stand in stored states
         content += (scan.corrects,)
+    if scan.parent is not None:
+        content += ("parent", scan.parent)
+    if scan.derived_from is not None:
+        origin = scan.derived_from
+        content += ("derived_from", origin.unit, origin.event_id)
     return blake2b(repr(content).encode("utf-8", "surrogatepass"), digest_size=8).digest()

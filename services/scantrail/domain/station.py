@@ -35,6 +35,7 @@ def claim(
     order: str | None,
     read: str,
     corrects: str | None = None,
+    parent: str | None = None,
 ) -> Scan:
     """The scan that a read of `unit` at `station` makes."""
     return Scan(
@@ -56,4 +57,5 @@ def claim(
         clock_skew_s=clock_skew_s(event_time, record_time),
         read=read,
         corrects=corrects,
+        parent=parent,
     )

@@ -52,6 +52,12 @@ DEPARTURE_ENDING_STEPS = ENTERING_STEPS | {
     BusinessStep.DECOMMISSIONING,
 }
 
+#: These take a unit out of the parent it was packed or assembled into.
+TAKING_OUT_STEPS = frozenset({BusinessStep.UNPACKING, BusinessStep.DISASSEMBLING})
+
+#: These are of the unit itself, not of what is inside it: a carton ends, its contents live on.
+UNFOLLOWED_STEPS = frozenset({BusinessStep.COMMISSIONING, BusinessStep.DECOMMISSIONING})
+
 
 class Phase(StrEnum):
     """Who answers for the unit: a site, somebody it was shipped to, or nobody any more."""

@@ -42,7 +42,8 @@ READ_LENGTH_MAX = 2048
 #: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
 SCAN_READ_LENGTH_MAX = 512
 
-_Seen = tuple[str, str, str | None, str | None]  # reader, code, order, what it corrects
+#: Reader, code, order, what it corrects, parent.
+_Seen = tuple[str, str, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +151,13 @@ class Intake:
         return self._scan(
             read.reader,
             self._readers.get(read.reader),
-            Read(read.read, aim=read.aim, order=read.order, corrects=read.corrects),
+            Read(
+                read.read,
+                aim=read.aim,
+                order=read.order,
+                corrects=read.corrects,
+                parent=read.parent,
+            ),
             event_id=read.event_id,
             sequence=read.sequence,
             event_time=read.event_time,
@@ -214,6 +221,7 @@ class Intake:
                 aim=read.aim,
                 order=read.order and read.order[:ORDER_LENGTH_MAX],
                 corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
+                parent=read.parent and read.parent[:NAME_LENGTH_MAX],
             )
 
         if reader is None:
@@ -242,6 +250,14 @@ class Intake:
             unit = identify(read.text, aim=read.aim, product=reader.product)
         except NotIdentified as error:
             return refused(error.reason, error.detail)
+        parent = None
+        if read.parent is not None:
+            try:
+                parent = identify(read.parent).key
+            except NotIdentified as error:
+                return refused("bad_parent", f"`parent`: {error.detail}")
+            if parent == unit.key or len(read.parent) > NAME_LENGTH_MAX:
+                return refused("bad_parent", MENDS["bad_parent"])
         scan = claim(
             station,
             unit.key,
@@ -253,6 +269,7 @@ class Intake:
             order=read.order,
             read=_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
+            parent=parent,
         )
         headers = cloud_event_headers(
             id=event_id,
@@ -298,7 +315,7 @@ class Intake:
 
 
 def _seen(reader_id: str, read: Read) -> _Seen:
-    return reader_id, read.text, read.order, read.corrects
+    return reader_id, read.text, read.order, read.corrects, read.parent
 
 
 def _text(raw: bytes | str) -> str:

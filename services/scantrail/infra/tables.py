@@ -47,8 +47,10 @@ unit = Table(
     Column("event_id", Text),
     Column("seen_at", _TIME),
     Column("held", Boolean, nullable=False, server_default=false()),
+    Column("parent", Text),  # the unit inside which it is
     Index("unit_by_serial", "serial"),
     Index("unit_by_product", "product", "serial"),
+    Index("unit_by_parent", "parent"),
 )
 
 #: History: one row for each accepted scan; of repeats with one key the highest version wins.
@@ -74,6 +76,10 @@ movement = Table(
     Column("order_ref", Text),
     Column("read", Text),
     Column("corrects", Text),  # the event id of the scan that this one voids
+    Column("parent", Text),  # the unit into which the scan puts this one
+    # the parent's scan of which this one tells: its unit and its event id
+    Column("derived_from", Text),
+    Column("derived_event_id", Text),
 )
 
 alert = Table(

@@ -93,6 +93,9 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             order_reference(scan),
             scan.read,
             scan.corrects,
+            scan.parent,
+            scan.derived_from and scan.derived_from.unit,
+            scan.derived_from and scan.derived_from.event_id,
         )
         rows.record_times.append(scan.record_time)
     current = rows.units.get(movement.unit)
@@ -105,6 +108,7 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             movement.version,
             *_place_columns(after),
             movement.held,
+            after and after.parent,
         )
 
 

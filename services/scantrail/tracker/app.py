@@ -14,14 +14,28 @@ from scantrail.contracts.records import (
     SCAN_BYTES_MAX,
     UnreadableRecord,
     cloud_event_headers,
+    decode_link,
     decode_scan,
     decode_state,
+    encode,
+    encode_link,
     encode_movement,
     encode_state,
     folded_up_to,
+    is_link,
     rejection_headers,
 )
 from scantrail.contracts.topics import Topic, topic_name
+from scantrail.domain.children import (
+    Link,
+    TooManyChildren,
+    is_concerned,
+    is_too_deep,
+    learn,
+    revealed,
+    tell_children,
+    tell_parents,
+)
 from scantrail.domain.custody import Observation, Outcome, UnitState, hold, observe
 from scantrail.domain.scan import Scan
 from scantrail.infra import metrics
@@ -39,14 +53,22 @@ REJECTED_BYTES_MAX = 900_000
 KEY_BYTES_MAX = 1024
 
 
+#: Scans and links that a part of a batch sends to other units: no more records are then decided, or
+#: a run of full cartons would take longer than the group waits for a sign of life, and all memory.
+TOLD_MAX = 5_000
+
 #: Why a scan was set aside on which the code raised.
 CODE_FAILED = "code_failed"
+
+#: Why a link was set aside that goes beyond domain.children.CHILDREN_MAX.
+TOO_MANY_CHILDREN = "too_many_children"
 
 Observe = Callable[..., Observation]
 
 
 class Tracking:
-    """Decides a batch: which movements and rejections it makes, and which states it ends in.
+    """Decides a batch: which movements and rejections it makes, what it tells to parents and
+    children, and which states it ends in.
 
     A scan on which `observe` raises is set aside and its unit held; `failures` says when that
     happens too often.
@@ -57,6 +79,7 @@ class Tracking:
         self._observe = observe
         self._movements = topic_name(prefix, Topic.MOVEMENTS)
         self._rejected = topic_name(prefix, Topic.SCANS_REJECTED)
+        self._scans = topic_name(prefix, Topic.SCANS)
         self._source = f"/{prefix}/tracker"
         # Looked up once: under its lock, for each scan, it would cost as much as decoding the scan.
         self._age = metrics.SCAN_AGE_SECONDS.labels("movement")
@@ -67,9 +90,17 @@ class Tracking:
         changed = set[bytes]()
         movements: list[Record] = []
         rejected: list[Record] = []
+        told: list[Record] = []
         outcomes = Counter[Outcome]()
         recorded = list[datetime]()
+        taken = 0
         for record in records:
+            if len(told) >= TOLD_MAX:
+                break
+            taken += 1
+            if is_link(record.value):
+                self._take_link(record, load, states, changed, told, rejected)
+                continue
             try:
                 scan = decode_scan(record.key, record.value)
             except UnreadableRecord as error:
@@ -81,6 +112,9 @@ class Tracking:
                 if stored is not None:
                     known = decode_state(stored)
                 seen = self._observe(known, scan, offset=record.offset)
+                telling: list[Record] = []
+                if seen.accepted and is_concerned(seen.state, scan):
+                    seen, telling = self._tell(known, seen, scan)
                 movement = self._movement(scan, known, seen) if seen.accepted else None
             except Exception as error:  # noqa: BLE001  whatever the code may raise on a scan
                 traceback.print_exc()
@@ -109,15 +143,16 @@ class Tracking:
                 )
             if movement is not None:
                 movements.append(movement)
+                told += telling
                 recorded.append(scan.record_time)
-        self._failures.passed(len(records))
+        self._failures.passed(taken)
         for outcome, count in outcomes.items():
             metrics.SCANS_PROCESSED.labels("tracker", outcome.value).inc(count)
         now = datetime.now(UTC)  # no movement leaves before the last is made
         for record_time in recorded:
             self._age.observe(max((now - record_time).total_seconds(), 0.0))
         metrics.LAST_PROCESSED.labels("tracker").set_to_current_time()
-        made = {self._rejected: rejected, self._movements: movements}
+        made = {self._rejected: rejected, self._movements: movements, self._scans: told}
         return Outputs(
             records={topic: made[topic] for topic in made if made[topic]},
             states=[
@@ -125,7 +160,79 @@ class Tracking:
                 for key, state in states.items()
                 if key in changed and state is not None
             ],
+            taken=taken,
         )
+
+    def _tell(
+        self, known: UnitState | None, seen: Observation, scan: Scan
+    ) -> tuple[Observation, list[Record]]:
+        """What other units learn of an accepted scan, and the observation with it in its state."""
+        state, links = tell_parents(seen.state, scan)
+        derived = tell_children(known, seen, scan)
+        if state.children and is_too_deep(scan):
+            log.warning("what is inside does not follow: too many levels", unit=scan.unit)
+        told = [self._link(link) for link in links] + [self._derived(each) for each in derived]
+        return seen._replace(state=state, revealed=revealed(known, seen)), told
+
+    def _take_link(
+        self,
+        record: Any,
+        load: Callable[[bytes], bytes | None],
+        states: dict[bytes, UnitState | None],
+        changed: set[bytes],
+        told: list[Record],
+        rejected: list[Record],
+    ) -> None:
+        """Take over what a child says; one that cannot be taken over is set aside, with its bytes.
+
+        It holds no unit: the parent's own scans are all there.
+        """
+        try:
+            link = decode_link(record.key, record.value)
+        except UnreadableRecord as error:
+            rejected.append(self._rejection(record, error.reason, error.detail))
+            return
+        known = states.get(record.key)
+        stored = None if record.key in states else load(record.key)
+        try:
+            if stored is not None:
+                known = decode_state(stored)
+            state, derived = learn(known, link, offset=record.offset)
+        except TooManyChildren as error:
+            rejected.append(self._rejection(record, TOO_MANY_CHILDREN, str(error)))
+            return
+        except Exception as error:  # noqa: BLE001  whatever the code may raise on a link
+            traceback.print_exc()
+            self._failures.failed()
+            rejected.append(self._rejection(record, CODE_FAILED, repr(error)))
+            return
+        states[record.key] = known
+        if known is not None and state is known:
+            return
+        states[record.key] = state
+        changed.add(record.key)
+        told += [self._derived(each) for each in derived]
+        metrics.SCANS_PROCESSED.labels("tracker", "link").inc()
+
+    def _link(self, link: Link) -> Record:
+        headers = cloud_event_headers(
+            id=f"{link.child}/{link.version}",
+            source=self._source,
+            type="scantrail.link.v1",
+            subject=link.parent,
+            time=link.since,
+        )
+        return link.parent.encode(), encode_link(link), headers
+
+    def _derived(self, scan: Scan) -> Record:
+        headers = cloud_event_headers(
+            id=scan.event_id,
+            source=self._source,
+            type="scantrail.scan.v1",
+            subject=scan.unit,
+            time=scan.event_time,
+        )
+        return scan.unit.encode(), encode(scan), headers
 
     def _movement(self, scan: Scan, known: UnitState | None, seen: Observation) -> Record:
         headers = cloud_event_headers(

@@ -7,12 +7,15 @@ its costs are per event, and because only so can a batch be made durable in the 
 1. gap guard: within a generation the batch starts where the last one ended, else the process
    exits. Died here: nothing was done, the batch is read again.
 2. decide: every scan is folded against a local copy of the states. Died here: as 1.
-3. outputs are sent, every acknowledgement awaited. Died here: the batch is read again, and the
+3. outputs are sent, every acknowledgement awaited: what goes back into the source by its key, the
+   rest to the partition of the batch. Died here: the batch is read again, and the
    same outputs are sent again, byte for byte, with the same versions.
 4. changelog records are sent, every acknowledgement awaited; the first must directly follow our
    own position, else another worker wrote, and we exit without storing. Died here: recovery reads
    them; the batch is read again, and every scan in it is skipped by its offset.
 5. the local store is written, then its changelog position. Died in between: as 4.
+   A batch that leads to very many records for other units is worked on in parts, steps 2 to 5 for
+   each. Died between two: as 4.
 6. the batch is acknowledged, and its offset committed later. Died here: as 4.
 
 Only in this order may a scan that was read before be skipped: that the state holds its offset
@@ -43,7 +46,15 @@ from mode import Service
 
 from scantrail.infra.failpoints import passing
 from scantrail.infra.logs import logger
-from scantrail.tracker.restoring import OffsetOf, Overtaken, Record, StoreAhead, produce, restore
+from scantrail.tracker.restoring import (
+    OffsetOf,
+    Overtaken,
+    Record,
+    StoreAhead,
+    produce,
+    produce_by_key,
+    restore,
+)
 
 log = logger(__name__)
 
@@ -83,10 +94,14 @@ def check_versions() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a batch leads to: records by topic name, and the new states by key."""
+    """What a batch leads to: records by topic name, and the new states by key.
+
+    `taken` says of how many of its records: the rest is decided once these are durable.
+    """
 
     records: dict[str, list[Record]]
     states: list[tuple[bytes, bytes]]
+    taken: int
 
 
 #: (records of one partition, state by key) -> outputs. Runs between two awaits: must not block.
@@ -240,15 +255,31 @@ class BatchApp:
         self._expected[partition] = (generation, records[-1].offset + 1)
         passing("begun")
 
+        rest = records
+        while rest:
+            taken = await self._make_durable(partition, generation, rest)
+            if generation != self.app.consumer_generation_id:
+                return False
+            rest = rest[taken:]
+        return True
+
+    async def _make_durable(self, partition: int, generation: int, records: Sequence[Any]) -> int:
+        """Steps 2 to 5 for as many of `records` as are decided at once; returns how many.
+
+        0 where a rebalance came in between: what was begun is another generation's business.
+        """
         store = self._store(partition)
         outputs = self._decide(records, store.get)
         passing("decided")
         producer = self.app.producer._producer
         for topic, made in outputs.records.items():
-            await produce(producer, topic, partition, made)
+            if topic == self._settings.source:  # of other units, on whatever partition
+                await produce_by_key(producer, topic, made)
+            else:
+                await produce(producer, topic, partition, made)
             passing("sent")
         if generation != self.app.consumer_generation_id:
-            return False
+            return 0
         if outputs.states:
             changes: list[Record] = [(key, value, []) for key, value in outputs.states]
             first, last = await produce(producer, self._changelog, partition, changes)
@@ -264,7 +295,7 @@ class BatchApp:
             self._positions[partition] = last
             store.write(outputs.states, last)
             passing("stored")
-        return bool(generation == self.app.consumer_generation_id)
+        return outputs.taken
 
     async def restore(
         self,

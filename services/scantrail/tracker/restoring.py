@@ -7,6 +7,7 @@ Died here: all is done again from the stored position, which stays before what w
 written again.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
@@ -166,6 +167,15 @@ async def restore(
         restored.written_again(last)
         positions[tp.partition] = last
     return positions
+
+
+async def produce_by_key(producer: AIOKafkaProducer, topic: str, records: Sequence[Record]) -> None:
+    """Send each record to the partition of its key; returns once the broker has them all."""
+    sent = [
+        await producer.send(topic, value, key=key, headers=headers)
+        for key, value, headers in records
+    ]
+    await asyncio.gather(*sent)
 
 
 async def produce(

@@ -14,7 +14,8 @@ class Read:
     device does not say: `scanner_no` of the head in a bundle; `event_time` aware, in UTC, by its
     clock; `order` the order it was read for; `event_id` its own id of the read, kept over its
     retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written;
-    `corrects` the event id of the scan that it voids.
+    `corrects` the event id of the scan that it voids; `parent` any spelling of the unit into which
+    this one is packed or assembled.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Read:
     sequence: int | None = None
     direction: str | None = None
     corrects: str | None = None
+    parent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ MENDS: Final = {
     "bad_event_time": "`timestamp` is no time: give RFC 3339 with a zone, or seconds since 1970",
     "bad_json": "this is not JSON: send an object, an array, or an object a line",
     "bad_order": "`order` must be a short printable text or a whole number",
+    "bad_parent": "`parent` must spell, as text, the carton or product into which the unit goes",
     "empty": "the body is empty: send a JSON object or array",
     "empty_read": "the frame holds no code: look at the reader's `split` and `pattern`",
     "frame_too_long": "no end of frame within `max_frame` bytes: look at the reader's `end`",

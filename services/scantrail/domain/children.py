@@ -1,0 +1,269 @@
+"""What is inside a unit moves with it: the records that go from one unit's state to another's.
+
+A child tells its parent its stay by a link; the parent sends each child a scan derived from each
+of its own. The parent may send too many, never too few: the child's fold decides which of them
+count (`custody.step`). All ids are made from what they tell of, so that repetitions are known.
+"""
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from hashlib import blake2b
+
+from scantrail.domain.custody import Child, Observation, Outcome, Stay, UnitState, Visit, step
+from scantrail.domain.scan import Origin, Scan, Transaction
+from scantrail.domain.vocabulary import UNFOLLOWED_STEPS
+
+CHILDREN_MAX = 2_000
+
+#: Levels of parents that a scan is handed down: pallet, case, carton, product, component.
+DEPTH_MAX = 4
+
+#: The reader of a derived scan.
+READER = "tracker"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A child's stay in its parent, as the child knows it at its `version`.
+
+    `until` is None while it is inside. `record_time` is that of the scan that told it.
+    """
+
+    parent: str
+    child: str
+    version: int
+    since: datetime
+    until: datetime | None
+    record_time: datetime
+
+
+class TooManyChildren(Exception):
+    """The parent knows as many units inside it as it can; the text says of which child."""
+
+
+def is_concerned(state: UnitState, scan: Scan) -> bool:
+    """Whether an accepted scan has anything to tell to other units."""
+    return bool(state.children or state.stays or scan.parent is not None)
+
+
+def tell_parents(state: UnitState, scan: Scan) -> tuple[UnitState, list[Link]]:
+    """The links that `scan`, just accepted, makes necessary, and the state that has told them."""
+    stays = _stays(state)
+    if stays == state.stays:
+        return state, []
+    known = {stay.parent: stay for stay in state.stays}
+    changed = [stay for stay in stays if known.pop(stay.parent, None) != stay]
+    # Those that are no more are told as empty, unless the base has them behind it.
+    begin = None if state.base_key is None else state.base_key[0]
+    left = [
+        Stay(stay.parent, stay.since, stay.since)
+        for stay in known.values()
+        if begin is None or stay.until is None or stay.until > begin
+    ]
+    links = [
+        Link(
+            parent=stay.parent,
+            child=state.unit,
+            version=state.version,
+            since=stay.since.astimezone(UTC),
+            until=stay.until and stay.until.astimezone(UTC),
+            record_time=scan.record_time,
+        )
+        for stay in (*changed, *left)
+    ]
+    return state._replace(stays=stays), links
+
+
+def _stays(state: UnitState) -> tuple[Stay, ...]:
+    """For each parent among the scans that are kept: first in, last out."""
+    position = state.base
+    inside = None if position is None else position.parent
+    found: dict[str, Stay] = {}
+    if position is not None and inside is not None:
+        told = next((stay for stay in state.stays if stay.parent == inside), None)
+        found[inside] = Stay(inside, told.since if told else position.since, None)
+    for visit in state.kept:
+        position, _, _ = step(position, visit)
+        parent = None if position is None else position.parent
+        if parent == inside:
+            continue
+        if inside is not None:
+            found[inside] = found[inside]._replace(until=visit.at)
+        if parent is not None:
+            since = found[parent].since if parent in found else visit.at
+            found[parent] = Stay(parent, since, None)
+        inside = parent
+    return tuple(sorted(found.values()))
+
+
+def tell_children(known: UnitState | None, seen: Observation, scan: Scan) -> list[Scan]:
+    """The scans that `scan`, accepted into a state that was `known`, makes for the children.
+
+    Corrections go to all of them: what was sent to a child does not show in its stay of today.
+    """
+    state = seen.state
+    if not state.children or seen.outcome in (Outcome.OLDER_THAN_BASE, Outcome.VOIDED):
+        return []
+    if seen.outcome is Outcome.MOVED:
+        added, gone = [visit for visit in state.kept[-1:] if _is_followed(visit)], []
+    else:
+        before, after = _followed(known), _followed(state)
+        stood = {visit.event_id for visit in before}
+        stands = {visit.event_id for visit in after}
+        added = [visit for visit in after if visit.event_id not in stood]
+        gone = [
+            visit
+            for visit in before
+            if visit.event_id not in stands
+            and (state.base_key is None or visit.order_key > state.base_key)
+        ]
+    made = [
+        _derived(state.unit, visit, child.unit, scan.record_time)
+        for visit in added
+        for child in state.children
+        if _covers(child, visit.at)
+    ]
+    return made + [
+        _correction(state.unit, scan, visit, child.unit)
+        for visit in gone
+        for child in state.children
+    ]
+
+
+def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
+    """Derived scans that came before and moved nothing, and that move the unit now."""
+    if seen.outcome not in (Outcome.LATE, Outcome.CORRECTED) or known is None:
+        return ()
+    before = {visit.event_id for visit in _moving(known)}
+    come = {visit.event_id for visit in known.kept}
+    return tuple(
+        visit
+        for visit in _moving(seen.state)
+        if visit.event_id in come and visit.event_id not in before and _depth(visit)
+    )
+
+
+def is_too_deep(scan: Scan) -> bool:
+    """Whether `scan` has come down so many levels that no child is told of it."""
+    return scan.derived_from is not None and scan.derived_from.depth >= DEPTH_MAX
+
+
+def learn(known: UnitState | None, link: Link, *, offset: int) -> tuple[UnitState, list[Scan]]:
+    """The parent's state with `link`, read at `offset`, and the scans that the child lacks.
+
+    A link moves nothing and makes no version. Raises TooManyChildren.
+    """
+    state = known or UnitState(link.parent, 0, -1, None, None, (), None, b"")
+    if offset <= state.offset:
+        return state, []
+    state = state._replace(offset=offset)
+    child = Child(link.child, link.version, link.since, link.until)
+    place = bisect_left(state.children, child.unit, key=lambda each: each.unit)
+    old = state.children[place] if place < len(state.children) else None
+    if old is None or old.unit != child.unit:
+        old = None
+        others = _still_of_use(state)
+        if len(others) >= CHILDREN_MAX:
+            raise TooManyChildren(
+                f"{link.parent} has {CHILDREN_MAX} units inside it: {link.child} does not follow it"
+            )
+    elif old.version >= child.version:
+        return state, []
+    else:
+        others = [each for each in state.children if each.unit != child.unit]
+    state = state._replace(children=tuple(sorted((*others, child))))
+    return state, [
+        _derived(state.unit, visit, child.unit, link.record_time)
+        for visit in _followed(state)
+        if _covers(child, visit.at) and not (old and _covers(old, visit.at))
+    ]
+
+
+def _still_of_use(state: UnitState) -> list[Child]:
+    """Without those that left before the scans that are kept."""
+    if state.base_key is None:
+        return list(state.children)
+    begin = state.base_key[0]
+    return [child for child in state.children if child.until is None or child.until >= begin]
+
+
+def _covers(child: Child, at: datetime) -> bool:
+    return child.since <= at and (child.until is None or at <= child.until)
+
+
+def _is_followed(visit: Visit) -> bool:
+    return _depth(visit) < DEPTH_MAX and visit.business_step not in UNFOLLOWED_STEPS
+
+
+def _depth(visit: Visit) -> int:
+    return 0 if visit.tie is None else visit.tie.depth
+
+
+def _followed(state: UnitState | None) -> list[Visit]:
+    """The kept scans that move what is inside."""
+    return [] if state is None else [visit for visit in _moving(state) if _is_followed(visit)]
+
+
+def _moving(state: UnitState) -> list[Visit]:
+    """The kept scans that are neither repeats nor without effect."""
+    position, found = state.base, []
+    for visit in state.kept:
+        after, _, is_repeat = step(position, visit)
+        if after is not position and not is_repeat:
+            found.append(visit)
+        position = after
+    return found
+
+
+def _derived(parent: str, visit: Visit, child: str, record_time: datetime) -> Scan:
+    """`visit` as a scan of what is inside: its place, custody and order, not its condition.
+
+    Made of the visit alone, so that it is the same scan whenever it is made; its time is the one
+    that orders the parent's.
+    """
+    return Scan(
+        event_id=derived_id(parent, visit.event_id, child),
+        unit=child,
+        event_time=visit.at.astimezone(UTC),
+        record_time=record_time,
+        reader=READER,
+        sequence=visit.sequence,
+        station=visit.station,
+        site=visit.site,
+        read_point=visit.read_point,
+        business_step=visit.business_step,
+        business_location=visit.business_location,
+        possessing_party=visit.possessing_party,
+        transactions=(Transaction(type="order", id=visit.order),) if visit.order else (),
+        repeat_window_s=visit.repeat_window_s,
+        derived_from=Origin(
+            unit=parent,
+            event_id=visit.event_id,
+            depth=_depth(visit) + 1,
+        ),
+    )
+
+
+def _correction(parent: str, cause: Scan, visit: Visit, child: str) -> Scan:
+    """Voids what was derived for `child` from `visit`, which `cause` made void or a repeat."""
+    return Scan(
+        event_id=derived_id(parent, f"{cause.event_id}~{visit.event_id}", child),
+        unit=child,
+        event_time=visit.at.astimezone(UTC),
+        record_time=cause.record_time,
+        reader=READER,
+        sequence=visit.sequence,
+        station=visit.station,
+        site=visit.site,
+        read_point=visit.read_point,
+        business_step=visit.business_step,
+        corrects=derived_id(parent, visit.event_id, child),
+        derived_from=Origin(unit=parent, event_id=cause.event_id, depth=_depth(visit) + 1),
+    )
+
+
+def derived_id(parent: str, event_id: str, child: str) -> str:
+    """The same for the same scan of the parent and the same child, whenever it is made."""
+    told = repr((parent, event_id, child)).encode("utf-8", "surrogatepass")
+    return f"derived/{blake2b(told, digest_size=16).hexdigest()}"

@@ -66,6 +66,11 @@ def test_the_invariants_hold_after_every_fault(design: Design) -> None:
         pytest.param(
             GUARDED._replace(compaction="after pauses"), "I2", id="compacted while nobody owns"
         ),
+        pytest.param(
+            GUARDED._replace(compaction="an owner lives"),
+            "I2",
+            id="compacted before the owner knows of every record",
+        ),
     ],
 )
 def test_the_search_finds_what_breaks(mutant: Design, broken: str) -> None:

@@ -23,6 +23,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertKind, AlertStatus
+from scantrail.domain.scan import Origin
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.child_processes import free_ports
 from scantrail.infra.embedded_kafka import EmbeddedKafka
@@ -116,6 +117,7 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
             shipped.event_id,
             shipped.record_time,
             False,
+            None,
         )
     ]
     first, second = site.rows("SELECT * FROM movement ORDER BY version")
@@ -139,9 +141,27 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
         None,
         "raw\x1dread",
         None,
+        None,
+        None,
+        None,
     )
     assert second[3:9] == (2, "moved", shipped.event_time, 400.0, "reader-1", 7)
     assert second[16] == "SO-1"
+
+
+async def test_what_is_inside_a_carton_and_what_was_derived_for_it_are_told(site: "Site") -> None:
+    """With its carton, until it is scanned elsewhere, and by whose scan it moved."""
+    carton = "sscc:095060001343520000"
+    packed = site.scan("7", 0, event_id="p", parent=carton, business_step=BusinessStep.PACKING)
+    origin = Origin(unit=carton, event_id="c-1", depth=1)
+    moved = site.scan("7", 5, event_id="d", station="dock-2", derived_from=origin)
+    for movement in site.movements(packed, moved):
+        await site.put_movement(movement, site.unit("7"))
+    await site.start("projector")
+    await until_rows(site, "SELECT station, parent FROM unit", [("dock-2", carton)])
+    assert site.rows(
+        "SELECT event_id, parent, derived_from, derived_event_id FROM movement ORDER BY version"
+    ) == [("p", carton, None, None), ("d", None, carton, "c-1")]
 
 
 async def test_doubles_and_lower_versions_change_nothing(site: "Site") -> None:

@@ -29,6 +29,7 @@ from scantrail.cli.site import (
     DOCK,
     GATE,
     LINE,
+    PACK,
     SHELF,
     SOUTH,
     STAGE,
@@ -145,8 +146,12 @@ async def _live(
     early, later = refs[::2], refs[1::2]
     await _enter_orders(floor.api, early)
     await during("staging", floor.text[STAGE].send(codes(STAGE)))
-    shipped = [_read(life, GATE) for life in of(GATE)]
-    twice = [read for life, read in zip(of(GATE), shipped, strict=True) if GATE in life.redelivered]
+    await during("packing", floor.http[PACK].send([_read(life, PACK) for life in of(PACK)]))
+    loose = [life for life in of(GATE) if not life.carton]
+    at_gate = {life.key: _read(life, GATE) for life in loose}
+    twice = [at_gate[life.key] for life in loose if GATE in life.redelivered]
+    cartons = [_carton_read(carton, order) for carton, order in plan.cartons.items()]
+    shipped = [*at_gate.values(), *cartons]
     await during("shipping", floor.http[GATE].send(shipped))
     await floor.http[GATE].send(twice)
     await _enter_orders(floor.api, later)  # the order may come after the scan
@@ -160,7 +165,14 @@ def _read(life: Life, place: Place) -> dict[str, Any]:
         "timestamp": datetime.now(UTC).isoformat(),
         "event_id": f"{place.station}-{life.gtin}-{life.serial}",
     }
+    if place is PACK:
+        return {**read, "parent": f"(00){life.carton}"}
     return {**read, "order": life.order} if place is GATE else read
+
+
+def _carton_read(carton: str, order: str) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat()
+    return {"code": f"00{carton}", "timestamp": now, "event_id": carton, "order": order}
 
 
 async def _enter_recall(api: httpx.AsyncClient, plan: Plan) -> None:

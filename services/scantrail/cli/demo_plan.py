@@ -12,17 +12,23 @@ from scantrail.cli.site import (
     GATE,
     LINE,
     OWNER,
+    PACK,
     PRODUCTS,
     SHELF,
     SOUTH,
     STAGE,
     Place,
 )
+from scantrail.domain.identifiers import gs1_check_digit
 
 UNITS = 2_000
 CLONES = 20
 RECALLED = 50
 RECALLED_AT_STAGING = 20
+#: Units that are packed and shipped without a scan of their own at the gate, so many in a carton.
+PACKED = 60
+PACKED_RECALLED = 5
+PER_CARTON = 5
 REDELIVERED_SHARE = 0.01
 LATE_SHARE = 0.01
 
@@ -31,13 +37,15 @@ RECALL_ID = "R-2026-17"
 
 @dataclass(slots=True)
 class Life:
-    """One unit: the places that really scan it, in the order of events."""
+    """One unit: the places that scan it, or at GATE the carton it is in, in the order of events."""
 
     gtin: str
     serial: str
     spelling: int
     path: list[Place]
     order: str | None = None
+    #: the SSCC of the carton that is scanned in its place at GATE
+    carton: str | None = None
     cloned: bool = False
     recalled: bool = False
     #: the scan at LINE reaches the gateway after all later ones
@@ -91,8 +99,14 @@ class Plan:
 
     @property
     def scans(self) -> int:
-        """Scans that are delivered, doubles included."""
-        return sum(len(life.path) + len(life.redelivered) for life in self.lives)
+        """Scans that are delivered, doubles included: a carton's, not those of what is in it."""
+        own = sum(len(life.path) + len(life.redelivered) for life in self.lives)
+        return own - sum(life.carton is not None for life in self.lives) + len(self.cartons)
+
+    @property
+    def cartons(self) -> dict[str, str]:
+        """The order under which each carton is shipped, by SSCC."""
+        return {life.carton: life.order for life in self.lives if life.carton and life.order}
 
     @property
     def movements(self) -> int:
@@ -105,13 +119,18 @@ class Plan:
         recalled = {
             ("recalled_at_shipping", life.key)
             for life in self.lives
-            if life.recalled and STAGE in life.path
+            if life.recalled and {STAGE, GATE} & set(life.path)
         }
         return duplicates | recalled
 
 
 def order_ref(number: int) -> str:
     return f"SO-{number:05}"
+
+
+def sscc(number: int) -> str:
+    payload = f"09506000{number:09}"
+    return f"{payload}{gs1_check_digit(payload)}"
 
 
 def purchaser(ref: str) -> dict[str, str]:
@@ -140,20 +159,32 @@ def make_plan(seed: int, *, units: int = UNITS) -> Plan:
         life.recalled = True
         if number < RECALLED_AT_STAGING:
             life.path.append(STAGE)  # the alert stops it there
+    for life in recalled[RECALLED_AT_STAGING:][:PACKED_RECALLED]:
+        _pack(life, len(rest))
     assembled, shipped = rest[: len(rest) // 2], rest[len(rest) // 4 :]
     for life in assembled:
         life.path.append(LINE)
+    loose = len(shipped) - PACKED
     for number, life in enumerate(shipped):
+        if number >= loose:
+            _pack(life, number)
+            continue
         life.path += [STAGE, GATE]
-        life.order = order_ref(number // 5)
+        life.order = order_ref(number // PER_CARTON)
     movements = sum(len(life.path) for life in lives)
-    late = [life for life in assembled if GATE in life.path]
+    late = [life for life in assembled if STAGE in life.path]
     for life in late[: round(movements * LATE_SHARE)]:
         life.late = True
-    punctual = [life for life in shipped if not life.late]
+    punctual = [life for life in shipped if not life.late and not life.carton]
     for life in punctual[: round(movements * REDELIVERED_SHARE)]:
         life.redelivered.append(GATE)
     return Plan(lives, _malformed(gtins[0]))
+
+
+def _pack(life: Life, number: int) -> None:
+    life.path += [PACK, GATE]
+    life.carton = sscc(number // PER_CARTON)
+    life.order = order_ref(number // PER_CARTON)
 
 
 def _malformed(gtin: str) -> list[Malformed]:

@@ -49,9 +49,10 @@ DOCK = Place("dock-1", "Dock 1", "north", BusinessStep.RECEIVING, "Dock 1", "lis
 SHELF = Place("shelf-a", "Hall A", "north", BusinessStep.STORING, "Hall A, aisle 4", "connect")
 LINE = Place("line-1", "Line 1", "north", BusinessStep.ASSEMBLING, "Line 1", "http")
 STAGE = Place("stage-1", "Staging", "north", BusinessStep.STAGING_OUTBOUND, "Staging", "listen")
+PACK = Place("pack-1", "Packing", "north", BusinessStep.PACKING, "Packing", "http")
 GATE = Place("gate-1", "Gate 1", "north", BusinessStep.SHIPPING, None, "http", CARRIER)
 SOUTH = Place("dock-9", "Dock 9", "south", BusinessStep.RECEIVING, "Dock 9", "listen", OWNER)
-PLACES = (DOCK, SHELF, LINE, STAGE, GATE, SOUTH)
+PLACES = (DOCK, SHELF, LINE, STAGE, PACK, GATE, SOUTH)
 
 _DEFAULT_PORTS = {DOCK.reader: 9101, SHELF.reader: 9102, STAGE.reader: 9103, SOUTH.reader: 9104}
 

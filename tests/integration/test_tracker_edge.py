@@ -37,14 +37,16 @@ if TYPE_CHECKING:
     from integration.conftest import Site
 
 UNITS = 60
+#: For many scans: hundreds in the state of one unit are another matter.
+MANY_UNITS = 2_000
 STEPS = (BusinessStep.RECEIVING, BusinessStep.STORING, BusinessStep.PICKING, BusinessStep.SHIPPING)
 
 
-def scans_of_a_day(site: "Site", first: int, count: int) -> list[Scan]:
+def scans_of_a_day(site: "Site", first: int, count: int, *, units: int = UNITS) -> list[Scan]:
     """Each unit from station to station; each tenth scan comes late, and each 25th comes twice."""
     made: list[Scan] = []
     for number in range(first, first + count):
-        unit, turn = number % UNITS, number // UNITS
+        unit, turn = number % units, number // units
         minute = turn - (3.5 if number % 10 == 3 else 0)
         scan = site.scan(
             f"{unit}",
@@ -123,7 +125,7 @@ async def test_killed_again_and_again_in_mid_stream_it_is_exact(
     for turn in range(turns):
         before = len(await (await site.log(Topic.MOVEMENTS)).records())
         with started(settings, tmp_path, "tracker"):  # and killed at its end
-            await send(site, scans_of_a_day(site, turn * count, count))
+            await send(site, scans_of_a_day(site, turn * count, count, units=MANY_UNITS))
             await some_more_movements(site, before + count // 4)
     assert len(await movements_by_version(site)) < turns * count, "nothing was left to do again"
     with started(settings, tmp_path, "tracker"):
@@ -156,14 +158,18 @@ async def test_a_second_tracker_joins_and_leaves_while_scans_flow(
     with started(site.settings, tmp_path, "tracker") as (tracker,):
         await asyncio.to_thread(tracker.await_ready)
         for turn in range(8 if long_form else 2):
-            await send(site, scans_of_a_day(site, 3 * turn * burst, burst))
+            await send(site, scans_of_a_day(site, 3 * turn * burst, burst, units=MANY_UNITS))
             with started(second, tmp_path / "second", "tracker") as (other,):
                 await asyncio.to_thread(other.await_ready)
-                await send(site, scans_of_a_day(site, (3 * turn + 1) * burst, burst))
+                await send(
+                    site, scans_of_a_day(site, (3 * turn + 1) * burst, burst, units=MANY_UNITS)
+                )
                 await compare(site)
                 assert processed(tracker) > 0
                 assert processed(other) > 0
-                await send(site, scans_of_a_day(site, (3 * turn + 2) * burst, burst))
+                await send(
+                    site, scans_of_a_day(site, (3 * turn + 2) * burst, burst, units=MANY_UNITS)
+                )
                 other.terminate()
                 assert await asyncio.to_thread(other.status_within, 20.0) == 0, other.log
         await compare(site)
@@ -362,15 +368,17 @@ async def test_paused_beyond_its_session_and_overtaken_it_changes_nothing_when_i
         with started(settings, tmp_path, "tracker") as (paused,):
             await asyncio.to_thread(paused.await_ready)
             told = len(await (await site.log(Topic.MOVEMENTS)).records())
-            await send(site, scans_of_a_day(site, first, burst))
+            await send(site, scans_of_a_day(site, first, burst, units=MANY_UNITS))
             await some_more_movements(site, told + random.Random(turn).randrange(burst // 2))
             paused.process.send_signal(signal.SIGSTOP)
             with started(second, tmp_path / "second", "tracker") as (other,):
-                await send(site, scans_of_a_day(site, first + burst, burst))
+                await send(site, scans_of_a_day(site, first + burst, burst, units=MANY_UNITS))
                 await compare(site)  # nothing waits for the one that is paused
                 async with supervised(paused, other) as statuses:
                     paused.process.send_signal(signal.SIGCONT)
-                    await send(site, scans_of_a_day(site, first + 2 * burst, burst))
+                    await send(
+                        site, scans_of_a_day(site, first + 2 * burst, burst, units=MANY_UNITS)
+                    )
                     await compare(site)
                 # In mid-batch it writes once more; both then see that they are not alone.
                 assert set(statuses) <= {75, 76}, paused.log + other.log

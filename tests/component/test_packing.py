@@ -189,6 +189,37 @@ def test_a_shipping_that_is_corrected_is_corrected_for_what_is_inside() -> None:
     assert (last.after.phase, last.after.parent) == ("on_site", CARTON)
 
 
+def test_what_is_packed_while_its_carton_stands_at_the_gate_leaves_with_it() -> None:
+    """The next read there is a repeat for the carton, and news for what came inside since."""
+    gate = {"station": "gate-1", "business_step": BusinessStep.SHIPPING, "repeat_window_s": 600.0}
+    first = scanned(CARTON, "g1", 10, business_location=None, **gate)
+    packed = [
+        scanned(unit, f"p-{unit}", minutes, parent=CARTON)
+        for unit, minutes in zip(UNITS, (5, 12, 30), strict=True)
+    ]
+    again = scanned(CARTON, "g2", 15, business_location=None, **gate)
+    for arrivals in ((first, *packed, again), (again, *reversed(packed), first)):
+        topics = Topics().put(*arrivals).track()
+        phases = [topics.state(unit).current.phase for unit in UNITS]  # type: ignore[union-attr]
+        assert phases == ["shipped", "shipped", "on_site"]
+        assert {alert.unit for alert in topics.alerts()} == {UNITS[1]}
+
+
+def test_a_late_scan_that_goes_right_into_the_base_takes_the_units_along() -> None:
+    topics = Topics().put(scanned(UNITS[1], "p", 0, parent=CARTON)).track()
+    counts = [
+        scanned(CARTON, f"c{n}", 60 * 24 * n, business_step=BusinessStep.CYCLE_COUNTING, sequence=n)
+        for n in range(1, 17)
+    ]
+    topics.put(*counts).track()
+    assert topics.state(CARTON).base is None
+    out = {"station": "gate-1", "business_step": BusinessStep.SHIPPING, "business_location": None}
+    topics.put(scanned(CARTON, "out", 600, **out)).track()
+    assert topics.state(CARTON).base is not None
+    assert [m.scan.station for m in topics.of(UNITS[1])][-1] == "gate-1"
+    assert {alert.unit for alert in topics.alerts()} == {UNITS[1]}
+
+
 def test_links_and_derived_scans_name_their_units_in_key_and_headers() -> None:
     topics = Topics().put(packed(0))
     first = decide(topics.log, {})

@@ -219,10 +219,13 @@ def test_after_a_crash_the_scan_on_which_the_code_failed_is_skipped_by_its_offse
     assert again.records == {}
 
 
-def test_a_state_that_cannot_be_read_is_left_as_it_is() -> None:
-    outputs = decide(Record(5, encode(SCAN)), stored={UNIT.encode(): b"\xc1"})
-    assert len(outputs.records[REJECTED]) == 1
-    assert outputs.states == []
+def test_a_state_that_cannot_be_read_is_left_as_it_is_and_its_unit_told_as_held() -> None:
+    half = msgspec.msgpack.encode([UNIT, 7, 1, "a base of another release"])
+    for stored, version in ((b"\xc1", (1 << 63) - 1), (half, 7)):
+        outputs = decide(Record(5, encode(SCAN)), stored={UNIT.encode(): stored})
+        [(_, _, headers)] = outputs.records[REJECTED]
+        assert dict(headers)[UNIT_VERSION_HEADER] == str(version).encode()
+        assert outputs.states == []
 
 
 def test_a_store_that_fails_is_no_fault_of_the_scan() -> None:

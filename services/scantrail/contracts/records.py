@@ -393,6 +393,15 @@ def folded_up_to(payload: bytes) -> int | None:
         return None
 
 
+def version_of(payload: bytes) -> int:
+    """The version of a state of which not all may be readable; for bytes that are none, one that no
+    unit reaches."""
+    try:
+        return _decode_folded(payload).version
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return (1 << 63) - 1
+
+
 class Codec(Generic[T]):
     """Decodes the records of one topic into values of one type."""
 

@@ -9,6 +9,7 @@ from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import blake2b
+from typing import NamedTuple
 
 from scantrail.domain.custody import Child, Observation, Outcome, Stay, UnitState, Visit, step
 from scantrail.domain.scan import Origin, Scan, Transaction
@@ -106,41 +107,48 @@ def tell_children(known: UnitState | None, seen: Observation, scan: Scan) -> lis
     if not state.children or seen.outcome in (Outcome.OLDER_THAN_BASE, Outcome.VOIDED):
         return []
     if seen.outcome is Outcome.MOVED:
-        added, gone = [visit for visit in state.kept[-1:] if _is_followed(visit)], []
+        newest = Followed(state.kept[-1])
+        before = dict[str, Followed]()
+        after = {newest.visit.event_id: newest} if newest.counts else {}
     else:
-        before, after = _followed(known), _followed(state)
-        stood = {visit.event_id for visit in before}
-        stands = {visit.event_id for visit in after}
-        added = [visit for visit in after if visit.event_id not in stood]
-        gone = [
-            visit
-            for visit in before
-            if visit.event_id not in stands
-            and (state.base_key is None or visit.order_key > state.base_key)
-        ]
+        before, after = _followed(known), _followed(seen.folded or state)
     made = [
-        _derived(state.unit, visit, child.unit, scan.record_time)
-        for visit in added
+        _derived(state.unit, followed.visit, child.unit, scan.record_time)
+        for event_id, followed in after.items()
         for child in state.children
-        if _covers(child, visit.at)
+        if followed.concerns(child)
+        and not (event_id in before and before[event_id].concerns(child))
     ]
     return made + [
-        _correction(state.unit, scan, visit, child.unit)
-        for visit in gone
+        _correction(state.unit, scan, followed.visit, child.unit)
+        for event_id, followed in before.items()
         for child in state.children
+        if _is_void_for(child, followed, after.get(event_id), state)
     ]
+
+
+def _is_void_for(
+    child: Child, before: "Followed", after: "Followed | None", state: UnitState
+) -> bool:
+    """Whether what was sent of a scan does not count any more, or is told by another."""
+    if after is None:
+        return state.base_key is None or before.visit.order_key > state.base_key
+    return before.began is None and after.began is not None and child.since <= after.began
 
 
 def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
     """Derived scans that came before and moved nothing, and that move the unit now."""
     if seen.outcome not in (Outcome.LATE, Outcome.CORRECTED) or known is None:
         return ()
-    before = {visit.event_id for visit in _moving(known)}
+    before = {each.visit.event_id for each in _moving(known)}
     come = {visit.event_id for visit in known.kept}
     return tuple(
-        visit
-        for visit in _moving(seen.state)
-        if visit.event_id in come and visit.event_id not in before and _depth(visit)
+        each.visit
+        for each in _moving(seen.folded or seen.state)
+        if each.began is None
+        and each.visit.event_id in come
+        and each.visit.event_id not in before
+        and _depth(each.visit)
     )
 
 
@@ -174,9 +182,9 @@ def learn(known: UnitState | None, link: Link, *, offset: int) -> tuple[UnitStat
         others = [each for each in state.children if each.unit != child.unit]
     state = state._replace(children=tuple(sorted((*others, child))))
     return state, [
-        _derived(state.unit, visit, child.unit, link.record_time)
-        for visit in _followed(state)
-        if _covers(child, visit.at) and not (old and _covers(old, visit.at))
+        _derived(state.unit, followed.visit, child.unit, link.record_time)
+        for followed in _followed(state).values()
+        if followed.concerns(child) and not (old and followed.concerns(old))
     ]
 
 
@@ -188,30 +196,44 @@ def _still_of_use(state: UnitState) -> list[Child]:
     return [child for child in state.children if child.until is None or child.until >= begin]
 
 
-def _covers(child: Child, at: datetime) -> bool:
-    return child.since <= at and (child.until is None or at <= child.until)
+class Followed(NamedTuple):
+    """A scan of the parent. `began` is None, or where it is a repeat, when its visit began: then it
+    is told to those only that came inside since."""
 
+    visit: Visit
+    began: datetime | None = None
 
-def _is_followed(visit: Visit) -> bool:
-    return _depth(visit) < DEPTH_MAX and visit.business_step not in UNFOLLOWED_STEPS
+    @property
+    def counts(self) -> bool:
+        return _depth(self.visit) < DEPTH_MAX and self.visit.business_step not in UNFOLLOWED_STEPS
+
+    def concerns(self, child: Child) -> bool:
+        at = self.visit.at
+        is_inside = child.since <= at and (child.until is None or at <= child.until)
+        return is_inside and (self.began is None or child.since > self.began)
 
 
 def _depth(visit: Visit) -> int:
     return 0 if visit.tie is None else visit.tie.depth
 
 
-def _followed(state: UnitState | None) -> list[Visit]:
-    """The kept scans that move what is inside."""
-    return [] if state is None else [visit for visit in _moving(state) if _is_followed(visit)]
+def _followed(state: UnitState | None) -> dict[str, Followed]:
+    """The kept scans that move what is inside, by event id."""
+    moving = [] if state is None else _moving(state)
+    return {each.visit.event_id: each for each in moving if each.counts}
 
 
-def _moving(state: UnitState) -> list[Visit]:
-    """The kept scans that are neither repeats nor without effect."""
-    position, found = state.base, []
+def _moving(state: UnitState) -> list[Followed]:
+    """The kept scans that are not without effect."""
+    position, found = state.base, list[Followed]()
+    began = None if position is None else position.since
     for visit in state.kept:
         after, _, is_repeat = step(position, visit)
-        if after is not position and not is_repeat:
-            found.append(visit)
+        if is_repeat:
+            found.append(Followed(visit, began))
+        elif after is not position:
+            began = visit.at
+            found.append(Followed(visit))
         position = after
     return found
 

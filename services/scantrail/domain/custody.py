@@ -207,6 +207,8 @@ class Observation(NamedTuple):
     visit_id: str = ""
     #: derived scans that moved nothing until this one told that the unit was inside
     revealed: tuple[Visit, ...] = ()
+    #: after a late scan: the state before some of its scans went into the base
+    folded: UnitState | None = None
 
     @property
     def accepted(self) -> bool:
@@ -299,12 +301,14 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
     current, facts_after = fold(after, later)
     if fact is not None:
         facts_after.insert(0, fact)
+    folded = _with(state, (*earlier, visit, *later), current)
     return Observation(
         Outcome.REPEAT_READ if is_repeat else Outcome.LATE,
-        _archive(_with(state, (*earlier, visit, *later), current)),
+        _archive(folded),
         tuple(fact for fact in facts_after if fact not in facts_before),
         tuple(fact for fact in facts_before if fact not in facts_after),
         visit_id=after.visit_id,
+        folded=folded,
     )
 
 

@@ -24,6 +24,7 @@ from scantrail.contracts.records import (
     folded_up_to,
     is_link,
     rejection_headers,
+    version_of,
 )
 from scantrail.contracts.topics import Topic, topic_name
 from scantrail.domain.children import (
@@ -120,12 +121,13 @@ class Tracking:
                 traceback.print_exc()
                 self._failures.failed()
                 held = hold(known, scan, offset=record.offset)
-                rejected.append(
-                    self._rejection(record, CODE_FAILED, repr(error), unit_version=held.version)
-                )
-                if not isinstance(error, msgspec.MsgspecError):  # that is an unreadable state
+                at = held.version
+                if isinstance(error, msgspec.MsgspecError):  # the state cannot be read: it stays
+                    at = version_of(stored or b"")
+                else:
                     states[record.key] = held
                     changed.add(record.key)
+                rejected.append(self._rejection(record, CODE_FAILED, repr(error), unit_version=at))
                 continue
             outcomes[seen.outcome] += 1
             states[record.key] = known

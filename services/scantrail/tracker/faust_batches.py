@@ -51,6 +51,7 @@ from scantrail.tracker.restoring import (
     Overtaken,
     Record,
     StoreAhead,
+    follows,
     produce,
     produce_by_key,
     restore,
@@ -141,6 +142,8 @@ class BatchApp:
         self._settings = settings
         self._expected: dict[int, tuple[int, int]] = {}  # partition -> generation, next offset
         self._working = set[asyncio.Task[None]]()
+        #: whatever stands still while it does, the work on a batch goes on
+        self.parts_done = 0
         self._positions: dict[int, int] = {}  # partition -> last changelog offset that is ours
         folder = settings.folder / f"tracker-{settings.ordinal}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -261,6 +264,8 @@ class BatchApp:
             if generation != self.app.consumer_generation_id:
                 return False
             rest = rest[taken:]
+            if rest and not self.app.consumer.flow_active:  # a rebalance waits for us
+                return False
         return True
 
     async def _make_durable(self, partition: int, generation: int, records: Sequence[Any]) -> int:
@@ -284,7 +289,7 @@ class BatchApp:
             changes: list[Record] = [(key, value, []) for key, value in outputs.states]
             first, last = await produce(producer, self._changelog, partition, changes)
             passing("logged")
-            if first != self._positions[partition] + 1:
+            if not follows(self._positions[partition], first, last, len(changes)):
                 log.error(
                     "another worker wrote",
                     partition=partition,
@@ -295,6 +300,7 @@ class BatchApp:
             self._positions[partition] = last
             store.write(outputs.states, last)
             passing("stored")
+        self.parts_done += 1
         return outputs.taken
 
     async def restore(
@@ -304,9 +310,9 @@ class BatchApp:
         on_progress: Callable[[int, int], None],
     ) -> None:
         """Restore the units of `partitions`; no batch is worked on meanwhile."""
-        self._positions = {}
         if self._working:  # what an older generation has begun, it finishes
             await asyncio.wait(self._working)
+        self._positions = {}
 
         async def send(partition: int, records: Sequence[Record]) -> tuple[int, int]:
             producer = self.app.producer._producer
@@ -331,9 +337,11 @@ class BatchApp:
         consumer = self.app.consumer
         sources = [tp for tp in consumer.assignment() if tp.topic == self._settings.source]
         found = {}
+        begins = await consumer.earliest_offsets(*sources)
         for tp, end in (await consumer.highwaters(*sources)).items():
             expected = self._expected.get(tp.partition)
             done = expected[1] if expected else (consumer._read_offset.get(tp) or -1) + 1
+            done = max(done, begins.get(tp) or 0)
             if end is not None and done < end:
                 found[tp.partition] = (done, end)
         return found
@@ -499,9 +507,11 @@ class GuardedRecovery(Recovery):
                         waiting = await self._batches.waiting()
                         await self._batches.check_tails()
                 except (TimeoutError, KafkaError) as error:
+                    waiting = {}
                     log.warning("kafka is away", reason=repr(error))
             done = {partition: next_offset for partition, (next_offset, _) in waiting.items()}
-            if work.lasts(done or None, time.monotonic()):
+            progress = (self._batches.parts_done, done) if done else None
+            if work.lasts(progress, time.monotonic()):
                 log.error("scans wait and none is worked on", waiting=str(waiting))
                 os._exit(EXIT_HALTED)
 

@@ -158,7 +158,7 @@ async def restore(
         if not is_current():
             return None
         first, last = await send(tp.partition, again)
-        if first != positions[tp.partition] + 1:
+        if not follows(positions[tp.partition], first, last, len(again)):
             raise Overtaken(
                 f"changelog offset {first} follows {positions[tp.partition]} of partition"
                 f" {tp.partition}"
@@ -167,6 +167,12 @@ async def restore(
         restored.written_again(last)
         positions[tp.partition] = last
     return positions
+
+
+def follows(position: int, first: int, last: int, count: int) -> bool:
+    """Whether `count` records, from `first` to `last`, stand right behind `position` and together:
+    else another worker wrote before or between them."""
+    return first == position + 1 and last == position + count
 
 
 async def produce_by_key(producer: AIOKafkaProducer, topic: str, records: Sequence[Record]) -> None:

@@ -220,6 +220,24 @@ def test_a_late_scan_that_goes_right_into_the_base_takes_the_units_along() -> No
     assert {alert.unit for alert in topics.alerts()} == {UNITS[1]}
 
 
+def test_a_packing_that_goes_right_into_the_base_reveals_what_came_before_it() -> None:
+    unit, out = UNITS[1], {"station": "gate-1", "business_location": None}
+    origin = Origin(unit=CARTON, event_id="out", depth=1)
+    topics = Topics().put(
+        scanned(unit, "d", 600, business_step=BusinessStep.SHIPPING, derived_from=origin, **out)
+    )
+    counts = [
+        scanned(unit, f"c{n}", 60 * 24 * n, business_step=BusinessStep.CYCLE_COUNTING, sequence=n)
+        for n in range(5, 20)
+    ]
+    topics.put(*counts).track()
+    assert topics.alerts() == []
+    assert topics.state(unit).base is None
+    topics.put(scanned(unit, "p", 540, parent=CARTON)).track()
+    assert topics.state(unit).base is not None
+    assert [(alert.unit, alert.event_id) for alert in topics.alerts()] == [(unit, "d")]
+
+
 def test_links_and_derived_scans_name_their_units_in_key_and_headers() -> None:
     topics = Topics().put(packed(0))
     first = decide(topics.log, {})

@@ -221,8 +221,8 @@ async def _create_topic(address: str, topic: str) -> None:
 
 async def _send(address: str, topic: str, value: bytes) -> None:
     producer = AIOKafkaProducer(bootstrap_servers=address, acks="all")
-    await producer.start()
     try:
+        await producer.start()
         await producer.send_and_wait(topic, value)
     finally:
         await producer.stop()
@@ -232,8 +232,8 @@ async def _records(address: str, topic: str, count: int) -> list[bytes | None]:
     consumer = AIOKafkaConsumer(
         topic, bootstrap_servers=address, group_id="reader", auto_offset_reset="earliest"
     )
-    await consumer.start()
     try:
+        await consumer.start()
         return [(await consumer.getone()).value for _ in range(count)]
     finally:
         await consumer.stop()

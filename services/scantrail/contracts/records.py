@@ -177,9 +177,7 @@ def is_link(value: bytes | None) -> bool:
 def decode_link(key: bytes | None, value: bytes | None) -> Link:
     """The link in a record of `scans`. Raises UnreadableRecord."""
     record = _decode(_link_decoder, value, "link")
-    for name in ("parent", "child"):
-        if not 0 < len(getattr(record, name)) <= NAME_LENGTH_MAX:
-            raise UnreadableRecord("not_a_link", f"{name} must have 1 to {NAME_LENGTH_MAX} letters")
+    _check_names(record, ("parent", "child"), "not_a_link")
     if record.version >= 1 << 63:
         raise UnreadableRecord("not_a_link", "version must be below 2^63")
     if key != record.parent.encode():
@@ -201,14 +199,19 @@ def encode_link(link: Link) -> bytes:
     )
 
 
+def _check_names(value: object, names: tuple[str, ...], reason: str, *, inside: str = "") -> None:
+    for name in names:
+        if not 0 < len(getattr(value, name)) <= NAME_LENGTH_MAX:
+            detail = f"{inside}{name} must have 1 to {NAME_LENGTH_MAX} letters"
+            raise UnreadableRecord(reason, detail)
+
+
 def _check_scan(scan: Scan) -> None:
-    for name in ("event_id", "unit", "station", "site"):
-        if not 0 < len(getattr(scan, name)) <= NAME_LENGTH_MAX:
-            raise UnreadableRecord("not_a_scan", f"{name} must have 1 to {NAME_LENGTH_MAX} letters")
-    if scan.corrects is not None and not 0 < len(scan.corrects) <= NAME_LENGTH_MAX:
-        raise UnreadableRecord("not_a_scan", f"corrects must have 1 to {NAME_LENGTH_MAX} letters")
-    if scan.parent is not None and not 0 < len(scan.parent) <= NAME_LENGTH_MAX:
-        raise UnreadableRecord("not_a_scan", f"parent must have 1 to {NAME_LENGTH_MAX} letters")
+    _check_names(scan, ("event_id", "unit", "station", "site"), "not_a_scan")
+    if scan.corrects is not None:
+        _check_names(scan, ("corrects",), "not_a_scan")
+    if scan.parent is not None:
+        _check_names(scan, ("parent",), "not_a_scan")
     if scan.derived_from is not None:
         _check_origin(scan.derived_from)
     if not 0 <= scan.sequence < 1 << 63:
@@ -226,11 +229,7 @@ def _check_scan(scan: Scan) -> None:
 
 
 def _check_origin(origin: Origin) -> None:
-    for name in ("unit", "event_id"):
-        if not 0 < len(getattr(origin, name)) <= NAME_LENGTH_MAX:
-            raise UnreadableRecord(
-                "not_a_scan", f"derived_from.{name} must have 1 to {NAME_LENGTH_MAX} letters"
-            )
+    _check_names(origin, ("unit", "event_id"), "not_a_scan", inside="derived_from.")
     if not 1 <= origin.depth <= DEPTH_MAX:
         raise UnreadableRecord("not_a_scan", f"derived_from.depth must be from 1 to {DEPTH_MAX}")
 

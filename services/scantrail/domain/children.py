@@ -11,7 +11,16 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import NamedTuple
 
-from scantrail.domain.custody import Child, Observation, Outcome, Stay, UnitState, Visit, step
+from scantrail.domain.custody import (
+    Child,
+    Observation,
+    Outcome,
+    Stay,
+    UnitState,
+    Visit,
+    never_seen,
+    step,
+)
 from scantrail.domain.scan import Origin, Scan, Transaction
 from scantrail.domain.vocabulary import UNFOLLOWED_STEPS
 
@@ -162,7 +171,7 @@ def learn(known: UnitState | None, link: Link, *, offset: int) -> tuple[UnitStat
 
     A link moves nothing and makes no version. Raises TooManyChildren.
     """
-    state = known or UnitState(link.parent, 0, -1, None, None, (), None, b"")
+    state = known or never_seen(link.parent)
     if offset <= state.offset:
         return state, []
     state = state._replace(offset=offset)

@@ -196,6 +196,11 @@ class UnitState(NamedTuple):
     children: tuple[Child, ...] = ()
 
 
+def never_seen(unit: str) -> UnitState:
+    """The state of a unit before its first record."""
+    return UnitState(unit, 0, -1, None, None, (), None, b"")
+
+
 class Observation(NamedTuple):
     """The outcome of one scan. The shell stores the state and publishes the rest."""
 
@@ -226,7 +231,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
 
     Branches read in order of precedence: the first that applies decides.
     """
-    state = known or UnitState(scan.unit, 0, -1, None, None, (), None, b"")
+    state = known or never_seen(scan.unit)
     if scan.unit != state.unit:
         raise ValueError(f"a scan of {scan.unit} was routed to the state of {state.unit}")
     if offset <= state.offset:
@@ -259,7 +264,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
 def hold(known: UnitState | None, scan: Scan, *, offset: int) -> UnitState:
     """The state of a unit on whose `scan` the code failed: held until that event is accepted, or
     voided by a correction."""
-    state = known or UnitState(scan.unit, 0, -1, None, None, (), None, b"")
+    state = known or never_seen(scan.unit)
     if scan.event_id in state.held_for:
         return state._replace(offset=offset)
     held_for = (*state.held_for, scan.event_id)[-HELD_FOR_AT_MOST:]

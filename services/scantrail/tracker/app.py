@@ -12,6 +12,7 @@ import msgspec
 from scantrail import __version__
 from scantrail.contracts.records import (
     SCAN_BYTES_MAX,
+    Headers,
     UnreadableRecord,
     cloud_event_headers,
     decode_link,
@@ -52,7 +53,6 @@ log = logger(__name__)
 #: A larger record, with its headers, is set aside cut short, and says so.
 REJECTED_BYTES_MAX = 900_000
 KEY_BYTES_MAX = 1024
-
 
 #: Scans and links that a part of a batch sends to other units: no more records are then decided, or
 #: a run of full cartons would take longer than the group waits for a sign of life, and all memory.
@@ -217,35 +217,23 @@ class Tracking:
         metrics.SCANS_PROCESSED.labels("tracker", "link").inc()
 
     def _link(self, link: Link) -> Record:
-        headers = cloud_event_headers(
-            id=f"{link.child}/{link.version}",
-            source=self._source,
-            type="scantrail.link.v1",
-            subject=link.parent,
-            time=link.since,
-        )
+        id_ = f"{link.child}/{link.version}"
+        headers = self._headers("scantrail.link.v1", id_, link.parent, link.since)
         return link.parent.encode(), encode_link(link), headers
 
     def _derived(self, scan: Scan) -> Record:
-        headers = cloud_event_headers(
-            id=scan.event_id,
-            source=self._source,
-            type="scantrail.scan.v1",
-            subject=scan.unit,
-            time=scan.event_time,
-        )
+        headers = self._headers("scantrail.scan.v1", scan.event_id, scan.unit, scan.event_time)
         return scan.unit.encode(), encode(scan), headers
 
     def _movement(self, scan: Scan, known: UnitState | None, seen: Observation) -> Record:
-        headers = cloud_event_headers(
-            id=scan.event_id,
-            source=self._source,
-            type="scantrail.movement.v1",
-            subject=scan.unit,
-            time=scan.event_time,
-        )
+        headers = self._headers("scantrail.movement.v1", scan.event_id, scan.unit, scan.event_time)
         value = encode_movement(scan, known.current if known else None, seen)
         return scan.unit.encode(), value, headers
+
+    def _headers(self, type_: str, id_: str, subject: str, time: datetime) -> Headers:
+        return cloud_event_headers(
+            id=id_, source=self._source, type=type_, subject=subject, time=time
+        )
 
     def _rejection(
         self, record: Any, reason: str, detail: str, *, unit_version: int | None = None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -116,6 +117,8 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
         "corrects": None,
         "parent": None,
         "derived_from": None,
+        "same_as": None,
+        "forwarded_from": [],
     }
     assert dict(record.headers) == {
         "ce_specversion": b"1.0",
@@ -188,17 +191,29 @@ async def test_a_parent_is_resolved_from_any_spelling(
     assert [scan.parent for scan in outlet.scans] == [None, CARTON]
 
 
-@pytest.mark.parametrize("parent", ["no code", f"{BARCODE}1", "x" * 300])
-async def test_a_parent_that_is_none_is_refused_with_what_was_read(
-    intake: Intake, outlet: FakeOutlet, parent: str
+async def test_another_key_of_the_unit_is_resolved_from_its_spelling(
+    intake: Intake, outlet: FakeOutlet
 ) -> None:
-    taken = await intake.take("scanner", [Read(f"{BARCODE}1", parent=parent)])
+    reads = [Read(f"{BARCODE}1"), Read(f"{BARCODE}1", same_as="356938035643809")]
+    assert (await intake.take("scanner", reads)).accepted == 2
+    assert [scan.same_as for scan in outlet.scans] == [None, "imei:35693803564380"]
+
+
+@pytest.mark.parametrize("name", ["parent", "same_as"])
+@pytest.mark.parametrize("spelling", ["no code", f"{BARCODE}1", "x" * 300])
+async def test_another_unit_that_is_none_is_refused_with_what_was_read(
+    intake: Intake, outlet: FakeOutlet, name: str, spelling: str
+) -> None:
+    read = replace(Read(f"{BARCODE}1"), **{name: spelling})
+    taken = await intake.take("scanner", [read])
     (refused,) = taken.rejected
-    assert refused.reason == "bad_parent"
-    assert "`parent`" in refused.detail
+    assert refused.reason == f"bad_{name}"
+    assert f"`{name}`" in refused.detail
     (kept,) = outlet.rejected
-    assert kept.parent == parent[:256]
+    assert getattr(kept, name) == spelling[:256]
     assert outlet.scans == []
+    again = await intake.replay([kept])
+    assert [each.reason for each in again.rejected] == [f"bad_{name}"]
 
 
 @pytest.mark.parametrize(

@@ -105,7 +105,12 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.PRODUCTS, "$"): Product,
 }
 
-_NOT_PUBLISHED = {Outcome.REPLAYED, Outcome.REDELIVERED, Outcome.CONFLICTING_EVENT}
+_NOT_PUBLISHED = {
+    Outcome.REPLAYED,
+    Outcome.REDELIVERED,
+    Outcome.CONFLICTING_EVENT,
+    Outcome.FORWARDED,
+}
 _PUBLISHED = [outcome.value for outcome in Outcome if outcome not in _NOT_PUBLISHED]
 
 #: Words of the schemas that are no StrEnum in the code.

@@ -13,6 +13,7 @@ import httpx
 import psycopg
 import pytest
 
+from component.one_partition import Topics
 from scantrail.api.outbox import RELAY_LOCK
 from scantrail.contracts.records import encode, products, recalls, stations
 from scantrail.contracts.topics import Topic
@@ -462,8 +463,38 @@ async def test_a_scan_that_was_corrected_is_in_the_trail_and_moves_nothing(site:
     found = await ok(site, "GET", f"/units/{site.barcode('1')}")
     assert (found["version"], found["phase"], found["location"]) == (4, None, None)
     page = (await site.ask("GET", "/", params={"q": site.barcode("1")})).text
-    assert "every scan of it was voided" in page
+    assert "no scan of it counts" in page
     assert "voided by c1" in page
+
+
+async def test_a_unit_of_two_keys_is_found_by_either_with_one_trail(site: "Site") -> None:
+    await site.start("api")
+    await site.start("projector")
+    older, younger = site.unit("1"), "imei:35693803564380"
+    tracked = Topics().put(
+        site.scan("1", 0, event_id="a"),
+        site.scan("x", 1, unit=younger, event_id="b", station="hall"),
+        site.scan("ecu", 2, unit="sn:ecu.5", event_id="c", parent=younger),
+        site.scan("x", 3, unit=younger, event_id="j", same_as=older),
+    )
+    told = tracked.track().movements
+    for movement in told:
+        await site.put_movement(encode(movement), movement.unit)
+    await site.until(lambda: site.rows("SELECT count(*) FROM movement") == [(len(told),)])
+    for spelling in (site.barcode("1"), "356938035643809"):
+        found = await ok(site, "GET", f"/units/{spelling}")
+        assert (found["unit"], found["station"]) == (older, "hall")
+        assert (found["aliases"], found["children"]) == ([younger], ["sn:ecu.5"])
+        trail = await ok(site, "GET", f"/units/{spelling}/trail")
+        assert [(each["event_id"], each["same_as"], each["forwarded_from"]) for each in trail] == [
+            ("a", None, None),
+            ("b", None, younger),
+            ("j", younger, younger),
+        ]
+    page = (await site.ask("GET", "/", params={"q": "356938035643809"})).text
+    assert f"Also known as <code>{younger}</code>" in page
+    assert f"joined with {younger}" in page
+    assert f"as {younger}" in page
 
 
 @pytest.mark.parametrize("entered", ["before", "after"])

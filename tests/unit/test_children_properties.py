@@ -1,155 +1,18 @@
-"""What must hold of a unit and its cartons, for any order in which their records arrive.
+"""What must hold of a unit and its cartons, for any order in which their records arrive."""
 
-The world delivers scans, links and derived scans one at a time, of each unit in any order, and
-some of them twice: nothing is relied upon but that all of them come.
-"""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scantrail.contracts.records import (
-    decode_link,
-    decode_scan,
-    decode_state,
-    encode,
-    encode_link,
-    encode_state,
-)
-from scantrail.domain.children import (
-    CHILDREN_MAX,
-    DEPTH_MAX,
-    Link,
-    TooManyChildren,
-    is_concerned,
-    learn,
-    tell_children,
-    tell_parents,
-)
-from scantrail.domain.custody import Fact, Observation, Outcome, Position, UnitState, observe
-from scantrail.domain.scan import Scan, Transaction
+from scantrail.contracts.records import encode_state
+from scantrail.domain.children import CHILDREN_MAX, DEPTH_MAX, Link, TooManyChildren, learn
+from scantrail.domain.custody import Outcome
+from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep, Phase
-
-NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-UNIT, CARTON, OTHER, PALLET = "sn:p.1", "sscc:1", "sscc:2", "sscc:3"
-
-Record = Scan | Link
-#: Of so many records that wait, the one that comes next, and whether it comes once more.
-Choose = Callable[[int], tuple[int, bool]]
-
-
-def in_order(waiting: int) -> tuple[int, bool]:
-    return 0, False
-
-
-@dataclass
-class World:
-    """The states of all units, and what is under way to them."""
-
-    choose: Choose = in_order
-    states: dict[str, UnitState] = field(default_factory=dict)
-    facts: dict[str, set[Fact]] = field(default_factory=dict)
-    outcomes: dict[str, list[Outcome]] = field(default_factory=dict)
-    seen: list[tuple[Scan, Observation]] = field(default_factory=list)
-    waiting: list[Record] = field(default_factory=list)
-    delivered: int = 0
-
-    def tell(self, *scans: Scan) -> "World":
-        """Deliver `scans`, and all that comes of them."""
-        self.waiting += scans
-        while self.waiting:
-            place, again = self.choose(len(self.waiting))
-            record = self.waiting[place] if again else self.waiting.pop(place)
-            self._deliver(record)
-        return self
-
-    def _deliver(self, record: Record) -> None:
-        self.delivered += 1
-        assert self.delivered < 3_000, "it does not end"
-        if isinstance(record, Link):
-            key = record.parent
-            link = decode_link(key.encode(), encode_link(record))
-            state, made = learn(self.states.get(key), link, offset=self.delivered)
-            self.waiting += made
-        else:
-            key = record.unit
-            known = self.states.get(key)
-            scan = decode_scan(key.encode(), encode(record))
-            seen = observe(known, scan, offset=self.delivered)
-            state = seen.state
-            if seen.accepted:
-                self.seen.append((scan, seen))
-            if seen.accepted and is_concerned(state, scan):
-                state, links = tell_parents(state, scan)
-                self.waiting += links
-                self.waiting += tell_children(known, seen, scan)
-            standing = self.facts.setdefault(key, set())
-            assert set(seen.facts_withdrawn) <= standing
-            standing -= set(seen.facts_withdrawn)
-            standing |= set(seen.facts_added)
-            self.outcomes.setdefault(scan.event_id, []).append(seen.outcome)
-        self.states[key] = decode_state(encode_state(state))
-
-    def at(self, unit: str) -> Position:
-        position = self.states[unit].current
-        assert position is not None
-        return position
-
-    def ends(self) -> dict[str, tuple[Position | None, set[Fact]]]:
-        return {
-            unit: (state.current, self.facts.get(unit, set()))
-            for unit, state in self.states.items()
-            if state.version
-        }
-
-
-def scanned(event_id: str, minutes: float, unit: str = UNIT, **changes: object) -> Scan:
-    plain = Scan(
-        event_id=event_id,
-        unit=unit,
-        event_time=NOON + timedelta(minutes=minutes),
-        record_time=NOON + timedelta(days=1),
-        reader="r",
-        sequence=0,
-        station="dock-1",
-        site="north",
-        read_point="dock-1",
-        business_step=BusinessStep.RECEIVING,
-        business_location="dock-1",
-        possessing_party="acme",
-    )
-    return replace(plain, **changes)  # type: ignore[arg-type]
-
-
-def packed(event_id: str, minutes: float, parent: str = CARTON, unit: str = UNIT) -> Scan:
-    return scanned(
-        event_id,
-        minutes,
-        unit,
-        station="pack-1",
-        business_step=BusinessStep.PACKING,
-        business_location="pack-1",
-        parent=parent,
-    )
-
-
-def shipped(event_id: str, minutes: float, unit: str = CARTON) -> Scan:
-    return scanned(
-        event_id,
-        minutes,
-        unit,
-        station="gate",
-        business_step=BusinessStep.SHIPPING,
-        business_location=None,
-        possessing_party="haul",
-        transactions=(Transaction(type="order", id="SO-1"),),
-    )
-
+from unit.world import CARTON, NOON, OTHER, UNIT, World, packed, scanned, shipped
 
 STEPS = [
     BusinessStep.STORING,

@@ -77,6 +77,8 @@ BODIES: list[tuple[str, list[Outcome]]] = [
         Read("a", parent="00095060001343520017\x1d")]),
     ('{"id":"a","parent":7}', [Invalid("bad_parent", b'{"id":"a","parent":7}')]),
     ('{"id":"a","parent":""}', [Invalid("bad_parent", b'{"id":"a","parent":""}')]),
+    ('{"id":"a","sameAs":" 356938035643809 "}', [Read("a", same_as="356938035643809")]),
+    ('{"id":"a","same_as":7}', [Invalid("bad_same_as", b'{"id":"a","same_as":7}')]),
     ('[{"id":"a"},7]', [Read("a"), Invalid("not_an_object", b"7")]),
     ("[null]", [Invalid("not_an_object", b"null")]),
     ('{"name":"a"}', [Invalid("no_code", b'{"name":"a"}')]),
@@ -170,7 +172,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-words = st.sampled_from(["direction", "event_id", "order", "corrects", "parent"])
+words = st.sampled_from(["direction", "event_id", "order", "corrects", "parent", "same_as"])
 names = words | st.sampled_from(["epc", "idHex", "barcode", "id", "time", "antenna", "rssi"])
 bodies = (
     st.binary(max_size=200)

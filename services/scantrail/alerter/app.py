@@ -29,7 +29,7 @@ from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, Seen, judge
 from scantrail.domain.custody import Outcome
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.recall import RecallMatcher, RecallRefused
+from scantrail.domain.recall import Recall, RecallMatcher, RecallRefused
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import (
@@ -98,7 +98,7 @@ def judge_batch(
                 movement.scan,
                 facts(movement.facts_added, movement.scan),
                 facts(movement.facts_withdrawn, movement.scan),
-                matcher.match(*product_and_serial(movement.unit)),
+                recalls_of((movement.unit, *movement.aliases), matcher),
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
                 is_inert=movement.outcome is Outcome.NOT_INSIDE,
@@ -109,6 +109,12 @@ def judge_batch(
             metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
     metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
     return raised
+
+
+def recalls_of(keys: Iterable[str], matcher: RecallMatcher) -> list[Recall]:
+    """The active recalls under which a unit falls by any of its keys, by id."""
+    found = {r.id: r for key in keys for r in matcher.match(*product_and_serial(key))}
+    return [found[recall_id] for recall_id in sorted(found)]
 
 
 async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Alert]) -> None:

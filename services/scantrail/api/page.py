@@ -36,7 +36,7 @@ def build_page(engine: AsyncEngine) -> list[Any]:
                 shown |= {
                     "unit": unit,
                     "sentence": sentence(unit),
-                    "trail": list(reversed(await find_trail(engine, unit["unit"]))),
+                    "trail": list(reversed(await find_trail(engine, unit))),
                 }
             except Problem as problem:
                 shown["problem"] = problem.body
@@ -48,7 +48,7 @@ def build_page(engine: AsyncEngine) -> list[Any]:
 def sentence(unit: dict[str, Any]) -> str:
     """Where the unit is and who has it, in one sentence."""
     if unit["phase"] is None:
-        return "Nothing is known of where it is: every scan of it was voided."
+        return "Nothing is known of where it is: no scan of it counts."
     since = unit["since"].strftime("%A %-d %B %Y, %H:%M UTC")
     party = unit["custody"] or "somebody unknown"
     inside = f", inside {unit['parent']}" if unit["parent"] else ""

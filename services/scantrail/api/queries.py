@@ -1,10 +1,10 @@
 """What is asked of the query database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, case, exists, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Row, Select, case, exists, or_, select
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.infra.tables import alert, movement, party, rejected, sales_order, unit
 
@@ -15,38 +15,64 @@ CANDIDATES_MAX = 50
 CHILDREN_MAX = 2_000
 
 
+#: A unit on one of whose scans the tracker failed, before or after the newest that is told of.
+_HELD = or_(
+    unit.c.held,
+    exists().where(rejected.c.unit == unit.c.unit, rejected.c.unit_version >= unit.c.version),
+).label("is_held")
+
+
 async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
-    """Where the unit is and who has it, with open alerts; None where it was never scanned."""
-    failed = (
-        exists()
-        .where(rejected.c.unit == unit.c.unit, rejected.c.unit_version >= unit.c.version)
-        .label("failed")
-    )
-    query = (
-        select(unit, party.c.id.label("purchaser_id"), party.c.name, party.c.address, failed)
-        .outerjoin(sales_order, sales_order.c.ref == unit.c.order_ref)
-        .outerjoin(party, party.c.id == sales_order.c.purchaser)
-        .where(unit.c.unit == key)
-    )
-    open_alerts = (
-        select(alert)
-        .where(alert.c.unit == key, alert.c.status == "open")
-        .order_by(alert.c.event_time, alert.c.id)
-    )
-    children = (
-        select(unit.c.unit).where(unit.c.parent == key).order_by(unit.c.unit).limit(CHILDREN_MAX)
-    )
+    """Where the unit is and who has it, with what is open under any of its keys; None where it was
+    never scanned. Of a key that was joined into another, that one's unit."""
     async with engine.connect() as connection:
-        row = (await connection.execute(query)).first()
+        row = await _find_row(connection, key)
+        followed = {key}
+        while row is not None and row.joined is not None and row.joined not in followed:
+            followed.add(row.joined)
+            row = await _find_row(connection, row.joined) or row
         if row is None:
             return None
+        aliases = (await connection.execute(_aliases_of(row.unit))).all()
+        keys = [row.unit, *(found.unit for found in aliases)]
+        open_alerts = (
+            select(alert)
+            .where(alert.c.unit.in_(keys), alert.c.status == "open")
+            .order_by(alert.c.event_time, alert.c.id)
+        )
+        children = (
+            select(unit.c.unit)
+            .where(unit.c.parent.in_(keys), unit.c.joined.is_(None))
+            .order_by(unit.c.unit)
+            .limit(CHILDREN_MAX)
+        )
         alerts = (await connection.execute(open_alerts)).all()
         inside = (await connection.execute(children)).scalars().all()
     return {
         **_unit(row),
+        "held": row.is_held or any(found.is_held for found in aliases),
+        "aliases": keys[1:],
         "children": list(inside),
         "alerts": [_plain(found) for found in alerts],
     }
+
+
+async def _find_row(connection: AsyncConnection, key: str) -> Row[Any] | None:
+    query = (
+        select(unit, party.c.id.label("purchaser_id"), party.c.name, party.c.address, _HELD)
+        .outerjoin(sales_order, sales_order.c.ref == unit.c.order_ref)
+        .outerjoin(party, party.c.id == sales_order.c.purchaser)
+        .where(unit.c.unit == key)
+    )
+    return (await connection.execute(query)).first()
+
+
+def _aliases_of(key: str) -> Select[Any]:
+    """The keys that were joined into `key`, one after another, with whether each is held."""
+    first = select(unit.c.unit, _HELD).where(unit.c.joined == key)
+    found = first.cte("found", recursive=True)
+    found = found.union(select(unit.c.unit, _HELD).where(unit.c.joined == found.c.unit))
+    return select(found).where(found.c.unit != key).order_by(found.c.unit)
 
 
 async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any]]:
@@ -61,12 +87,15 @@ async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any
         return [_plain(row) for row in (await connection.execute(query)).all()]
 
 
-async def find_trail(engine: AsyncEngine, key: str) -> list[dict[str, Any]]:
-    """Each accepted scan of the unit, in the order in which they happened, with the scan that voids
-    it as `corrected_by`."""
+async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Each accepted scan of the unit that `find_unit` found, in the order in which they happened,
+    with the scan that voids it as `corrected_by`.
+
+    What came under a key that was joined into the unit's is there too: once.
+    """
     query = (
         select(movement)
-        .where(movement.c.unit == key)
+        .where(movement.c.unit.in_((found["unit"], *found["aliases"])))
         .order_by(
             # as domain.scan.ordered_at: by record_time where the device's clock is off
             case(
@@ -79,7 +108,9 @@ async def find_trail(engine: AsyncEngine, key: str) -> list[dict[str, Any]]:
         )
     )
     async with engine.connect() as connection:
-        rows = (await connection.execute(query)).all()
+        every = (await connection.execute(query)).all()
+    own = {row.event_id for row in every if row.unit == found["unit"]}
+    rows = [row for row in every if row.unit == found["unit"] or row.event_id not in own]
     corrections = {row.corrects: row.event_id for row in reversed(rows) if row.corrects is not None}
     return [
         # as domain.custody: no correction voids another
@@ -170,8 +201,6 @@ def _unit(row: Any) -> dict[str, Any]:
         "since": row.since,
         "seen_at": row.seen_at,
         "event_id": row.event_id,
-        # the tracker failed on a scan of it, before or after the newest that is told of
-        "held": row.held or row.failed,
     }
 
 

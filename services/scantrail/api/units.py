@@ -31,7 +31,7 @@ def build_units(engine: AsyncEngine) -> list[Any]:
         sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX)
         if sent.endswith(_TRAIL):
             found = await look_up(engine, unquote(sent.removesuffix(_TRAIL)))
-            return Response(await find_trail(engine, found["unit"]))
+            return Response(await find_trail(engine, found))
         return Response(await look_up(engine, unquote(sent)))
 
     return [get_unit]

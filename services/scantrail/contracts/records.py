@@ -75,7 +75,7 @@ class FactRecord(msgspec.Struct, frozen=True):
 
 
 class Revealed(msgspec.Struct, frozen=True, kw_only=True):
-    """A derived scan that moved nothing when it came, as domain.custody.Visit knows it."""
+    """A scan that is judged anew, as domain.custody.Visit knows it."""
 
     event_id: str
     business_step: BusinessStep
@@ -100,6 +100,10 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True):
     held: bool = False
     #: what the scan, late or a correction, says to have moved the unit with its parent before
     revealed: tuple[Revealed, ...] = ()
+    #: the key into which this one was joined: the unit is found there from now on
+    joined: str | None = None
+    #: the keys that were joined into this one
+    aliases: tuple[str, ...] = ()
 
 
 class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,6 +127,7 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     first_record_time: Time | None = None
     corrects: str | None = None
     parent: str | None = None
+    same_as: str | None = None
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):
@@ -134,6 +139,7 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     since: Time
     until: Time | None
     record_time: Time
+    via: str | None = None
 
 
 T = TypeVar("T")
@@ -153,6 +159,9 @@ _YEARS = range(1971, 2200)
 
 #: Bytes of one scan. What is made of it must fit into a Kafka record too.
 SCAN_BYTES_MAX = 8192
+
+#: Keys under which a scan came before it was forwarded.
+KEYS_MAX = 16
 
 #: Characters of an id or a name: it is a key of tables and indexes.
 NAME_LENGTH_MAX = 256
@@ -178,6 +187,8 @@ def decode_link(key: bytes | None, value: bytes | None) -> Link:
     """The link in a record of `scans`. Raises UnreadableRecord."""
     record = _decode(_link_decoder, value, "link")
     _check_names(record, ("parent", "child"), "not_a_link")
+    if record.via is not None:
+        _check_names(record, ("via",), "not_a_link")
     if record.version >= 1 << 63:
         raise UnreadableRecord("not_a_link", "version must be below 2^63")
     if key != record.parent.encode():
@@ -195,6 +206,7 @@ def encode_link(link: Link) -> bytes:
             since=link.since,
             until=link.until,
             record_time=link.record_time,
+            via=link.via,
         )
     )
 
@@ -214,6 +226,10 @@ def _check_scan(scan: Scan) -> None:
         _check_names(scan, ("parent",), "not_a_scan")
     if scan.derived_from is not None:
         _check_origin(scan.derived_from)
+    if scan.same_as is not None:
+        _check_names(scan, ("same_as",), "not_a_scan")
+    if scan.forwarded_from:
+        _check_forwarding(scan.forwarded_from)
     if not 0 <= scan.sequence < 1 << 63:
         raise UnreadableRecord("not_a_scan", "sequence must be from 0 to 2^63 - 1")
     if scan.event_time.tzinfo is None or scan.record_time.tzinfo is None:
@@ -234,12 +250,22 @@ def _check_origin(origin: Origin) -> None:
         raise UnreadableRecord("not_a_scan", f"derived_from.depth must be from 1 to {DEPTH_MAX}")
 
 
+def _check_forwarding(keys: tuple[str, ...]) -> None:
+    if len(keys) > KEYS_MAX:
+        raise UnreadableRecord("not_a_scan", f"forwarded_from has more than {KEYS_MAX} keys")
+    if not all(0 < len(key) <= NAME_LENGTH_MAX for key in keys):
+        detail = f"forwarded_from must have keys of 1 to {NAME_LENGTH_MAX} letters"
+        raise UnreadableRecord("not_a_scan", detail)
+
+
 def _check_movement(movement: Movement) -> None:
     _check_scan(movement.scan)
     if movement.unit != movement.scan.unit:
         raise UnreadableRecord("not_a_movement", "unit must be that of the scan")
     if movement.version >= 1 << 63:
         raise UnreadableRecord("not_a_movement", "version must be below 2^63")
+    if movement.joined is not None:
+        _check_names(movement, ("joined",), "not_a_movement")
 
 
 def check_rejected_read(read: RejectedRead) -> None:
@@ -262,6 +288,7 @@ _REJECTED_LENGTHS = {
     "order": NAME_LENGTH_MAX,
     "corrects": NAME_LENGTH_MAX,
     "parent": NAME_LENGTH_MAX,
+    "same_as": NAME_LENGTH_MAX,
 }
 
 
@@ -319,6 +346,8 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             )
             if observation.revealed
             else (),
+            joined=observation.state.joined,
+            aliases=observation.state.aliases,
         )
     )
 

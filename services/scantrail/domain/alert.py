@@ -80,7 +80,8 @@ def judge(
     `visit_id` is the scan that began the visit to the station: a tag that stands at a gate is read
     again and again, and is one alert. Two sites within `site_travel_s` seconds are a duplicate;
     later, the unit may have travelled. A correction is no unit at the gate; a recalled unit that
-    was seen there is told also where its scan is voided, before or after: a person decides.
+    was seen there is told also where its scan is voided, before or after: a person decides. Nor is
+    one that tells of another key of the unit: where the unit went out before is `revealed` then.
     What moves nothing (`is_inert`: derived from a parent in which the unit is not) is none either,
     until a later movement says that the unit was inside: then it is among its `revealed`.
     """
@@ -89,7 +90,7 @@ def judge(
         for fact in facts_added
         if _contradicts(fact, site_travel_s)
     ]
-    if scan.corrects is None and not is_inert and scan.business_step in OUTBOUND_STEPS:
+    if not _moves_nothing(scan, is_inert) and scan.business_step in OUTBOUND_STEPS:
         at = Seen(visit_id, scan.business_step, scan.station, scan.site, scan.event_time)
         raised += [_recalled(scan.unit, recall, at) for recall in recalls]
     raised += [
@@ -106,6 +107,10 @@ def judge(
         if _contradicts(fact, site_travel_s)
     ]
     return [alert for alert in withdrawn if alert.id not in standing] + raised
+
+
+def _moves_nothing(scan: Scan, is_inert: bool) -> bool:
+    return is_inert or scan.corrects is not None or scan.same_as is not None
 
 
 def _contradicts(fact: Fact, site_travel_s: float) -> bool:

@@ -22,7 +22,7 @@ from scantrail.domain.custody import (
     step,
 )
 from scantrail.domain.scan import Origin, Scan, Transaction
-from scantrail.domain.vocabulary import UNFOLLOWED_STEPS
+from scantrail.domain.vocabulary import OUTBOUND_STEPS, UNFOLLOWED_STEPS
 
 CHILDREN_MAX = 2_000
 
@@ -31,6 +31,8 @@ DEPTH_MAX = 4
 
 #: The reader of a derived scan.
 READER = "tracker"
+
+_UNTOLD = (Outcome.OLDER_THAN_BASE, Outcome.VOIDED, Outcome.JOINED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +48,8 @@ class Link:
     since: datetime
     until: datetime | None
     record_time: datetime
+    #: the key as whose child the child knows itself, where that was joined into `parent`
+    via: str | None = None
 
 
 class TooManyChildren(Exception):
@@ -54,7 +58,9 @@ class TooManyChildren(Exception):
 
 def is_concerned(state: UnitState, scan: Scan) -> bool:
     """Whether an accepted scan has anything to tell to other units."""
-    return bool(state.children or state.stays or scan.parent is not None)
+    return bool(
+        state.children or state.stays or scan.parent is not None or scan.same_as is not None
+    )
 
 
 def tell_parents(state: UnitState, scan: Scan) -> tuple[UnitState, list[Link]]:
@@ -113,7 +119,7 @@ def tell_children(known: UnitState | None, seen: Observation, scan: Scan) -> lis
     Corrections go to all of them: what was sent to a child does not show in its stay of today.
     """
     state = seen.state
-    if not state.children or seen.outcome in (Outcome.OLDER_THAN_BASE, Outcome.VOIDED):
+    if not state.children or seen.outcome in _UNTOLD:
         return []
     if seen.outcome is Outcome.MOVED:
         newest = Followed(state.kept[-1])
@@ -122,14 +128,14 @@ def tell_children(known: UnitState | None, seen: Observation, scan: Scan) -> lis
     else:
         before, after = _followed(known), _followed(seen.folded or state)
     made = [
-        _derived(state.unit, followed.visit, child.unit, scan.record_time)
+        _derived(child.via or state.unit, followed.visit, child.unit, scan.record_time)
         for event_id, followed in after.items()
         for child in state.children
         if followed.concerns(child)
         and not (event_id in before and before[event_id].concerns(child))
     ]
     return made + [
-        _correction(state.unit, scan, followed.visit, child.unit)
+        _correction(child.via or state.unit, scan, followed.visit, child.unit)
         for event_id, followed in before.items()
         for child in state.children
         if _is_void_for(child, followed, after.get(event_id), state)
@@ -146,7 +152,11 @@ def _is_void_for(
 
 
 def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
-    """Derived scans that came before and moved nothing, and that move the unit now."""
+    """Derived scans that came before and moved nothing, and that move the unit now; after another
+    key of the unit is known, those of its own in which it went out."""
+    if seen.outcome is Outcome.JOINED:
+        went_out = (each for each in _moving(seen.state) if each.began is None)
+        return tuple(each.visit for each in went_out if each.visit.business_step in OUTBOUND_STEPS)
     if seen.outcome not in (Outcome.LATE, Outcome.CORRECTED) or known is None:
         return ()
     before = {each.visit.event_id for each in _moving(known)}
@@ -175,10 +185,10 @@ def learn(known: UnitState | None, link: Link, *, offset: int) -> tuple[UnitStat
     if offset <= state.offset:
         return state, []
     state = state._replace(offset=offset)
-    child = Child(link.child, link.version, link.since, link.until)
-    place = bisect_left(state.children, child.unit, key=lambda each: each.unit)
+    child = Child(link.child, link.version, link.since, link.until, link.via)
+    place = bisect_left(state.children, _identity(child), key=_identity)
     old = state.children[place] if place < len(state.children) else None
-    if old is None or old.unit != child.unit:
+    if old is None or _identity(old) != _identity(child):
         old = None
         others = _still_of_use(state)
         if len(others) >= CHILDREN_MAX:
@@ -188,13 +198,18 @@ def learn(known: UnitState | None, link: Link, *, offset: int) -> tuple[UnitStat
     elif old.version >= child.version:
         return state, []
     else:
-        others = [each for each in state.children if each.unit != child.unit]
-    state = state._replace(children=tuple(sorted((*others, child))))
+        others = [each for each in state.children if _identity(each) != _identity(child)]
+    state = state._replace(children=tuple(sorted((*others, child), key=_identity)))
     return state, [
-        _derived(state.unit, followed.visit, child.unit, link.record_time)
+        _derived(child.via or state.unit, followed.visit, child.unit, link.record_time)
         for followed in _followed(state).values()
         if followed.concerns(child) and not (old and followed.concerns(old))
     ]
+
+
+def _identity(child: Child) -> tuple[str, str]:
+    """A unit may have been inside two keys that turn out one unit."""
+    return child.unit, child.via or ""
 
 
 def _still_of_use(state: UnitState) -> list[Child]:

@@ -40,6 +40,8 @@ class Outcome(StrEnum):
     REPLAYED = "replayed"  # folded before, by offset: its output is durable
     REDELIVERED = "redelivered"  # the same event again: harmless
     CONFLICTING_EVENT = "conflicting_event"  # the same event id, a different story: harm
+    FORWARDED = "forwarded"  # of a key that was joined into another: it is that unit's scan
+    JOINED = "joined"  # says that two keys are one unit, and moves nothing itself
     CORRECTED = "corrected"  # voids another scan, come or to come, and moves nothing itself
     VOIDED = "voided"  # a correction of it came first: never folded, however old it is
     #: kept in history; it, or the scan that it corrects, is too old to be folded again here
@@ -170,6 +172,8 @@ class Child(NamedTuple):
     version: int
     since: datetime
     until: datetime | None
+    #: a key that was joined into the parent's, and as whose child the unit knows itself
+    via: str | None = None
 
 
 class UnitState(NamedTuple):
@@ -194,6 +198,10 @@ class UnitState(NamedTuple):
     #: what its parents were told, and what its children told it; both sorted
     stays: tuple[Stay, ...] = ()
     children: tuple[Child, ...] = ()
+    #: the key into which this one was joined: its scans are that unit's
+    joined: str | None = None
+    #: the keys that were joined into this one; sorted
+    aliases: tuple[str, ...] = ()
 
 
 def never_seen(unit: str) -> UnitState:
@@ -210,7 +218,8 @@ class Observation(NamedTuple):
     facts_withdrawn: tuple[Fact, ...] = ()
     #: the scan that began the visit this one belongs to: itself, unless it is a repeat read
     visit_id: str = ""
-    #: derived scans that moved nothing until this one told that the unit was inside
+    #: derived scans that moved nothing until this one told that the unit was inside, and those in
+    #: which the unit went out before this one told of another key of it
     revealed: tuple[Visit, ...] = ()
     #: after a late scan: the state before some of its scans went into the base
     folded: UnitState | None = None
@@ -223,7 +232,9 @@ class Observation(NamedTuple):
 
 _PARTING_STEPS = TAKING_OUT_STEPS | {BusinessStep.DECOMMISSIONING}
 
-_NOT_ACCEPTED = frozenset({Outcome.REPLAYED, Outcome.REDELIVERED, Outcome.CONFLICTING_EVENT})
+_NOT_ACCEPTED = frozenset(
+    {Outcome.REPLAYED, Outcome.REDELIVERED, Outcome.CONFLICTING_EVENT, Outcome.FORWARDED}
+)
 
 
 def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
@@ -239,15 +250,21 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
 
     visit = _visit(scan)
     content = _remembered(state, visit.event_id)
-    if content is not None:
+    if content is not None and not _was_handed_back(state, scan):
         same = content == visit.content
         outcome = Outcome.REDELIVERED if same else Outcome.CONFLICTING_EVENT
         return Observation(outcome, state._replace(offset=offset))
+
+    is_elsewhere = state.joined is not None and not _comes_back(state, scan)
+    if is_elsewhere and (scan.corrects is not None or not _is_voided(state, scan.event_id)):
+        return Observation(Outcome.FORWARDED, state._replace(offset=offset))
 
     state = UnitState._make((state.unit, state.version + 1, offset, *state[3:]))
     if state.held_for:
         left = tuple(id_ for id_ in state.held_for if id_ not in (scan.event_id, scan.corrects))
         state = state._replace(held_for=left)
+    if scan.same_as is not None:
+        return _join(state, visit, scan)
     if scan.corrects is not None:
         return _correct(state, visit, scan.corrects)
     if state.voided and _is_voided(state, visit.event_id):
@@ -320,6 +337,40 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
 def _with(state: UnitState, kept: tuple[Visit, ...], current: Position | None) -> UnitState:
     """As `_replace`, which costs three times as much and stands in the way of every scan."""
     return UnitState._make((*state[:5], kept, current, *state[7:]))
+
+
+def _was_handed_back(state: UnitState, scan: Scan) -> bool:
+    """Whether the scan went to the key into which this one was joined, and was not kept there."""
+    return state.unit in scan.forwarded_from and all(
+        kept.event_id != scan.event_id for kept in state.kept
+    )
+
+
+def _comes_back(state: UnitState, scan: Scan) -> bool:
+    """Whether the unit into which this one was joined tells that it was itself joined into this one
+    at the same time."""
+    return scan.same_as == state.unit and scan.forwarded_from[-1:] == (state.joined,)
+
+
+def _join(state: UnitState, visit: Visit, scan: Scan) -> Observation:
+    """Go into another key, with all scans, or take over another's name.
+
+    Of two that were each joined into the other the one that sorts first stays.
+    """
+    remembered = _remember(state, (visit,))
+    other = scan.same_as
+    if other == state.unit:
+        aliases = sorted({*state.aliases, *scan.forwarded_from} - {state.unit})
+        if state.joined is None or state.unit < state.joined:
+            remembered = remembered._replace(joined=None, aliases=tuple(aliases))
+        return Observation(Outcome.JOINED, remembered, visit_id=visit.event_id)
+    if other in state.aliases:  # it is known to be one with it
+        return Observation(Outcome.JOINED, remembered, visit_id=visit.event_id)
+    _, facts = fold(state.base, state.kept)
+    gone = _remember(state, (*state.kept, visit))._replace(
+        base=None, base_key=None, kept=(), current=None, joined=other
+    )
+    return Observation(Outcome.JOINED, gone, (), tuple(facts), visit_id=visit.event_id)
 
 
 def _correct(state: UnitState, correction: Visit, wrong: str) -> Observation:

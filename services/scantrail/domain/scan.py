@@ -68,6 +68,11 @@ class Scan:
     parent: str | None = None
     #: The parent's scan of which this one tells: a tracker made it, no reader.
     derived_from: Origin | None = None
+    #: Another, older key of the same unit, into which this one is joined from now on. The unit's
+    #: own key: the last of `forwarded_from` was joined into it.
+    same_as: str | None = None
+    #: Keys of the unit under which the scan came, before it was forwarded: a tracker did that.
+    forwarded_from: tuple[str, ...] = ()
 
 
 def clock_skew_s(event_time: datetime, record_time: datetime) -> float | None:
@@ -96,7 +101,7 @@ def is_order_reference(text: str) -> bool:
 
 def content_digest(scan: Scan) -> bytes:
     """8 bytes over what the reader claims: which unit, when, where, for which document, which scan
-    it voids, and inside which parent.
+    it voids, inside which parent, and as which other unit.
 
     When it was recorded, and by what clock, is no content; nor is what the gateway stamps from the
     station's settings, which may change between a read and its repetition.
@@ -115,4 +120,6 @@ def content_digest(scan: Scan) -> bytes:
     if scan.derived_from is not None:
         origin = scan.derived_from
         content += ("derived_from", origin.unit, origin.event_id)
+    if scan.same_as is not None:
+        content += ("same_as", scan.same_as)
     return blake2b(repr(content).encode("utf-8", "surrogatepass"), digest_size=8).digest()

@@ -36,6 +36,7 @@ def claim(
     read: str,
     corrects: str | None = None,
     parent: str | None = None,
+    same_as: str | None = None,
 ) -> Scan:
     """The scan that a read of `unit` at `station` makes."""
     return Scan(
@@ -58,4 +59,5 @@ def claim(
         read=read,
         corrects=corrects,
         parent=parent,
+        same_as=same_as,
     )

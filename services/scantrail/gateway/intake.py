@@ -42,8 +42,8 @@ READ_LENGTH_MAX = 2048
 #: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
 SCAN_READ_LENGTH_MAX = 512
 
-#: Reader, code, order, what it corrects, parent.
-_Seen = tuple[str, str, str | None, str | None, str | None]
+#: Reader, code, order, what it corrects, parent, what it is the same as.
+_Seen = tuple[str, str, str | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +157,7 @@ class Intake:
                 order=read.order,
                 corrects=read.corrects,
                 parent=read.parent,
+                same_as=read.same_as,
             ),
             event_id=read.event_id,
             sequence=read.sequence,
@@ -222,6 +223,7 @@ class Intake:
                 order=read.order and read.order[:ORDER_LENGTH_MAX],
                 corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
                 parent=read.parent and read.parent[:NAME_LENGTH_MAX],
+                same_as=read.same_as and read.same_as[:NAME_LENGTH_MAX],
             )
 
         if reader is None:
@@ -250,14 +252,17 @@ class Intake:
             unit = identify(read.text, aim=read.aim, product=reader.product)
         except NotIdentified as error:
             return refused(error.reason, error.detail)
-        parent = None
-        if read.parent is not None:
+        named = dict.fromkeys(("parent", "same_as"))
+        for name in named:
+            spelling = getattr(read, name)
+            if spelling is None:
+                continue
             try:
-                parent = identify(read.parent).key
+                named[name] = identify(spelling).key
             except NotIdentified as error:
-                return refused("bad_parent", f"`parent`: {error.detail}")
-            if parent == unit.key or len(read.parent) > NAME_LENGTH_MAX:
-                return refused("bad_parent", MENDS["bad_parent"])
+                return refused(f"bad_{name}", f"`{name}`: {error.detail}")
+            if named[name] == unit.key or len(spelling) > NAME_LENGTH_MAX:
+                return refused(f"bad_{name}", MENDS[f"bad_{name}"])
         scan = claim(
             station,
             unit.key,
@@ -269,7 +274,7 @@ class Intake:
             order=read.order,
             read=_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
-            parent=parent,
+            **named,
         )
         headers = cloud_event_headers(
             id=event_id,
@@ -315,7 +320,7 @@ class Intake:
 
 
 def _seen(reader_id: str, read: Read) -> _Seen:
-    return reader_id, read.text, read.order, read.corrects, read.parent
+    return reader_id, read.text, read.order, read.corrects, read.parent, read.same_as
 
 
 def _text(raw: bytes | str) -> str:

@@ -48,9 +48,11 @@ unit = Table(
     Column("seen_at", _TIME),
     Column("held", Boolean, nullable=False, server_default=false()),
     Column("parent", Text),  # the unit inside which it is
+    Column("joined", Text),  # the key into which this one was joined: the unit is found there
     Index("unit_by_serial", "serial"),
     Index("unit_by_product", "product", "serial"),
     Index("unit_by_parent", "parent"),
+    Index("unit_by_joined", "joined"),
 )
 
 #: History: one row for each accepted scan; of repeats with one key the highest version wins.
@@ -80,6 +82,8 @@ movement = Table(
     # the parent's scan of which this one tells: its unit and its event id
     Column("derived_from", Text),
     Column("derived_event_id", Text),
+    Column("same_as", Text),  # the other key of the unit that the scan tells of
+    Column("forwarded_from", Text),  # the key under which the scan came
 )
 
 alert = Table(

@@ -19,7 +19,7 @@ from scantrail.contracts.records import (
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.scan import order_reference
+from scantrail.domain.scan import Scan, order_reference
 
 #: The order of the columns is that of infra.tables; tests hold the two together.
 Row = tuple[Any, ...]
@@ -96,6 +96,8 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             scan.parent,
             scan.derived_from and scan.derived_from.unit,
             scan.derived_from and scan.derived_from.event_id,
+            _other_key(scan),
+            scan.forwarded_from[-1] if scan.forwarded_from else None,
         )
         rows.record_times.append(scan.record_time)
     current = rows.units.get(movement.unit)
@@ -109,7 +111,15 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             *_place_columns(after),
             movement.held,
             after and after.parent,
+            movement.joined,
         )
+
+
+def _other_key(scan: Scan) -> str | None:
+    """Of a scan that tells of two keys of a unit the one that is not its own."""
+    if scan.same_as == scan.unit:
+        return scan.forwarded_from[-1] if scan.forwarded_from else None
+    return scan.same_as
 
 
 def _place_columns(after: Place | None) -> Row:

@@ -39,6 +39,7 @@ from scantrail.domain.children import (
     tell_parents,
 )
 from scantrail.domain.custody import Observation, Outcome, UnitState, hold, observe
+from scantrail.domain.joining import JoinedInACircle, forward, forward_link, hand_over
 from scantrail.domain.scan import Scan
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
@@ -63,6 +64,9 @@ CODE_FAILED = "code_failed"
 
 #: Why a link was set aside that goes beyond domain.children.CHILDREN_MAX.
 TOO_MANY_CHILDREN = "too_many_children"
+
+#: Why a scan was set aside whose key was joined into one that was joined into it.
+JOINED_IN_A_CIRCLE = "joined_in_a_circle"
 
 Observe = Callable[..., Observation]
 
@@ -114,9 +118,14 @@ class Tracking:
                     known = decode_state(stored)
                 seen = self._observe(known, scan, offset=record.offset)
                 telling: list[Record] = []
-                if seen.accepted and is_concerned(seen.state, scan):
+                if seen.outcome is Outcome.FORWARDED:
+                    telling = self._forward(seen.state, scan)
+                elif seen.accepted and is_concerned(seen.state, scan):
                     seen, telling = self._tell(known, seen, scan)
                 movement = self._movement(scan, known, seen) if seen.accepted else None
+            except JoinedInACircle as error:
+                rejected.append(self._rejection(record, JOINED_IN_A_CIRCLE, str(error)))
+                continue
             except Exception as error:  # noqa: BLE001  whatever the code may raise on a scan
                 traceback.print_exc()
                 self._failures.failed()
@@ -135,6 +144,7 @@ class Tracking:
                 continue
             states[record.key] = seen.state
             changed.add(record.key)
+            told += telling
             if seen.outcome is Outcome.CONFLICTING_EVENT:
                 rejected.append(
                     self._rejection(
@@ -145,7 +155,6 @@ class Tracking:
                 )
             if movement is not None:
                 movements.append(movement)
-                told += telling
                 recorded.append(scan.record_time)
         self._failures.passed(taken)
         for outcome, count in outcomes.items():
@@ -173,8 +182,15 @@ class Tracking:
         derived = tell_children(known, seen, scan)
         if state.children and is_too_deep(scan):
             log.warning("what is inside does not follow: too many levels", unit=scan.unit)
-        told = [self._link(link) for link in links] + [self._derived(each) for each in derived]
+        if state.joined is not None and (known is None or known.joined is None):
+            derived, inside = hand_over(known, state, scan)
+            links, state = links + inside, state._replace(children=())
+        told = [self._link(link) for link in links] + [self._scan(each) for each in derived]
         return seen._replace(state=state, revealed=revealed(known, seen)), told
+
+    def _forward(self, state: UnitState, scan: Scan) -> list[Record]:
+        forwarded = forward(state, scan)
+        return [] if forwarded is None else [self._scan(forwarded)]
 
     def _take_link(
         self,
@@ -199,7 +215,7 @@ class Tracking:
         try:
             if stored is not None:
                 known = decode_state(stored)
-            state, derived = learn(known, link, offset=record.offset)
+            state, derived, forwarded = _learned(known, link, record.offset)
         except TooManyChildren as error:
             rejected.append(self._rejection(record, TOO_MANY_CHILDREN, str(error)))
             return
@@ -213,15 +229,16 @@ class Tracking:
             return
         states[record.key] = state
         changed.add(record.key)
-        told += [self._derived(each) for each in derived]
+        told += [self._scan(each) for each in derived]
+        told += [self._link(each) for each in forwarded]
         metrics.SCANS_PROCESSED.labels("tracker", "link").inc()
 
     def _link(self, link: Link) -> Record:
-        id_ = f"{link.child}/{link.version}"
+        id_ = "/".join((link.child, *filter(None, (link.via,)), f"{link.version}"))
         headers = self._headers("scantrail.link.v1", id_, link.parent, link.since)
         return link.parent.encode(), encode_link(link), headers
 
-    def _derived(self, scan: Scan) -> Record:
+    def _scan(self, scan: Scan) -> Record:
         headers = self._headers("scantrail.scan.v1", scan.event_id, scan.unit, scan.event_time)
         return scan.unit.encode(), encode(scan), headers
 
@@ -264,6 +281,17 @@ class Tracking:
             value = record.value and record.value[:SCAN_BYTES_MAX]
             return key, value, [*headers, cut]
         return record.key, record.value, [*record.headers, *headers]
+
+
+def _learned(
+    known: UnitState | None, link: Link, offset: int
+) -> tuple[UnitState, list[Scan], list[Link]]:
+    """The parent's state with `link`, and the scans and links that it leads to."""
+    if known is None or known.joined is None:
+        return *learn(known, link, offset=offset), []
+    if offset <= known.offset:
+        return known, [], []
+    return known._replace(offset=offset), [], [forward_link(known, link)]
 
 
 def build_tracker(settings: Settings, health: Health) -> BatchApp:

@@ -17,6 +17,8 @@ colon may be missing), or seconds, milliseconds or microseconds since 1970 |
 | corrects | corrects | the event id of the scan that this read voids, text or whole number |
 | parent | parent | any spelling of the carton or product into which the unit is packed or \
 assembled: text; a number is refused |
+| same as | same_as, sameAs | any spelling of another, older identifier of the same unit: text; a \
+number is refused |
 | heartbeat | isHeartBeat | true: the item is no read |
 """
 
@@ -38,7 +40,7 @@ ITEMS_MAX: Final = 5000
 
 _TEXT_LENGTH_MAX: Final = 128
 _EVENT_ID_LENGTH_MAX: Final = 256  # of a scan: with its reader's id in front
-_PARENT_MAX: Final = 256
+_SPELLING_MAX: Final = 256
 _EPC_NAMES: Final = ("epc", "epchex", "idhex")
 _CODE_NAMES: Final = ("barcode", "code", "tag", "id")
 _TIME_NAMES: Final = ("timestamp", "readat", "time", "firstseentimestamp")
@@ -88,7 +90,7 @@ def decode_generic(body: bytes) -> list[Outcome]:
 
     Invalid has these reasons: bad_json (of the item), not_an_object, no_code, bad_code (no text, or
     an EPC that is no hex), bad_event_time, no_time_zone, bad_event_id, bad_order, bad_corrects,
-    bad_parent.
+    bad_parent, bad_same_as.
     Raises UnreadableBody when nothing parses.
     """
     body = body.removeprefix(_UTF8_MARK).strip()
@@ -165,7 +167,8 @@ def _read(item: Mapping[str, Any]) -> Outcome:
         rssi_dbm=_rssi(_first(item, *_RSSI_NAMES)),
         direction=_direction(item.get("direction")),
         corrects=_word(item, "bad_corrects", "corrects", length_max=_EVENT_ID_LENGTH_MAX),
-        parent=_parent(item.get("parent")),
+        parent=_spelling(item, "bad_parent", "parent"),
+        same_as=_spelling(item, "bad_same_as", "same_as", "sameas"),
     )
 
 
@@ -190,12 +193,13 @@ def _code(item: Mapping[str, Any]) -> tuple[str, str | None]:
     raise _Refused("bad_code")
 
 
-def _parent(value: Any) -> str | None:
+def _spelling(item: Mapping[str, Any], reason: str, *names: str) -> str | None:
     """A code as it was read, separators and all."""
+    value = _first(item, *names)
     if value is None:
         return None
-    if not isinstance(value, str) or not 0 < len(text := value.strip(" \t\r\n")) <= _PARENT_MAX:
-        raise _Refused("bad_parent")
+    if not isinstance(value, str) or not 0 < len(text := value.strip(" \t\r\n")) <= _SPELLING_MAX:
+        raise _Refused(reason)
     return text
 
 

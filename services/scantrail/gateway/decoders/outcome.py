@@ -15,7 +15,7 @@ class Read:
     clock; `order` the order it was read for; `event_id` its own id of the read, kept over its
     retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written;
     `corrects` the event id of the scan that it voids; `parent` any spelling of the unit into which
-    this one is packed or assembled.
+    this one is packed or assembled; `same_as` any spelling of the older identifier of this unit.
     """
 
     text: str
@@ -30,6 +30,7 @@ class Read:
     direction: str | None = None
     corrects: str | None = None
     parent: str | None = None
+    same_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ MENDS: Final = {
     "bad_json": "this is not JSON: send an object, an array, or an object a line",
     "bad_order": "`order` must be a short printable text or a whole number",
     "bad_parent": "`parent` must spell, as text, the carton or product into which the unit goes",
+    "bad_same_as": "`same_as` must spell, as text, another, older identifier of the same unit",
     "empty": "the body is empty: send a JSON object or array",
     "empty_read": "the frame holds no code: look at the reader's `split` and `pattern`",
     "frame_too_long": "no end of frame within `max_frame` bytes: look at the reader's `end`",

@@ -1,0 +1,129 @@
+"""Two keys of one unit, from the scan that says so to the alert, the rows and the answer."""
+
+from dataclasses import replace
+from typing import Any
+
+from component.one_partition import (
+    CARTON,
+    GATE,
+    REJECTED,
+    UNITS,
+    Record,
+    Topics,
+    decide,
+    scanned,
+)
+from scantrail.contracts.records import decode_state, encode, encode_link, encode_state
+from scantrail.contracts.topics import Topic
+from scantrail.domain.children import Link
+from scantrail.domain.custody import UnitState
+from scantrail.domain.scan import Scan
+from scantrail.domain.vocabulary import BusinessStep, Phase
+from scantrail.infra import tables
+from scantrail.projector.rows import Rows, add_records
+
+#: The recalled one, and one that was never recalled under this name.
+RECALLED, OTHER = UNITS[1], "imei:35693803564380"
+
+
+def joined(event_id: str, minutes: float, unit: str, into: str) -> Scan:
+    desk: dict[str, Any] = {"station": "desk", "business_step": BusinessStep.INSPECTING}
+    return scanned(unit, event_id, minutes, same_as=into, **desk)
+
+
+def test_what_is_recalled_under_another_name_alerts_at_the_gate() -> None:
+    topics = Topics().put(
+        scanned(RECALLED, "r", 0, business_step=BusinessStep.RECEIVING),
+        joined("j", 5, RECALLED, OTHER),
+        scanned(OTHER, "s", 60, **GATE),
+    )
+    (alert,) = topics.track().alerts()
+    assert (alert.unit, alert.event_id, alert.recall) == (OTHER, "s", "R-1")
+
+
+def test_what_left_before_its_other_name_was_known_alerts_when_it_is() -> None:
+    gone = Topics().put(scanned(OTHER, "s", 60, **GATE)).track()
+    assert gone.alerts() == []
+    gone.put(joined("j", 90, RECALLED, OTHER)).track()
+    (alert,) = gone.alerts()
+    assert (alert.unit, alert.event_id) == (OTHER, "s")
+
+
+def test_what_left_under_the_recalled_name_alerts_under_the_other_too() -> None:
+    topics = Topics().put(scanned(RECALLED, "s", 60, **GATE), joined("j", 90, RECALLED, OTHER))
+    alerts = topics.track().alerts()
+    assert [(alert.unit, alert.event_id) for alert in alerts] == [(RECALLED, "s"), (OTHER, "s")]
+
+
+def test_the_scan_that_joins_is_no_unit_at_the_gate() -> None:
+    at_the_gate = replace(scanned(RECALLED, "j", 5, **GATE), same_as=OTHER)
+    assert Topics().put(at_the_gate).track().alerts() == []
+
+
+def test_every_scan_is_in_one_history_and_the_younger_key_says_where_to_look() -> None:
+    topics = Topics().put(
+        scanned(OTHER, "a", 0), joined("j", 5, OTHER, RECALLED), scanned(OTHER, "b", 9)
+    )
+    topics.track()
+    assert [(m.version, m.scan.event_id, m.outcome) for m in topics.of(OTHER)] == [
+        (1, "a", "moved"),
+        (2, "j", "joined"),
+    ]
+    assert [(m.version, m.scan.event_id, m.outcome) for m in topics.of(RECALLED)] == [
+        (1, "j", "joined"),
+        (2, "a", "moved"),
+        (3, "b", "moved"),
+    ]
+    rows = Rows()
+    records = [Record(n, None, encode(told)) for n, told in enumerate(topics.movements)]
+    add_records(rows, Topic.MOVEMENTS, records)
+    younger = dict(zip(tables.unit.columns.keys(), rows.units[OTHER], strict=True))
+    assert (younger["joined"], younger["phase"]) == (RECALLED, None)
+    columns = tables.movement.columns.keys()
+    told = [dict(zip(columns, row, strict=True)) for row in rows.movements.values()]
+    assert [(t["unit"], t["same_as"], t["forwarded_from"]) for t in told] == [
+        (OTHER, None, None),
+        (OTHER, RECALLED, None),
+        (RECALLED, OTHER, OTHER),
+        (RECALLED, None, OTHER),
+        (RECALLED, None, OTHER),
+    ]
+
+
+def test_a_component_that_knows_the_younger_key_leaves_with_the_older() -> None:
+    component = "sn:ecu.5"
+    topics = Topics().put(scanned(component, "p", 0, parent=OTHER), joined("j", 5, OTHER, RECALLED))
+    topics.track().put(scanned(RECALLED, "s", 60, **GATE)).track()
+    current = topics.state(component).current
+    assert current is not None
+    assert (current.phase, current.parent) == (Phase.SHIPPED, OTHER)
+
+
+def test_a_scan_that_came_through_its_own_key_is_set_aside_with_the_keys_and_holds_nobody() -> None:
+    state = UnitState(OTHER, 3, 7, None, None, (), None, b"", joined=RECALLED)
+    stored = {OTHER.encode(): encode_state(state)}
+    scan = replace(scanned(OTHER, "a", 0), forwarded_from=(OTHER, RECALLED))
+    outputs = decide([Record(8, OTHER.encode(), encode(scan))], stored)
+    ((key, value, headers),) = outputs.records[REJECTED]
+    assert (key, value) == (OTHER.encode(), encode(scan))
+    told = {name: content.decode() for name, content in headers}
+    assert told["__connect.errors.exception.class.name"] == "joined_in_a_circle"
+    assert f"{OTHER} into {RECALLED} into {OTHER}" in told["__connect.errors.exception.message"]
+    assert outputs.states == []
+
+
+def test_a_link_for_a_key_that_was_joined_is_passed_on_once() -> None:
+    state = UnitState(OTHER, 3, 7, None, None, (), None, b"", joined=CARTON)
+    stored = {OTHER.encode(): encode_state(state)}
+    at = scanned(OTHER, "a", 0).event_time
+    link = Link(parent=OTHER, child="sn:ecu.5", version=4, since=at, until=None, record_time=at)
+    record = Record(8, OTHER.encode(), encode_link(link))
+    outputs = decide([record], stored)
+    ((key, value, _),) = outputs.records["t.scans.v1"]
+    assert (key, value) == (
+        CARTON.encode(),
+        encode_link(replace(link, parent=CARTON, via=OTHER)),
+    )
+    stored |= dict(outputs.states)
+    assert decode_state(stored[OTHER.encode()]).offset == 8
+    assert decide([record], stored).records == {}

@@ -20,6 +20,7 @@ from scantrail.domain.custody import (
     Observation,
     Outcome,
     Position,
+    Rebase,
     UnitState,
 )
 from scantrail.domain.product import Product
@@ -142,6 +143,16 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     via: str | None = None
 
 
+class RefoldRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="refold"):
+    """A new base for a unit, beside its scans: domain.custody.Rebase, private to one release.
+
+    `scan` tells who asked for it, when; the rest is MessagePack.
+    """
+
+    scan: Scan
+    rebase: bytes
+
+
 T = TypeVar("T")
 
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -151,9 +162,15 @@ _encode_state = msgspec.msgpack.Encoder().encode
 _decode_state = msgspec.msgpack.Decoder(UnitState).decode
 _scan_decoder = msgspec.json.Decoder(Scan)
 _link_decoder = msgspec.json.Decoder(LinkRecord)
+_refold_decoder = msgspec.json.Decoder(RefoldRecord)
+_decode_rebase = msgspec.msgpack.Decoder(Rebase).decode
 
-#: A record of `scans` that begins so is a link: only the tracker writes them.
+#: A record of `scans` that begins so is no scan: a link, which only trackers write, or a refold.
 _LINK_BEGINS = b'{"type":"link"'
+_REFOLD_BEGINS = b'{"type":"refold"'
+
+#: Bytes of a refold: a base and the facts of one unit.
+REFOLD_BYTES_MAX = 512 * 1024
 
 _YEARS = range(1971, 2200)
 
@@ -181,6 +198,33 @@ def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
 def is_link(value: bytes | None) -> bool:
     """Whether a record of `scans` is a link, and no scan."""
     return value is not None and value.startswith(_LINK_BEGINS)
+
+
+def is_refold(value: bytes | None) -> bool:
+    """Whether a record of `scans` is a new base, and no scan."""
+    return value is not None and value.startswith(_REFOLD_BEGINS)
+
+
+def decode_refold(key: bytes | None, value: bytes | None) -> tuple[Scan, Rebase]:
+    """The new base in a record of `scans`, and the scan that tells of it.
+
+    Raises UnreadableRecord.
+    """
+    if value is not None and len(value) > REFOLD_BYTES_MAX:
+        raise UnreadableRecord("too_large", f"{len(value)} bytes; a refold has {REFOLD_BYTES_MAX}")
+    record = _decode(_refold_decoder, value, "refold")
+    _check_scan(record.scan)
+    if key != record.scan.unit.encode():
+        raise UnreadableRecord("wrong_key", f"the record's key must be {record.scan.unit!r}")
+    try:
+        return record.scan, _decode_rebase(record.rebase)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise UnreadableRecord("not_a_refold", f"rebase: {error}: refold it again") from error
+
+
+def encode_refold(scan: Scan, anew: Rebase) -> bytes:
+    """The record of `scans` that gives a unit a new base."""
+    return encode(RefoldRecord(scan=scan, rebase=_encode_state(anew)))
 
 
 def decode_link(key: bytes | None, value: bytes | None) -> Link:

@@ -7,7 +7,7 @@ left out of the fold, whichever of the two arrives first. A scan that was derive
 unit's parent is folded only where the unit is inside that parent (domain/children.py).
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
@@ -42,6 +42,7 @@ class Outcome(StrEnum):
     CONFLICTING_EVENT = "conflicting_event"  # the same event id, a different story: harm
     FORWARDED = "forwarded"  # of a key that was joined into another: it is that unit's scan
     JOINED = "joined"  # says that two keys are one unit, and moves nothing itself
+    REFOLDED = "refolded"  # no scan: the base was folded anew, from the whole history
     CORRECTED = "corrected"  # voids another scan, come or to come, and moves nothing itself
     VOIDED = "voided"  # a correction of it came first: never folded, however old it is
     #: kept in history; it, or the scan that it corrects, is too old to be folded again here
@@ -248,7 +249,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
     if offset <= state.offset:
         return Observation(Outcome.REPLAYED, state)
 
-    visit = _visit(scan)
+    visit = visit_of(scan)
     content = _remembered(state, visit.event_id)
     if content is not None and not _was_handed_back(state, scan):
         same = content == visit.content
@@ -256,7 +257,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         return Observation(outcome, state._replace(offset=offset))
 
     is_elsewhere = state.joined is not None and not _comes_back(state, scan)
-    if is_elsewhere and (scan.corrects is not None or not _is_voided(state, scan.event_id)):
+    if is_elsewhere and (scan.corrects is not None or not is_voided(state, scan.event_id)):
         return Observation(Outcome.FORWARDED, state._replace(offset=offset))
 
     state = UnitState._make((state.unit, state.version + 1, offset, *state[3:]))
@@ -267,7 +268,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         return _join(state, visit, scan)
     if scan.corrects is not None:
         return _correct(state, visit, scan.corrects)
-    if state.voided and _is_voided(state, visit.event_id):
+    if state.voided and is_voided(state, visit.event_id):
         remembered = _remember(state, (visit,))
         return Observation(Outcome.VOIDED, remembered, visit_id=visit.event_id)
     if state.base_key is not None and visit.order_key < state.base_key:
@@ -276,6 +277,70 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
     if not state.kept or visit.order_key > state.kept[-1].order_key:
         return _append(state, visit)
     return _insert(state, visit)
+
+
+class Overtaken(Exception):
+    """The unit has got other scans than a base was made from; the text names the versions."""
+
+
+class Rebase(NamedTuple):
+    """A base made anew from the history of a unit up to `version`, which ends at `base_key`, and
+    what became of the facts that the scans in it told."""
+
+    version: int
+    base: Position | None
+    base_key: tuple[datetime, str, int, str] | None
+    facts_added: tuple[Fact, ...]
+    facts_withdrawn: tuple[Fact, ...]
+
+
+def rebase(known: UnitState | None, anew: Rebase, scan: Scan, *, offset: int) -> Observation:
+    """Fold what is kept on a new base; `scan` tells who did that when, and moves nothing.
+
+    It is accepted, and has a version. Raises Overtaken where the unit has another version than the
+    base.
+    """
+    state = known or never_seen(scan.unit)
+    if offset <= state.offset:
+        return Observation(Outcome.REPLAYED, state)
+    if _remembered(state, scan.event_id) is not None:
+        return Observation(Outcome.REDELIVERED, state._replace(offset=offset))
+    if state.version != anew.version:
+        raise Overtaken(
+            f"{state.unit} has version {state.version}, and the new base is of version"
+            f" {anew.version}: refold it again"
+        )
+    archived, kept = split(state, anew.base_key)
+    before, _ = fold(state.base, archived)
+    _, facts_before = fold(before, kept)
+    current, facts_after = fold(anew.base, kept)
+    state = state._replace(
+        version=state.version + 1,
+        offset=offset,
+        base=anew.base,
+        base_key=anew.base_key,
+        kept=kept,
+        current=current,
+    )
+    state = _remember(state, (*archived, visit_of(scan)))
+    return Observation(
+        Outcome.REFOLDED,
+        state,
+        (*anew.facts_added, *(fact for fact in facts_after if fact not in facts_before)),
+        (*anew.facts_withdrawn, *(fact for fact in facts_before if fact not in facts_after)),
+        visit_id=scan.event_id,
+        folded=state,
+    )
+
+
+def split(
+    state: UnitState, base_key: tuple[datetime, str, int, str] | None
+) -> tuple[tuple[Visit, ...], tuple[Visit, ...]]:
+    """The kept scans up to `base_key`, and those behind it."""
+    if base_key is None:
+        return (), state.kept
+    place = bisect_right(state.kept, base_key, key=lambda kept: kept.order_key)
+    return state.kept[:place], state.kept[place:]
 
 
 def hold(known: UnitState | None, scan: Scan, *, offset: int) -> UnitState:
@@ -382,7 +447,7 @@ def _correct(state: UnitState, correction: Visit, wrong: str) -> Observation:
     place = next((n for n, kept in enumerate(state.kept) if kept.event_id == wrong), None)
     if place is None:
         is_known = _remembered(state, wrong) is not None
-        is_archived = is_known and state.base_key is not None and not _is_voided(state, wrong)
+        is_archived = is_known and state.base_key is not None and not is_voided(state, wrong)
         outcome = Outcome.OLDER_THAN_BASE if is_archived else Outcome.CORRECTED
         if not is_archived:
             state = _void(state, correction.at, wrong)
@@ -638,7 +703,8 @@ def _void(state: UnitState, at: datetime, wrong: str) -> UnitState:
     return state._replace(voided=tuple(voided[-VOIDED_AT_MOST:]))
 
 
-def _is_voided(state: UnitState, event_id: str) -> bool:
+def is_voided(state: UnitState, event_id: str) -> bool:
+    """Whether a correction says that this scan is none, whether it has come or not."""
     wanted = _id_digest(event_id)
     return any(voided.id == wanted for voided in state.voided)
 
@@ -662,7 +728,8 @@ def _id_digest(event_id: str) -> bytes:
     return blake2b(event_id.encode("utf-8", "surrogatepass"), digest_size=_ID_BYTES).digest()
 
 
-def _visit(scan: Scan) -> Visit:
+def visit_of(scan: Scan) -> Visit:
+    """What the state keeps of `scan`."""
     return Visit(
         ordered_at(scan),
         scan.station,

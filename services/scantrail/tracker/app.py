@@ -16,6 +16,7 @@ from scantrail.contracts.records import (
     UnreadableRecord,
     cloud_event_headers,
     decode_link,
+    decode_refold,
     decode_scan,
     decode_state,
     encode,
@@ -24,6 +25,7 @@ from scantrail.contracts.records import (
     encode_state,
     folded_up_to,
     is_link,
+    is_refold,
     rejection_headers,
     version_of,
 )
@@ -38,7 +40,16 @@ from scantrail.domain.children import (
     tell_children,
     tell_parents,
 )
-from scantrail.domain.custody import Observation, Outcome, UnitState, hold, observe
+from scantrail.domain.custody import (
+    Observation,
+    Outcome,
+    Overtaken,
+    Rebase,
+    UnitState,
+    hold,
+    observe,
+    rebase,
+)
 from scantrail.domain.joining import JoinedInACircle, forward, forward_link, hand_over
 from scantrail.domain.scan import Scan
 from scantrail.infra import metrics
@@ -59,16 +70,21 @@ KEY_BYTES_MAX = 1024
 #: a run of full cartons would take longer than the group waits for a sign of life, and all memory.
 TOLD_MAX = 5_000
 
-#: Why a scan was set aside on which the code raised.
+#: Why a record was set aside on which the code raised.
 CODE_FAILED = "code_failed"
 
-#: Why a link was set aside that goes beyond domain.children.CHILDREN_MAX.
-TOO_MANY_CHILDREN = "too_many_children"
-
-#: Why a scan was set aside whose key was joined into one that was joined into it.
-JOINED_IN_A_CIRCLE = "joined_in_a_circle"
+#: Why one was set aside that can be read, and cannot be applied.
+NOT_APPLIED: dict[type[Exception], str] = {
+    TooManyChildren: "too_many_children",  # a link, beyond domain.children.CHILDREN_MAX
+    JoinedInACircle: "joined_in_a_circle",  # a scan that came back to a key which forwarded it
+    Overtaken: "refold_overtaken",  # a new base, of another version of its unit
+}
 
 Observe = Callable[..., Observation]
+Load = Callable[[bytes], bytes | None]
+
+#: What a record of `scans` can be: a scan, a child's link, or a unit's new base.
+Content = Scan | Link | tuple[Scan, Rebase]
 
 
 class Tracking:
@@ -82,97 +98,151 @@ class Tracking:
     def __init__(self, prefix: str, failures: FailureLimit, *, observe: Observe = observe) -> None:
         self._failures = failures
         self._observe = observe
-        self._movements = topic_name(prefix, Topic.MOVEMENTS)
-        self._rejected = topic_name(prefix, Topic.SCANS_REJECTED)
-        self._scans = topic_name(prefix, Topic.SCANS)
-        self._source = f"/{prefix}/tracker"
+        self._out = _Out(prefix)
         # Looked up once: under its lock, for each scan, it would cost as much as decoding the scan.
         self._age = metrics.SCAN_AGE_SECONDS.labels("movement")
 
-    def decide(self, records: Sequence[Any], load: Callable[[bytes], bytes | None]) -> Outputs:
+    def decide(self, records: Sequence[Any], load: Load) -> Outputs:
         """Fold `records` of one partition in their order; `load` gives a stored state by key."""
-        states: dict[bytes, UnitState | None] = {}
-        changed = set[bytes]()
-        movements: list[Record] = []
-        rejected: list[Record] = []
-        told: list[Record] = []
-        outcomes = Counter[Outcome]()
-        recorded = list[datetime]()
-        taken = 0
+        part = _Part(self._out, self._observe, self._failures, load)
         for record in records:
-            if len(told) >= TOLD_MAX:
+            if len(part.told) >= TOLD_MAX:
                 break
-            taken += 1
-            if is_link(record.value):
-                self._take_link(record, load, states, changed, told, rejected)
-                continue
-            try:
-                scan = decode_scan(record.key, record.value)
-            except UnreadableRecord as error:
-                rejected.append(self._rejection(record, error.reason, error.detail))
-                continue
-            known = states.get(record.key)
-            stored = None if record.key in states else load(record.key)
-            try:
-                if stored is not None:
-                    known = decode_state(stored)
-                seen = self._observe(known, scan, offset=record.offset)
-                telling: list[Record] = []
-                if seen.outcome is Outcome.FORWARDED:
-                    telling = self._forward(seen.state, scan)
-                elif seen.accepted and is_concerned(seen.state, scan):
-                    seen, telling = self._tell(known, seen, scan)
-                movement = self._movement(scan, known, seen) if seen.accepted else None
-            except JoinedInACircle as error:
-                rejected.append(self._rejection(record, JOINED_IN_A_CIRCLE, str(error)))
-                continue
-            except Exception as error:  # noqa: BLE001  whatever the code may raise on a scan
-                traceback.print_exc()
-                self._failures.failed()
-                held = hold(known, scan, offset=record.offset)
-                at = held.version
-                if isinstance(error, msgspec.MsgspecError):  # the state cannot be read: it stays
-                    at = version_of(stored or b"")
-                else:
-                    states[record.key] = held
-                    changed.add(record.key)
-                rejected.append(self._rejection(record, CODE_FAILED, repr(error), unit_version=at))
-                continue
-            outcomes[seen.outcome] += 1
-            states[record.key] = known
-            if seen.outcome is Outcome.REPLAYED:
-                continue
-            states[record.key] = seen.state
-            changed.add(record.key)
-            told += telling
-            if seen.outcome is Outcome.CONFLICTING_EVENT:
-                rejected.append(
-                    self._rejection(
-                        record,
-                        seen.outcome.value,
-                        f"event {scan.event_id} was accepted before with other content",
-                    )
-                )
-            if movement is not None:
-                movements.append(movement)
-                recorded.append(scan.record_time)
-        self._failures.passed(taken)
-        for outcome, count in outcomes.items():
-            metrics.SCANS_PROCESSED.labels("tracker", outcome.value).inc(count)
+            part.take(record)
+        self._failures.passed(part.taken)
+        for result, count in part.results.items():
+            metrics.SCANS_PROCESSED.labels("tracker", result).inc(count)
         now = datetime.now(UTC)  # no movement leaves before the last is made
-        for record_time in recorded:
+        for record_time in part.recorded:
             self._age.observe(max((now - record_time).total_seconds(), 0.0))
         metrics.LAST_PROCESSED.labels("tracker").set_to_current_time()
-        made = {self._rejected: rejected, self._movements: movements, self._scans: told}
+        return part.outputs()
+
+
+class _Part:
+    """Records that are decided together, and what they have led to so far."""
+
+    def __init__(self, out: "_Out", observe: Observe, failures: FailureLimit, load: Load) -> None:
+        self._out, self._observe, self._failures, self._load = out, observe, failures, load
+        self._states: dict[bytes, UnitState | None] = {}
+        self._changed = set[bytes]()
+        self._movements: list[Record] = []
+        self._rejected: list[Record] = []
+        #: scans and links for other units
+        self.told: list[Record] = []
+        self.taken = 0
+        #: what became of the records, counted
+        self.results = Counter[str]()
+        #: record times of what made a movement
+        self.recorded: list[datetime] = []
+
+    def outputs(self) -> Outputs:
+        """What is to be made durable."""
+        out = self._out
+        made = {
+            out.rejected: self._rejected,
+            out.movements: self._movements,
+            out.scans: self.told,
+        }
         return Outputs(
             records={topic: made[topic] for topic in made if made[topic]},
             states=[
                 (key, encode_state(state))
-                for key, state in states.items()
-                if key in changed and state is not None
+                for key, state in self._states.items()
+                if key in self._changed and state is not None
             ],
-            taken=taken,
+            taken=self.taken,
         )
+
+    def take(self, record: Any) -> None:
+        """Apply one record, or set it aside with its bytes."""
+        self.taken += 1
+        try:
+            content = _decode(record)
+        except UnreadableRecord as error:
+            self._set_aside(record, error.reason, error.detail)
+            return
+        key = record.key
+        known = self._states.get(key)
+        # A store that fails is no fault of the record: it ends the process.
+        stored = None if key in self._states else self._load(key)
+        try:
+            if stored is not None:
+                known = decode_state(stored)
+            if isinstance(content, Scan):
+                self._take_scan(record, known, content)
+            elif isinstance(content, Link):
+                self._take_link(record, known, content)
+            else:
+                self._take_base(record, known, *content)
+        except tuple(NOT_APPLIED) as error:
+            self._set_aside(record, NOT_APPLIED[type(error)], str(error))
+        except Exception as error:  # noqa: BLE001  whatever the code may raise
+            traceback.print_exc()
+            self._failures.failed()
+            at = None
+            if isinstance(content, Scan):  # no other needs its unit held: the scans are all there
+                held = hold(known, content, offset=record.offset)
+                at = held.version
+                if isinstance(error, msgspec.MsgspecError):  # the state cannot be read: it stays
+                    at = version_of(stored or b"")
+                else:
+                    self._becomes(key, held)
+            self._set_aside(record, CODE_FAILED, repr(error), unit_version=at)
+
+    def _take_scan(self, record: Any, known: UnitState | None, scan: Scan) -> None:
+        seen = self._observe(known, scan, offset=record.offset)
+        telling: list[Record] = []
+        if seen.outcome is Outcome.FORWARDED:
+            forwarded = forward(seen.state, scan)
+            telling = [] if forwarded is None else [self._out.scan(forwarded)]
+        elif seen.accepted and is_concerned(seen.state, scan):
+            seen, telling = self._tell(known, seen, scan)
+        self._end(record, known, seen, scan, telling)
+        if seen.outcome is Outcome.CONFLICTING_EVENT:
+            detail = f"event {scan.event_id} was accepted before with other content"
+            self._set_aside(record, seen.outcome.value, detail)
+
+    def _take_base(self, record: Any, known: UnitState | None, scan: Scan, anew: Rebase) -> None:
+        seen = rebase(known, anew, scan, offset=record.offset)
+        telling: list[Record] = []
+        if seen.accepted:
+            seen, telling = self._tell(known, seen, scan)
+        self._end(record, known, seen, scan, telling)
+
+    def _end(
+        self,
+        record: Any,
+        known: UnitState | None,
+        seen: Observation,
+        scan: Scan,
+        telling: list[Record],
+    ) -> None:
+        movement = self._out.movement(scan, known, seen) if seen.accepted else None
+        self.results[seen.outcome.value] += 1
+        if seen.outcome is Outcome.REPLAYED:
+            self._states[record.key] = known
+            return
+        self._becomes(record.key, seen.state)
+        self.told += telling
+        if movement is not None:
+            self._movements.append(movement)
+            self.recorded.append(scan.record_time)
+
+    def _take_link(self, record: Any, known: UnitState | None, link: Link) -> None:
+        """Take over what a child says, or pass it on where the key was joined into another."""
+        if known is not None and record.offset <= known.offset:
+            self._states[record.key] = known
+            return
+        if known is not None and known.joined is not None:
+            state = known._replace(offset=record.offset)
+            telling = [self._out.link(forward_link(known, link))]
+        else:
+            state, derived = learn(known, link, offset=record.offset)
+            telling = [self._out.scan(each) for each in derived]
+        self._becomes(record.key, state)
+        self.told += telling
+        self.results["link"] += 1
 
     def _tell(
         self, known: UnitState | None, seen: Observation, scan: Scan
@@ -185,64 +255,50 @@ class Tracking:
         if state.joined is not None and (known is None or known.joined is None):
             derived, inside = hand_over(known, state, scan)
             links, state = links + inside, state._replace(children=())
-        told = [self._link(link) for link in links] + [self._scan(each) for each in derived]
+        told = [self._out.link(link) for link in links]
+        told += [self._out.scan(each) for each in derived]
         return seen._replace(state=state, revealed=revealed(known, seen)), told
 
-    def _forward(self, state: UnitState, scan: Scan) -> list[Record]:
-        forwarded = forward(state, scan)
-        return [] if forwarded is None else [self._scan(forwarded)]
+    def _becomes(self, key: bytes, state: UnitState) -> None:
+        self._states[key] = state
+        self._changed.add(key)
 
-    def _take_link(
-        self,
-        record: Any,
-        load: Callable[[bytes], bytes | None],
-        states: dict[bytes, UnitState | None],
-        changed: set[bytes],
-        told: list[Record],
-        rejected: list[Record],
+    def _set_aside(
+        self, record: Any, reason: str, detail: str, *, unit_version: int | None = None
     ) -> None:
-        """Take over what a child says; one that cannot be taken over is set aside, with its bytes.
+        self._rejected.append(
+            self._out.rejection(record, reason, detail, unit_version=unit_version)
+        )
 
-        It holds no unit: the parent's own scans are all there.
-        """
-        try:
-            link = decode_link(record.key, record.value)
-        except UnreadableRecord as error:
-            rejected.append(self._rejection(record, error.reason, error.detail))
-            return
-        known = states.get(record.key)
-        stored = None if record.key in states else load(record.key)
-        try:
-            if stored is not None:
-                known = decode_state(stored)
-            state, derived, forwarded = _learned(known, link, record.offset)
-        except TooManyChildren as error:
-            rejected.append(self._rejection(record, TOO_MANY_CHILDREN, str(error)))
-            return
-        except Exception as error:  # noqa: BLE001  whatever the code may raise on a link
-            traceback.print_exc()
-            self._failures.failed()
-            rejected.append(self._rejection(record, CODE_FAILED, repr(error)))
-            return
-        states[record.key] = known
-        if known is not None and state is known:
-            return
-        states[record.key] = state
-        changed.add(record.key)
-        told += [self._scan(each) for each in derived]
-        told += [self._link(each) for each in forwarded]
-        metrics.SCANS_PROCESSED.labels("tracker", "link").inc()
 
-    def _link(self, link: Link) -> Record:
+def _decode(record: Any) -> Content:
+    """What the record holds. Raises UnreadableRecord."""
+    if is_link(record.value):
+        return decode_link(record.key, record.value)
+    if is_refold(record.value):
+        return decode_refold(record.key, record.value)
+    return decode_scan(record.key, record.value)
+
+
+class _Out:
+    """Values to the records that leave."""
+
+    def __init__(self, prefix: str) -> None:
+        self.movements = topic_name(prefix, Topic.MOVEMENTS)
+        self.rejected = topic_name(prefix, Topic.SCANS_REJECTED)
+        self.scans = topic_name(prefix, Topic.SCANS)
+        self._source = f"/{prefix}/tracker"
+
+    def link(self, link: Link) -> Record:
         id_ = "/".join((link.child, *filter(None, (link.via,)), f"{link.version}"))
         headers = self._headers("scantrail.link.v1", id_, link.parent, link.since)
         return link.parent.encode(), encode_link(link), headers
 
-    def _scan(self, scan: Scan) -> Record:
+    def scan(self, scan: Scan) -> Record:
         headers = self._headers("scantrail.scan.v1", scan.event_id, scan.unit, scan.event_time)
         return scan.unit.encode(), encode(scan), headers
 
-    def _movement(self, scan: Scan, known: UnitState | None, seen: Observation) -> Record:
+    def movement(self, scan: Scan, known: UnitState | None, seen: Observation) -> Record:
         headers = self._headers("scantrail.movement.v1", scan.event_id, scan.unit, scan.event_time)
         value = encode_movement(scan, known.current if known else None, seen)
         return scan.unit.encode(), value, headers
@@ -252,7 +308,7 @@ class Tracking:
             id=id_, source=self._source, type=type_, subject=subject, time=time
         )
 
-    def _rejection(
+    def rejection(
         self, record: Any, reason: str, detail: str, *, unit_version: int | None = None
     ) -> Record:
         metrics.REJECTED.labels(Topic.SCANS_REJECTED.value, reason).inc()
@@ -281,17 +337,6 @@ class Tracking:
             value = record.value and record.value[:SCAN_BYTES_MAX]
             return key, value, [*headers, cut]
         return record.key, record.value, [*record.headers, *headers]
-
-
-def _learned(
-    known: UnitState | None, link: Link, offset: int
-) -> tuple[UnitState, list[Scan], list[Link]]:
-    """The parent's state with `link`, and the scans and links that it leads to."""
-    if known is None or known.joined is None:
-        return *learn(known, link, offset=offset), []
-    if offset <= known.offset:
-        return known, [], []
-    return known._replace(offset=offset), [], [forward_link(known, link)]
 
 
 def build_tracker(settings: Settings, health: Health) -> BatchApp:

@@ -1,0 +1,111 @@
+"""A unit folded anew from its whole history, for what came too late to be folded as it came.
+
+The state keeps the scans of two days, and at least sixteen; one that is older than its base is in
+history and moves nothing. What a person sees missing is made good by a new base, folded of every
+archived scan in the order in which they happened. Only the tracker writes the state: it takes the
+base over where the unit has still the version of which it was made (`custody.rebase`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from scantrail.domain.custody import (
+    Fact,
+    Outcome,
+    Rebase,
+    UnitState,
+    Visit,
+    fold,
+    is_voided,
+    split,
+    visit_of,
+)
+from scantrail.domain.scan import Scan
+
+
+class CannotRefold(Exception):
+    """The history is not whole, or not this unit's any more; the text says which, and the mend."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One accepted scan, as `movements` tells it."""
+
+    version: int
+    outcome: Outcome
+    scan: Scan
+    facts_added: tuple[Fact, ...]
+    facts_withdrawn: tuple[Fact, ...]
+
+
+def refold(state: UnitState, history: Sequence[Told], others: Sequence[Told] = ()) -> Rebase:
+    """The new base of `state`, from its `history` in any order and, where keys were joined into
+    it, from those keys' histories (`others`). Raises CannotRefold.
+    """
+    if state.joined is not None:
+        raise CannotRefold(f"{state.unit} was joined into {state.joined}: refold that")
+    by_version = {told.version: told for told in history}
+    missing = [v for v in range(1, state.version + 1) if v not in by_version]
+    if missing:
+        raise CannotRefold(
+            f"{len(missing)} of {state.version} movements of {state.unit} are not in `movements`,"
+            f" the first of them version {missing[0]}: a history that is not whole is not folded"
+        )
+    own = [by_version[version] for version in range(1, state.version + 1)]
+    origins = {_origin(told) for told in own} - {None}
+    # A parent that was told of this key sent what happened to it under other ids.
+    foreign = [told for told in others if _origin(told) not in origins]
+    visits = _visits(state, [*own, *foreign])
+    known = {told.scan.event_id for told in own}
+    unknown = [visit.order_key for visit in visits if visit.event_id not in known]
+    base_key = max([*unknown, *filter(None, [state.base_key])], default=None)
+    _, kept = split(state, base_key)
+    base, facts = fold(
+        None, tuple(visit for visit in visits if base_key and visit.order_key <= base_key)
+    )
+    behind = {visit.event_id for visit in kept}
+    standing = [fact for fact in _standing(own) if fact.event_id not in behind]
+    return Rebase(
+        state.version,
+        base,
+        base_key,
+        tuple(fact for fact in facts if fact not in standing),
+        tuple(fact for fact in standing if fact not in facts),
+    )
+
+
+def refold_id(unit: str, version: int) -> str:
+    """The event id of a refold: the same for the same version of the unit."""
+    told = repr((unit, version)).encode("utf-8", "surrogatepass")
+    return f"refold/{blake2b(told, digest_size=16).hexdigest()}"
+
+
+def _origin(told: Told) -> tuple[str, str] | None:
+    origin = told.scan.derived_from
+    return None if origin is None else (origin.unit, origin.event_id)
+
+
+def _visits(state: UnitState, told: Sequence[Told]) -> list[Visit]:
+    """The scans that count, sorted; what comes later in `told` is taken where ids are equal: what a
+    key handed over is poorer than what it had."""
+    wrong = {each.scan.corrects for each in told}
+    visits = {
+        each.scan.event_id: visit_of(each.scan)
+        for each in told
+        if each.outcome is not Outcome.REFOLDED
+        and each.scan.corrects is None
+        and each.scan.same_as is None
+        and each.scan.event_id not in wrong
+        and not is_voided(state, each.scan.event_id)
+    }
+    return sorted(visits.values(), key=lambda visit: visit.order_key)
+
+
+def _standing(history: Sequence[Told]) -> list[Fact]:
+    """The facts that were told and not withdrawn since."""
+    facts: list[Fact] = []
+    for told in history:
+        facts = [fact for fact in facts if fact not in told.facts_withdrawn]
+        facts += [fact for fact in told.facts_added if fact not in facts]
+    return facts

@@ -24,6 +24,7 @@ from jsonschema.exceptions import ValidationError
 
 from scantrail.contracts import records
 from scantrail.contracts.records import (
+    REFOLD_BYTES_MAX,
     FactRecord,
     Movement,
     Place,
@@ -32,17 +33,28 @@ from scantrail.contracts.records import (
     UnreadableRecord,
     cloud_event_headers,
     decode_link,
+    decode_refold,
     decode_scan,
     encode,
     encode_link,
     encode_movement,
+    encode_refold,
     facts,
     is_link,
+    is_refold,
     movements,
 )
 from scantrail.contracts.topics import Topic, schemas_dir, topic_specs
 from scantrail.domain.alert import SEVERITY, Alert, AlertKind, AlertStatus, alert_id, judge
-from scantrail.domain.custody import FactKind, Outcome, UnitState, observe
+from scantrail.domain.custody import (
+    Fact,
+    FactKind,
+    FactRule,
+    Outcome,
+    Rebase,
+    UnitState,
+    observe,
+)
 from scantrail.domain.product import Product, Serials
 from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
 from scantrail.domain.scan import Origin, Scan, Transaction
@@ -692,8 +704,8 @@ def test_a_product_conforms(product: Product) -> None:
 # ------------------------------------------------------------------------ links, beside the scans
 
 
-def link_validator() -> Draft202012Validator:
-    schema = json.loads((FOLDER / Topic.SCANS / "link.v1.schema.json").read_text())
+def beside_validator(name: str) -> Draft202012Validator:
+    schema = json.loads((FOLDER / Topic.SCANS / f"{name}.v1.schema.json").read_text())
     assert [e.message for e in Draft202012Validator(STRICT_METASCHEMA).iter_errors(schema)] == []
     return Draft202012Validator(schema, format_checker=formats)
 
@@ -714,7 +726,7 @@ def link_refusal(document: Any) -> str | None:
 )
 def test_schema_and_decoder_take_and_refuse_the_same_links(path: Path) -> None:
     document = json.loads(path.read_text())
-    validator = link_validator()
+    validator = beside_validator("link")
     assert validator.is_valid(document)
     link = decode_link(document["parent"].encode(), to_bytes(document))
     assert json.loads(encode_link(link)) == document
@@ -726,3 +738,48 @@ def test_schema_and_decoder_take_and_refuse_the_same_links(path: Path) -> None:
             continue
         refused = link_refusal(changed)
         assert (refused is None) == validator.is_valid(changed), (place, changed, refused)
+
+
+# ---------------------------------------------------------------------- refolds, beside the scans
+
+
+def refold_of(scan: Scan) -> bytes:
+    state = observe(None, scan, offset=0).state
+    fact = Fact(
+        FactKind.DUPLICATE_SERIAL,
+        "e",
+        FactRule.TWO_SITES,
+        "f",
+        1.5,
+        "dock-1",
+        "north",
+        scan.event_time,
+    )
+    anew = Rebase(1, state.current, (scan.event_time, scan.station, 1, "e"), (fact,), ())
+    made = encode_refold(scan, anew)
+    assert decode_refold(scan.unit.encode(), made) == (scan, anew)
+    return made
+
+
+def test_a_refold_is_described_and_told_from_a_scan() -> None:
+    scan = decode_scan_of("received")
+    made = refold_of(scan)
+    document = json.loads(made)
+    assert next(iter(document)) == "type"
+    assert beside_validator("refold").is_valid(document)
+    assert is_refold(made)
+    for wrong in ({**document, "rebase": 7}, {**document, "type": "fold"}, {"type": "refold"}):
+        assert not beside_validator("refold").is_valid(wrong)
+        with pytest.raises(UnreadableRecord, match="not_a_refold"):
+            decode_refold(scan.unit.encode(), to_bytes(wrong))
+    with pytest.raises(UnreadableRecord, match="wrong_key"):
+        decode_refold(b"another", to_bytes(document))
+    with pytest.raises(UnreadableRecord, match=r"not_a_refold: rebase: .*refold it again"):
+        decode_refold(scan.unit.encode(), to_bytes({**document, "rebase": "AAAA"}))
+    with pytest.raises(UnreadableRecord, match="too_large"):
+        decode_refold(scan.unit.encode(), to_bytes(document) + b" " * REFOLD_BYTES_MAX)
+
+
+def decode_scan_of(example: str) -> Scan:
+    value = (FOLDER / Topic.SCANS / "examples" / f"{example}.json").read_bytes()
+    return decode_scan(json.loads(value)["unit"].encode(), value)

@@ -167,3 +167,10 @@ def test_a_database_that_refuses_is_told_in_a_sentence(
     assert isinstance(told, str)
     assert told.startswith("scantrail db: PostgreSQL refuses: ")
     assert "nonsense" in told
+
+
+def test_what_names_no_unit_is_not_folded_anew(settings: Settings) -> None:
+    told = run(["refold", "0109506000134351"])
+    assert isinstance(told, str)
+    assert told.startswith("scantrail refold: ")
+    assert "check digit" in told

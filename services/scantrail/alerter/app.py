@@ -101,7 +101,7 @@ def judge_batch(
                 recalls_of((movement.unit, *movement.aliases), matcher),
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
-                is_inert=movement.outcome is Outcome.NOT_INSIDE,
+                is_inert=movement.outcome in (Outcome.NOT_INSIDE, Outcome.REFOLDED),
                 revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
             )
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()

@@ -17,11 +17,13 @@ from scantrail.cli.addresses import page_address
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.folder_lock import settings_in_force
+from scantrail.cli.refold import refold_unit, told_of_refold
 from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
 from scantrail.cli.simulate import simulate
 from scantrail.cli.up import run_up
 from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified
+from scantrail.domain.refolding import CannotRefold
 from scantrail.infra.database import migrate
 from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings
@@ -36,8 +38,10 @@ def run(arguments: Sequence[str] | None) -> int | str:
     asked = _parser().parse_args(arguments)
     try:
         return _run(asked)
-    except (SettingsError, Refused) as error:
+    except (SettingsError, Refused, CannotRefold) as error:
         return f"scantrail {asked.command}: {error}"
+    except NotIdentified as error:
+        return f"scantrail {asked.command}: {error.detail}"
     except httpx.HTTPError as error:
         return f"scantrail {asked.command}: the api does not answer: {error}"
     except SQLAlchemyError as error:
@@ -69,13 +73,17 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("name", nargs="?", help="only the value of this one, secret or not")
     name = commands.add_parser("identify", help="say which unit each text names, a JSON line each")
     name.add_argument("text", nargs="+")
+    again = commands.add_parser(
+        "refold", help="fold a unit anew from its whole history, with what came too late"
+    )
+    again.add_argument("unit", help="any spelling of its identifier")
     rejected = commands.add_parser("rejected", help="reads and scans that were set aside")
     actions = rejected.add_subparsers(dest="action", required=True)
     shown = actions.add_parser("list", help="print them")
-    again = actions.add_parser("replay", help="send a reader's reads through the gateway again")
+    replayed = actions.add_parser("replay", help="send a reader's reads through the gateway again")
     shown.add_argument("--reader", help="only this reader's")
-    again.add_argument("--reader", required=True, help="whose reads")
-    for action in (shown, again):
+    replayed.add_argument("--reader", required=True, help="whose reads")
+    for action in (shown, replayed):
         action.add_argument("--reason", help="only those set aside for this reason")
         action.add_argument("--json", action="store_true", help="as JSON, whoever reads it")
     return parser
@@ -110,6 +118,9 @@ def _run(asked: argparse.Namespace) -> int:
         case "identify":
             for text in asked.text:
                 print(json.dumps(_identified(text), default=str))
+        case "refold":
+            key = identify(asked.unit).key
+            print(told_of_refold(asyncio.run(refold_unit(settings, key))))
         case "rejected":
             work = replay_rejected if asked.action == "replay" else list_rejected
             as_json = asked.json or (asked.action == "list" and not sys.stdout.isatty())

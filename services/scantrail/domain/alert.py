@@ -82,8 +82,9 @@ def judge(
     later, the unit may have travelled. A correction is no unit at the gate; a recalled unit that
     was seen there is told also where its scan is voided, before or after: a person decides. Nor is
     one that tells of another key of the unit: where the unit went out before is `revealed` then.
-    What moves nothing (`is_inert`: derived from a parent in which the unit is not) is none either,
-    until a later movement says that the unit was inside: then it is among its `revealed`.
+    What moves nothing (`is_inert`: a refold, or derived from a parent in which the unit is not) is
+    none either, until a later movement says that the unit was inside: then it is among its
+    `revealed`.
     """
     raised = [
         _duplicate(scan, fact, AlertStatus.RAISED)

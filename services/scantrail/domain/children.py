@@ -157,7 +157,7 @@ def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
     if seen.outcome is Outcome.JOINED:
         went_out = (each for each in _moving(seen.state) if each.began is None)
         return tuple(each.visit for each in went_out if each.visit.business_step in OUTBOUND_STEPS)
-    if seen.outcome not in (Outcome.LATE, Outcome.CORRECTED) or known is None:
+    if known is None or seen.outcome not in (Outcome.LATE, Outcome.CORRECTED, Outcome.REFOLDED):
         return ()
     before = {each.visit.event_id for each in _moving(known)}
     come = {visit.event_id for visit in known.kept}

@@ -155,6 +155,9 @@ async def _live(
     await during("shipping", floor.http[GATE].send(shipped))
     await floor.http[GATE].send(twice)
     await _enter_orders(floor.api, later)  # the order may come after the scan
+    say("telling whose the IMEIs are")
+    renamed = [_join_read(life) for life in of(GATE) if life.imei]
+    await floor.http[GATE].send(renamed)
     say("late scans")
     await floor.http[LINE].send([at_line[life.key] for life in of(LINE) if life.late])
 
@@ -167,7 +170,15 @@ def _read(life: Life, place: Place) -> dict[str, Any]:
     }
     if place is PACK:
         return {**read, "parent": f"(00){life.carton}"}
-    return {**read, "order": life.order} if place is GATE else read
+    if place is GATE:
+        return {**read, "code": life.imei or life.code, "order": life.order}
+    return read
+
+
+def _join_read(life: Life) -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat()
+    event_id = f"join-{life.imei}"
+    return {"code": life.imei, "same_as": life.code, "timestamp": now, "event_id": event_id}
 
 
 def _carton_read(carton: str, order: str) -> dict[str, Any]:
@@ -229,7 +240,13 @@ async def _compare_units(
             trail = await api.get(f"{address}/trail")
             trail.raise_for_status()
             trails[life.key] = len(trail.json())
-            return _differences(life, unit.json(), trail.json())
+            wrongs = _differences(life, unit.json(), trail.json())
+            if life.imei and (other := await api.get(f"/units/{life.imei}")).json() != {
+                **unit.json(),
+                "understood": other.json().get("understood"),
+            }:
+                wrongs.append(f"{life.key}: {life.imei} finds {other.text[:200]}")
+            return wrongs
 
     found = await asyncio.gather(*map(compare, lives))
     return [(life, wrongs) for life, wrongs in zip(lives, found, strict=True) if wrongs]
@@ -243,7 +260,7 @@ def _differences(life: Life, unit: dict[str, Any], trail: list[dict[str, Any]]) 
         "phase": "shipped" if GATE in life.path else "on_site",
         "site": life.path[-1].site,
         "business_step": life.path[-1].step.value,
-        "version": len(life.path),
+        "version": len(life.trail),
         "order": life.order,
     }
     wrongs = [
@@ -255,7 +272,7 @@ def _differences(life: Life, unit: dict[str, Any], trail: list[dict[str, Any]]) 
     if bought != (purchaser(life.order) if life.order else None):
         wrongs.append(f"{life.key}: purchaser is {bought}, not that of {life.order}")
     stations = [scan["station"] for scan in trail]
-    if stations != [place.station for place in life.path]:
+    if stations != life.trail:
         wrongs.append(f"{life.key}: trail is {stations}")
     return wrongs
 

@@ -19,7 +19,7 @@ from scantrail.cli.site import (
     STAGE,
     Place,
 )
-from scantrail.domain.identifiers import gs1_check_digit
+from scantrail.domain.identifiers import gs1_check_digit, luhn_check_digit
 
 UNITS = 2_000
 CLONES = 20
@@ -29,6 +29,9 @@ RECALLED_AT_STAGING = 20
 PACKED = 60
 PACKED_RECALLED = 5
 PER_CARTON = 5
+#: Units that leave by their IMEI, of which somebody says only afterwards whose it is.
+RENAMED = 20
+RENAMED_RECALLED = 5
 REDELIVERED_SHARE = 0.01
 LATE_SHARE = 0.01
 
@@ -46,6 +49,8 @@ class Life:
     order: str | None = None
     #: the SSCC of the carton that is scanned in its place at GATE
     carton: str | None = None
+    #: what is scanned in place of the unit's own code at GATE, and joined to it later
+    imei: str | None = None
     cloned: bool = False
     recalled: bool = False
     #: the scan at LINE reaches the gateway after all later ones
@@ -66,6 +71,11 @@ class Life:
             f"(01){self.gtin}(21){self.serial}",
             f"https://id.example.org/01/{self.gtin}/21/{self.serial}",
         )[self.spelling]
+
+    @property
+    def trail(self) -> list[str]:
+        """The stations that its trail shows: joining is a scan at GATE."""
+        return [place.station for place in self.path] + [GATE.station] * (self.imei is not None)
 
     @property
     def location(self) -> str | None:
@@ -100,7 +110,7 @@ class Plan:
     @property
     def scans(self) -> int:
         """Scans that are delivered, doubles included: a carton's, not those of what is in it."""
-        own = sum(len(life.path) + len(life.redelivered) for life in self.lives)
+        own = sum(len(life.trail) + len(life.redelivered) for life in self.lives)
         return own - sum(life.carton is not None for life in self.lives) + len(self.cartons)
 
     @property
@@ -110,7 +120,7 @@ class Plan:
 
     @property
     def movements(self) -> int:
-        return sum(len(life.path) for life in self.lives)
+        return sum(len(life.trail) for life in self.lives)
 
     @property
     def alerts(self) -> set[tuple[str, str]]:
@@ -131,6 +141,11 @@ def order_ref(number: int) -> str:
 def sscc(number: int) -> str:
     payload = f"09506000{number:09}"
     return f"{payload}{gs1_check_digit(payload)}"
+
+
+def imei(number: int) -> str:
+    payload = f"35693803{number:06}"
+    return f"{payload}{luhn_check_digit(payload)}"
 
 
 def purchaser(ref: str) -> dict[str, str]:
@@ -161,6 +176,11 @@ def make_plan(seed: int, *, units: int = UNITS) -> Plan:
             life.path.append(STAGE)  # the alert stops it there
     for life in recalled[RECALLED_AT_STAGING:][:PACKED_RECALLED]:
         _pack(life, len(rest))
+    for number, life in enumerate(recalled[RECALLED_AT_STAGING + PACKED_RECALLED :]):
+        if number < RENAMED_RECALLED:
+            life.path.append(GATE)
+            life.order = order_ref(len(rest) // PER_CARTON)
+            life.imei = imei(units + number)
     assembled, shipped = rest[: len(rest) // 2], rest[len(rest) // 4 :]
     for life in assembled:
         life.path.append(LINE)
@@ -178,6 +198,9 @@ def make_plan(seed: int, *, units: int = UNITS) -> Plan:
     punctual = [life for life in shipped if not life.late and not life.carton]
     for life in punctual[: round(movements * REDELIVERED_SHARE)]:
         life.redelivered.append(GATE)
+    for number, life in enumerate(each for each in punctual if not each.redelivered):
+        if number < RENAMED:
+            life.imei = imei(number)
     return Plan(lives, _malformed(gtins[0]))
 
 

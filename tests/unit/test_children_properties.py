@@ -51,7 +51,7 @@ def stories(draw: st.DrawFn) -> list[Scan]:
                 possessing_party=draw(st.sampled_from([None, "acme", "haul"])),
                 parent=draw(st.sampled_from(parents)),
                 corrects=draw(st.sampled_from(others)) if is_correction and others else None,
-                repeat_window_s=40 if unit == UNIT else 0,
+                repeat_window_s=draw(st.sampled_from([0, 40])),
             )
         )
     return made

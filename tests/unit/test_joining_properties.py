@@ -62,7 +62,7 @@ def stories(draw: st.DrawFn) -> list[Scan]:
                 business_location=draw(st.sampled_from([None, station])),
                 parent=draw(st.sampled_from(parents)),
                 corrects=draw(st.sampled_from(others)) if is_correction and others else None,
-                repeat_window_s=0 if unit == CARTON else draw(st.sampled_from([0, 40])),
+                repeat_window_s=draw(st.sampled_from([0, 40])),
             )
         )
     return made

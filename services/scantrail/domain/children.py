@@ -135,7 +135,9 @@ def tell_children(known: UnitState | None, seen: Observation, scan: Scan) -> lis
         and not (event_id in before and before[event_id].concerns(child))
     ]
     return made + [
-        _correction(child.via or state.unit, scan, followed.visit, child.unit)
+        _correction(
+            child.via or state.unit, scan.event_id, followed.visit, child.unit, scan.record_time
+        )
         for event_id, followed in before.items()
         for child in state.children
         if _is_void_for(child, followed, after.get(event_id), state)
@@ -148,7 +150,7 @@ def _is_void_for(
     """Whether what was sent of a scan does not count any more, or is told by another."""
     if after is None:
         return state.base_key is None or before.visit.order_key > state.base_key
-    return before.began is None and after.began is not None and child.since <= after.began
+    return before.began is None and after.repeats_for(child)
 
 
 def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
@@ -200,11 +202,15 @@ def learn(known: UnitState | None, link: Link, *, offset: int) -> tuple[UnitStat
     else:
         others = [each for each in state.children if _identity(each) != _identity(child)]
     state = state._replace(children=tuple(sorted((*others, child), key=_identity)))
-    return state, [
-        _derived(child.via or state.unit, followed.visit, child.unit, link.record_time)
-        for followed in _followed(state).values()
-        if followed.concerns(child) and not (old and followed.concerns(old))
-    ]
+    parent, told = child.via or state.unit, list[Scan]()
+    for followed in _followed(state).values():
+        was_told = old is not None and followed.concerns(old)
+        if followed.concerns(child) and not was_told:
+            told.append(_derived(parent, followed.visit, child.unit, link.record_time))
+        elif was_told and followed.repeats_for(child):  # it was inside for longer than it was known
+            cause = f"link {link.version}"
+            told.append(_correction(parent, cause, followed.visit, child.unit, link.record_time))
+    return state, told
 
 
 def _identity(child: Child) -> tuple[str, str]:
@@ -231,10 +237,14 @@ class Followed(NamedTuple):
     def counts(self) -> bool:
         return _depth(self.visit) < DEPTH_MAX and self.visit.business_step not in UNFOLLOWED_STEPS
 
+    def repeats_for(self, child: Child) -> bool:
+        """Whether it tells a child nothing that the visit's first scan did not."""
+        return self.began is not None and child.since <= self.began
+
     def concerns(self, child: Child) -> bool:
         at = self.visit.at
         is_inside = child.since <= at and (child.until is None or at <= child.until)
-        return is_inside and (self.began is None or child.since > self.began)
+        return is_inside and not self.repeats_for(child)
 
 
 def _depth(visit: Visit) -> int:
@@ -291,13 +301,13 @@ def _derived(parent: str, visit: Visit, child: str, record_time: datetime) -> Sc
     )
 
 
-def _correction(parent: str, cause: Scan, visit: Visit, child: str) -> Scan:
+def _correction(parent: str, cause: str, visit: Visit, child: str, record_time: datetime) -> Scan:
     """Voids what was derived for `child` from `visit`, which `cause` made void or a repeat."""
     return Scan(
-        event_id=derived_id(parent, f"{cause.event_id}~{visit.event_id}", child),
+        event_id=derived_id(parent, f"{cause}~{visit.event_id}", child),
         unit=child,
         event_time=visit.at.astimezone(UTC),
-        record_time=cause.record_time,
+        record_time=record_time,
         reader=READER,
         sequence=visit.sequence,
         station=visit.station,
@@ -305,7 +315,7 @@ def _correction(parent: str, cause: Scan, visit: Visit, child: str) -> Scan:
         read_point=visit.read_point,
         business_step=visit.business_step,
         corrects=derived_id(parent, visit.event_id, child),
-        derived_from=Origin(unit=parent, event_id=cause.event_id, depth=_depth(visit) + 1),
+        derived_from=Origin(unit=parent, event_id=cause, depth=_depth(visit) + 1),
     )
 
 

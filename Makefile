@@ -71,7 +71,7 @@ check: install ## style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-test-faults: install ## kills, pauses, moves and breaks trackers for a long time (some 10 minutes)
+test-faults: install ## kills, pauses, moves and breaks trackers for a quarter of an hour
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/system/test_faults.py
 
 demo: install ## drives 2,000 units through a private installation, compares every answer

@@ -16,6 +16,22 @@ settings.load_profile("scantrail")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="faults come more often, and for longer")
+    parser.addoption("--seed", type=int, help="repeats a test that told its seed")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Tests marked `long` belong to `make test-faults` alone."""
+    if not config.getoption("--long"):
+        left_out = [item for item in items if item.get_closest_marker("long")]
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
+@pytest.fixture(scope="session")
+def seed(pytestconfig: pytest.Config) -> int | None:
+    """The seed to repeat, None for a new one."""
+    given: int | None = pytestconfig.getoption("--seed")
+    return given
 
 
 @pytest.fixture(scope="session")

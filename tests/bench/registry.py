@@ -1,6 +1,6 @@
 """Every part of the bench, and the choice among them."""
 
-from bench import chain, fold, gateway, lookup, projector, tracker, tracker_store
+from bench import chain, fold, gateway, lookup, projector, tracker, tracker_store, tracker_workers
 from bench.measure import Part
 
 #: In this order they run.
@@ -8,6 +8,7 @@ PARTS = (
     fold.PART,
     tracker.PART,
     tracker_store.PART,
+    tracker_workers.PART,
     projector.PART,
     gateway.HTTP,
     gateway.TCP,

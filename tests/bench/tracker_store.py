@@ -49,7 +49,7 @@ def measure_store() -> list[Measure]:
 async def _measure(stack: Stack) -> list[Measure]:
     settings = own_settings(stack, "many")
     await apply_topics(settings)
-    state_bytes = await _publish_states(settings)
+    state_bytes = await publish_states(settings, UNITS)
     restored = await _restore(stack, settings)
     pid = pid_of(stack, NAME)
     ready = Usage.of(pid)
@@ -80,33 +80,46 @@ async def _measure(stack: Stack) -> list[Measure]:
     ]
 
 
-async def _publish_states(settings: Settings) -> float:
+async def publish_states(settings: Settings, units: int) -> float:
     """One-scan states into the changelog, as the tracker writes them; their mean size in bytes.
 
     `scans` is empty, and its offsets will begin at 0: what the states were folded from lies before.
     """
     topic, size = name_of(settings, Topic.UNITS), 0
     chunk: dict[int, list[Record]] = defaultdict(list)
-    for count, scan in enumerate(scans(range(UNITS), PATH[:1]), start=1):
+    for count, scan in enumerate(scans(range(units), PATH[:1]), start=1):
         key = scan.unit.encode()
         value = encode_state(observe(None, scan, offset=0).state._replace(offset=-1))
         chunk[partition_of(key, settings.partitions)].append((key, value, []))
         size += len(value)
-        if count % CHUNK == 0 or count == UNITS:
+        if count % CHUNK == 0 or count == units:
             await publish(settings, topic, chunk)
             chunk.clear()
-    say(f"{UNITS:,} units are in the changelog")
-    return size / UNITS
+    say(f"{units:,} units are in the changelog")
+    return size / units
 
 
 async def _restore(stack: Stack, settings: Settings) -> dict[str, float]:
     """Start a tracker with an empty disk: seconds until it answers, and until it is ready."""
-    address = f"http://{reachable_host(settings.listen_host)}:{settings.tracker_health_port}"
-    begin, alive_s = time.monotonic(), 0.0
+    begin = time.monotonic()
     start(stack, NAME, python_command("scantrail.tracker"), settings.environ())
+    restored = await until_ready(stack, NAME, settings, begin)
+    say(f"{NAME}: {UNITS:,} units are restored after {restored['ready_s']:.1f} s")
+    return restored
+
+
+async def until_ready(
+    stack: Stack, name: str, settings: Settings, begin: float
+) -> dict[str, float]:
+    """Seconds since `begin`, by time.monotonic(), until the tracker answers, and until it is ready.
+
+    Raises Unfinished where it ends, or is not ready within RESTORE_S_MAX.
+    """
+    address = f"http://{reachable_host(settings.listen_host)}:{settings.tracker_health_port}"
+    alive_s = 0.0
     async with httpx.AsyncClient(base_url=address, timeout=5) as health:
         while True:
-            has_not_ended(stack, NAME)
+            has_not_ended(stack, name)
             try:
                 status = (await health.get("/readyz")).status_code
             except httpx.TransportError:
@@ -114,10 +127,9 @@ async def _restore(stack: Stack, settings: Settings) -> dict[str, float]:
             since_s = time.monotonic() - begin
             alive_s = alive_s or (since_s if status else 0.0)
             if status == 200:
-                say(f"{NAME}: {UNITS:,} units are restored after {since_s:.1f} s")
                 return {"answers_s": alive_s, "ready_s": since_s}
             if since_s > RESTORE_S_MAX:
-                raise Unfinished(f"{UNITS:,} units were not restored in {RESTORE_S_MAX:.0f} s")
+                raise Unfinished(f"{name} was not ready in {RESTORE_S_MAX:.0f} s")
             await asyncio.sleep(LOOK_EVERY_S)
 
 

@@ -28,7 +28,8 @@ def test_a_prefix_selects_the_parts_that_give_such_a_name() -> None:
         "gateway_tcp_scans_per_s",
     ]
     assert [part.names[0] for part in select("tracker_vs")] == ["tracker_scans_per_s"]
-    assert [part.names[0] for part in select("tracker_r")] == ["tracker_rss_mb"]
+    assert [part.names[0] for part in select("tracker_rss")] == ["tracker_rss_mb"]
+    assert [part.names[0] for part in select("tracker_t")] == ["tracker_restart_s"]
     assert [part.names[0] for part in select("scan_to_alert_p99")] == ["scan_to_movement_p50_ms"]
 
 

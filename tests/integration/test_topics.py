@@ -1,12 +1,14 @@
 """Topics as `schemas/` says, on a real broker."""
 
+import asyncio
+import time
 from dataclasses import replace
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from scantrail.contracts.topics import Topic, topic_specs
+from scantrail.contracts.topics import FENCE, Topic, topic_specs
 from scantrail.infra.settings import Settings, SettingsError
 from scantrail.infra.topic_admin import apply_topics, name_of
 
@@ -43,6 +45,57 @@ async def test_topics_are_kept_as_their_toml_says(settings: Settings) -> None:
         assert found == spec.config, name
     assert configs[name_of(settings, Topic.MOVEMENTS)]["retention.ms"] == "-1"
     assert configs[name_of(settings, Topic.RECALLS)]["cleanup.policy"] == "compact"
+
+
+async def own_config(settings: Settings, topic: Topic) -> dict[str, str]:
+    """What was set for the topic itself."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    await admin.start()
+    try:
+        asked = ConfigResource(ConfigResourceType.TOPIC, name_of(settings, topic))
+        (answer,) = await admin.describe_configs([asked])
+    finally:
+        await admin.close()
+    of_the_topic = 1
+    return {entry[0]: entry[1] for entry in answer.resources[0][4] if entry[3] == of_the_topic}
+
+
+async def set_config(settings: Settings, topic: Topic, config: dict[str, str]) -> None:
+    """Returns once every broker knows."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+    await admin.start()
+    try:
+        name = name_of(settings, topic)
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, config)])
+    finally:
+        await admin.close()
+    await until_config(settings, topic, config)
+
+
+async def until_config(settings: Settings, topic: Topic, config: dict[str, str]) -> None:
+    deadline = time.monotonic() + 10.0
+    while (found := await own_config(settings, topic)) != config:
+        assert time.monotonic() < deadline, found
+        await asyncio.sleep(0.05)
+
+
+async def test_the_fence_is_set_and_taken_away_and_what_others_have_set_stays(
+    settings: Settings,
+) -> None:
+    fenced = replace(settings, tracker_fence="on")
+    (plain,) = (spec.config for spec in topic_specs() if spec.topic is Topic.UNITS)
+    others = {**plain, "segment.bytes": "100000000"}
+    await set_config(settings, Topic.UNITS, others)
+    for _ in range(2):
+        await apply_topics(fenced)
+        await until_config(settings, Topic.UNITS, {**others, **FENCE})
+    for _ in range(2):
+        await apply_topics(settings)
+        await until_config(settings, Topic.UNITS, others)
+    fresh = replace(fenced, topic_prefix=f"{settings.topic_prefix}-fresh")
+    await apply_topics(fresh)
+    assert await own_config(fresh, Topic.UNITS) == {**plain, **FENCE}
+    assert "message.timestamp.before.max.ms" not in await own_config(fresh, Topic.RECALLS)
 
 
 async def test_another_number_of_partitions_is_refused_with_the_mend(settings: Settings) -> None:

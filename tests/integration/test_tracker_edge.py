@@ -6,6 +6,7 @@ After each, an oracle that folds the same scans in one go tells what must be on 
 import asyncio
 import contextlib
 import itertools
+import os
 import random
 import secrets
 import shutil
@@ -28,7 +29,7 @@ from scantrail.contracts.records import (
     is_link,
     movements,
 )
-from scantrail.contracts.topics import Topic
+from scantrail.contracts.topics import FENCE, Topic
 from scantrail.domain.children import learn, tell_parents
 from scantrail.domain.custody import UnitState, observe
 from scantrail.domain.scan import Scan
@@ -519,6 +520,80 @@ async def test_paused_beyond_its_session_and_overtaken_it_changes_nothing_when_i
                     await compare(site)
                 # In mid-batch it writes once more; both then see that they are not alone.
                 assert set(statuses) <= {75, 76}, paused.log + other.log
+
+
+async def stopped(site: "Site", process: Process) -> None:
+    """It stands at its failpoint."""
+
+    def stands() -> bool:
+        assert process.process.poll() is None, process.log
+        flags = os.WSTOPPED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, process.process.pid, flags) is not None
+
+    await site.until(stands, READY_S_MAX)
+
+
+@pytest.mark.parametrize("fence", ["on", "off"])
+@pytest.mark.parametrize("where", ["batch", pytest.param("restore", marks=pytest.mark.long)])
+async def test_what_an_overtaken_tracker_writes_is_refused_if_it_is_fenced(
+    site: "Site", tmp_path: Path, where: str, fence: str
+) -> None:
+    """It is stopped right before a state leaves, in a batch or where states are written again, and
+    goes on when another has taken over. Without the fence that state is then the last one."""
+    settings = replace(with_a_disk(site), tracker_fence=fence)
+    await apply_topics(settings)
+    second = replace(settings, tracker_ordinal=1, tracker_health_port=settings.api_health_port)
+    (tmp_path / "second").mkdir()
+    scans = [site.scan("1", minute, station=f"s-{minute}") for minute in range(4)]
+    unit = scans[0].unit
+
+    async def states() -> list[int]:
+        changelog = await (await site.log(Topic.UNITS)).records()
+        return [decode_state(record.value).version for record in changelog]
+
+    if where == "restore":
+        with started(settings, tmp_path, "tracker"):
+            for scan in scans[:2]:
+                await send(site, [scan])
+                await compare(site)
+        first, _ = await (await site.log(Topic.UNITS)).records()
+        await site.publish(Topic.UNITS, unit, first.value, partition=first.partition)
+    failing = {FAILPOINT: f"stamped:{1 if where == 'restore' else 2}:stop"}
+    with started(settings, tmp_path, "tracker", environ=failing) as (paused,):
+        if where == "batch":
+            await send(site, scans[:1])
+            await compare(site)
+            await send(site, scans[1:2])
+        await stopped(site, paused)
+        with started(second, tmp_path / "second", "tracker") as (other,):
+            await send(site, scans[2:3])
+            await compare(site)
+            before = await states()
+            assert before[-1] == 3
+            paused.process.send_signal(signal.SIGCONT)
+            assert await asyncio.to_thread(paused.status_within, READY_S_MAX) == 76, paused.log
+            if fence == "on":
+                assert "the broker refused states as too old" in paused.log
+                assert await states() == before
+                await send(site, scans[3:])
+                await compare(site)
+                assert other.process.poll() is None, other.log
+            else:
+                assert await states() == [*before, 2]
+
+
+async def test_with_the_fence_a_tracker_that_had_no_scan_for_long_goes_on(
+    site: "Site", tmp_path: Path
+) -> None:
+    settings = replace(with_a_disk(site), tracker_fence="on")
+    await apply_topics(settings)
+    with started(settings, tmp_path, "tracker") as (tracker,):
+        await send(site, scans_of_a_day(site, 0, 20))
+        await compare(site)
+        await asyncio.sleep(int(FENCE["message.timestamp.before.max.ms"]) / 1000 + 1.0)
+        await send(site, scans_of_a_day(site, 20, 20))
+        await compare(site)
+        assert tracker.process.poll() is None, tracker.log
 
 
 async def test_what_is_no_scan_is_set_aside_as_it_came_and_holds_up_nothing(

@@ -35,6 +35,10 @@ RESENT = Design(scans=("a", "b", "b"), pauses=0, crashes=2)
             UNGUARDED._replace(fence=True, compaction="any time"),
             id="with the fence no other guard is needed",
         ),
+        pytest.param(
+            GUARDED._replace(fence=True, compaction="any time"),
+            id="all guards and the fence, compacted while nobody owns",
+        ),
     ],
 )
 def test_the_invariants_hold_after_every_fault(design: Design) -> None:

@@ -32,6 +32,12 @@ class TopicSpec:
     config: dict[str, str]
 
 
+#: Of `units` where trackers are fenced: a state that carries an older time is refused. Far enough
+#: below the tracker's session (tracker/faust_batches.py), so that whoever wrote it had not yet lost
+#: its partitions, even if its clock is some seconds ahead of the broker's.
+FENCE = {"message.timestamp.type": "CreateTime", "message.timestamp.before.max.ms": "6000"}
+
+
 def schemas_dir() -> Path:
     """The contracts' folder: beside the package when installed, else at the checkout's top."""
     package = Path(__file__).resolve().parent.parent

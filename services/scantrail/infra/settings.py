@@ -74,6 +74,9 @@ class Settings:
         "rocksdb", "where the tracker keeps units", choices="rocksdb memory"
     )
     tracker_ordinal: int = _setting(0, "number of this tracker among its peers, from 0")
+    tracker_fence: str = _setting(
+        "off", "whether Kafka refuses states of a tracker that was overtaken", choices="off on"
+    )
     site_travel_s: float = _setting(
         1800.0, "a unit seen at two sites within this time raises duplicate_serial"
     )

@@ -4,16 +4,20 @@ import asyncio
 import time
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
-from scantrail.contracts.topics import Topic, topic_name, topic_specs
+from scantrail.contracts.topics import FENCE, Topic, topic_name, topic_specs
 from scantrail.infra.settings import Settings, SettingsError
 
 WAIT_S = 30.0
 
+#: Of what describes a topic's settings: this one was made for the topic, it is no default.
+_OF_THE_TOPIC = 1
+
 
 async def apply_topics(settings: Settings) -> list[str]:
-    """Create what is missing and return its names.
+    """Create what is missing and return its names; the tracker's fence is set, or taken away.
 
     Raises SettingsError where `scans` exists with another number of partitions: the number is
     fixed at creation, for the key decides the partition; and where Kafka refuses.
@@ -38,7 +42,7 @@ async def _apply(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
             name=name,
             num_partitions=spec.partitions or settings.partitions,
             replication_factor=settings.replication,
-            topic_configs=spec.config,
+            topic_configs=spec.config | (_fence(settings) if spec.topic is Topic.UNITS else {}),
         )
     present = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in wanted}
     for name, topic in present.items():
@@ -55,7 +59,28 @@ async def _apply(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
             if code and not issubclass(for_code(code), TopicAlreadyExistsError):
                 raise SettingsError(f"topic {name} cannot be created: {told}")
         await _until_present(admin, {topic.name for topic in missing})
+    if name_of(settings, Topic.UNITS) in present:
+        await _apply_fence(admin, settings)
     return [topic.name for topic in missing]
+
+
+def _fence(settings: Settings) -> dict[str, str]:
+    return FENCE if settings.tracker_fence == "on" else {}
+
+
+async def _apply_fence(admin: AIOKafkaAdminClient, settings: Settings) -> None:
+    name = name_of(settings, Topic.UNITS)
+    asked = ConfigResource(ConfigResourceType.TOPIC, name)
+    ((code, told, _, _, entries),) = (await admin.describe_configs([asked]))[0].resources
+    if code:
+        raise SettingsError(f"topic {name}: its settings cannot be read: {told}")
+    found = {key: value for key, value, _, source, *_ in entries if source == _OF_THE_TOPIC}
+    wanted = {key: value for key, value in found.items() if key not in FENCE} | _fence(settings)
+    if found != wanted:  # all that is not named would be taken away
+        changed = ConfigResource(ConfigResourceType.TOPIC, name, wanted)
+        ((code, told, *_),) = (await admin.alter_configs([changed]))[0].resources
+        if code:
+            raise SettingsError(f"topic {name}: its settings cannot be changed: {told}")
 
 
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:

@@ -355,6 +355,7 @@ def build_tracker(settings: Settings, health: Health) -> BatchApp:
             folder=Path(settings.data_dir),
             store=settings.tracker_store,
             ordinal=settings.tracker_ordinal,
+            fenced=settings.tracker_fence == "on",
         ),
         Tracking(prefix, failures).decide,
         folded_up_to,

@@ -11,7 +11,9 @@ its costs are per event, and because only so can a batch be made durable in the 
    rest to the partition of the batch. Died here: the batch is read again, and the
    same outputs are sent again, byte for byte, with the same versions.
 4. changelog records are sent, every acknowledgement awaited; the first must directly follow our
-   own position, else another worker wrote, and we exit without storing. Died here: recovery reads
+   own position, else another worker wrote, and we exit without storing. Where trackers are fenced,
+   they carry the time of our last sign of life, and the broker refuses those of a worker that
+   may have been overtaken since: we exit then too. Died here: recovery reads
    them; the batch is read again, and every scan in it is skipped by its offset.
 5. the local store is written, then its changelog position. Died in between: as 4.
    A batch that leads to very many records for other units is worked on in parts, steps 2 to 5 for
@@ -37,7 +39,7 @@ from typing import IO, Any, NoReturn
 
 import faust
 import rocksdict
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import IllegalStateError, InvalidTimestampError, KafkaError
 from faust.stores.rocksdb import Store as RocksStore
 from faust.tables.recovery import RebalanceAgain, Recovery, ServiceStopped
 from faust.transport.drivers import aiokafka as driver
@@ -79,6 +81,8 @@ HALT_S_MAX = 45.0
 STALL_S_MAX = 30.0
 #: How often it is asked how many wait, and whether another worker wrote.
 LOOK_S = 5.0
+#: A worker without a sign of life for so long loses its partitions.
+SESSION_S = 10
 RECORDS_PER_RUN = 2000
 
 
@@ -121,6 +125,8 @@ class BatchSettings:
     folder: Path
     store: str
     ordinal: int
+    #: the changelog takes no old records: contracts.topics.FENCE
+    fenced: bool = False
 
 
 class BatchApp:
@@ -159,7 +165,7 @@ class BatchApp:
             consumer_auto_offset_reset="earliest",
             consumer_group_instance_id=f"{settings.app_id}-{settings.ordinal}",
             broker_commit_interval=0.5,
-            broker_session_timeout=10,
+            broker_session_timeout=SESSION_S,
             broker_heartbeat_interval=1,
             broker_max_poll_records=RECORDS_PER_RUN,
             stream_buffer_maxsize=16,
@@ -287,7 +293,9 @@ class BatchApp:
             return 0
         if outputs.states:
             changes: list[Record] = [(key, value, []) for key, value in outputs.states]
-            first, last = await produce(producer, self._changelog, partition, changes)
+            if (stood := await self._log(partition, generation, changes)) is None:
+                return 0
+            first, last = stood
             passing("logged")
             if not follows(self._positions[partition], first, last, len(changes)):
                 log.error(
@@ -303,6 +311,35 @@ class BatchApp:
         self.parts_done += 1
         return outputs.taken
 
+    async def _log(
+        self, partition: int, generation: int, records: Sequence[Record]
+    ) -> tuple[int, int] | None:
+        """Send to the changelog; first and last offset, None where `generation` has passed.
+
+        Where trackers are fenced, the records carry the time of the last heartbeat that the group
+        has confirmed to this generation: not of a newer one, which does not make them any younger.
+        """
+        stamp_ms = None
+        if self._settings.fenced:
+            while (beat := self.app.consumer.confirmed)[0] != generation:
+                if generation != self.app.consumer_generation_id:
+                    return None
+                await asyncio.sleep(0.02)  # the first comes a second after the group was joined
+            stamp_ms = beat[1]
+        passing("stamped")
+        producer = self.app.producer._producer
+        try:
+            return await produce(producer, self._changelog, partition, records, stamp_ms)
+        except InvalidTimestampError:
+            log.error(
+                "the broker refused states as too old: this worker was paused, or Kafka was away,"
+                " or its clock is behind the broker's",
+                partition=partition,
+                stamp_ms=stamp_ms,
+                now_ms=int(time.time() * 1000),
+            )
+            os._exit(EXIT_OVERTAKEN)
+
     async def restore(
         self,
         partitions: Sequence[int],
@@ -315,8 +352,9 @@ class BatchApp:
         self._positions = {}
 
         async def send(partition: int, records: Sequence[Record]) -> tuple[int, int]:
-            producer = self.app.producer._producer
-            sent = await produce(producer, self._changelog, partition, records)
+            sent = await self._log(partition, generation, records)
+            if sent is None:
+                raise RebalanceAgain
             passing("rewritten")
             return sent
 
@@ -574,6 +612,12 @@ class BatchConsumer(driver.Consumer):
         self._in_hand: set[tuple[TP, int, int]] = set()
         self._begun: set[tuple[TP, int, int]] = set()
         self._hand_free = asyncio.Event()
+        #: the last heartbeat that the group confirmed: its generation, and when it was sent, in ms
+        #: since 1970. Written by the consumer's thread.
+        self.confirmed = (-1, 0)
+
+    def _new_consumer_thread(self) -> "BeatingThread":
+        return BeatingThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:  # noqa: ASYNC109
         await self._wait_until_done()
@@ -658,6 +702,28 @@ class BatchConsumer(driver.Consumer):
         self._acked_index[tp].difference_update(acked)
         acked.clear()
         return newest + 1
+
+
+class BeatingThread(driver.AIOKafkaConsumerThread):
+    """Tells when the last heartbeat was sent that the group has confirmed.
+
+    aiokafka keeps that to itself, in a local variable, and by the time of the answer: a pause
+    between the two would count as life.
+    """
+
+    async def on_start(self) -> None:
+        await super().on_start()
+        coordinator = self._consumer._coordinator
+        heartbeat = coordinator._do_heartbeat
+
+        async def noted() -> bool:
+            generation, sent_ms = coordinator.generation, int(time.time() * 1000)
+            confirmed = bool(await heartbeat())
+            if confirmed:
+                self.consumer.confirmed = (generation, sent_ms)
+            return confirmed
+
+        coordinator._do_heartbeat = noted
 
 
 def _batch_of(message: Any) -> tuple[TP, int, int]:

@@ -185,20 +185,24 @@ async def produce_by_key(producer: AIOKafkaProducer, topic: str, records: Sequen
 
 
 async def produce(
-    producer: AIOKafkaProducer, topic: str, partition: int, records: Sequence[Record]
+    producer: AIOKafkaProducer,
+    topic: str,
+    partition: int,
+    records: Sequence[Record],
+    stamp_ms: int | None = None,
 ) -> tuple[int, int]:
     """Send whole record batches; return the first and last offset once the broker has them all.
 
     A future for each record, as `send` makes them, costs more than all the rest. `records` must
-    not be empty.
+    not be empty. `stamp_ms` is the time that each carries, in ms since 1970, None for now.
     """
     sent, batch, count = [], producer.create_batch(), 0
     for key, value, headers in records:
-        if batch.append(key=key, value=value, timestamp=None, headers=headers) is None:  # full
+        if batch.append(key=key, value=value, timestamp=stamp_ms, headers=headers) is None:  # full
             batch.close()
             sent.append((await producer.send_batch(batch, topic, partition=partition), count))
             batch, count = producer.create_batch(), 0
-            batch.append(key=key, value=value, timestamp=None, headers=headers)
+            batch.append(key=key, value=value, timestamp=stamp_ms, headers=headers)
         count += 1
     batch.close()
     sent.append((await producer.send_batch(batch, topic, partition=partition), count))

@@ -1,7 +1,37 @@
 """What surrounds Faust's loop, as far as it needs no broker."""
 
-from scantrail.tracker.faust_batches import Halt
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from scantrail.contracts.records import encode, folded_up_to, is_link, movements
+from scantrail.domain.scan import Scan
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.tracker import app as tracker_app
+from scantrail.tracker import faust_batches
+from scantrail.tracker.app import Tracking
+from scantrail.tracker.failures import FailureLimit
+from scantrail.tracker.faust_batches import (
+    EXIT_HALTED,
+    LOOK_S,
+    STALL_S_MAX,
+    BatchApp,
+    BatchSettings,
+    GuardedRecovery,
+    Halt,
+)
 from scantrail.tracker.restoring import follows
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+CARTON = "sscc:095060001343520017"
+SCANS, MOVEMENTS, UNITS = "t.scans.v1", "t.movements.v1", "t.units.v1"
 
 
 def test_what_stands_still_for_too_long_is_told() -> None:
@@ -25,3 +55,234 @@ def test_what_another_worker_wrote_before_or_between_is_seen() -> None:
     assert follows(99, 100, 103, 4)
     assert not follows(98, 100, 103, 4)  # before
     assert not follows(99, 100, 104, 4)  # between two record batches of one send
+
+
+# ------------------------------------------------------------------------------- the watchdog
+
+
+class Ended(Exception):
+    """In place of the process."""
+
+
+async def look_on(batches: Any, monkeypatch: pytest.MonkeyPatch, *, for_s: float) -> None:
+    """The watchdog looks at `batches` for so long, by a clock of its own. Raises Ended."""
+    clock = [0.0]
+    recovery = SimpleNamespace(should_stop=False, _is_ready=True, _batches=batches)
+
+    async def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        recovery.should_stop = clock[0] >= for_s
+
+    def end(status: int) -> None:
+        raise Ended(status, clock[0])
+
+    recovery.sleep = sleep
+    monkeypatch.setattr(faust_batches, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(faust_batches, "os", SimpleNamespace(_exit=end))
+    await GuardedRecovery._look.fun(recovery)
+
+
+class Waiting:
+    """Scans wait behind a batch that is worked on all the while."""
+
+    def __init__(self, looks_per_part: int | None) -> None:
+        self.parts_done = 0
+        self._looks_per_part = looks_per_part
+        self._looks = 0
+
+    async def waiting(self) -> dict[int, tuple[int, int]]:
+        self._looks += 1
+        if self._looks_per_part and self._looks % self._looks_per_part == 0:
+            self.parts_done += 1
+        return {0: (2_000, 9_000)}
+
+    async def check_tails(self) -> None:
+        pass
+
+
+async def test_one_large_batch_that_goes_on_in_parts_is_no_halt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    batches = Waiting(looks_per_part=4)
+    await look_on(batches, monkeypatch, for_s=20 * STALL_S_MAX)
+    assert batches.parts_done > 10
+
+
+async def test_a_batch_of_which_no_part_ends_is_a_halt(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Ended) as ended:
+        await look_on(Waiting(looks_per_part=None), monkeypatch, for_s=20 * STALL_S_MAX)
+    status, after_s = ended.value.args
+    assert status == EXIT_HALTED
+    assert STALL_S_MAX < after_s <= STALL_S_MAX + 2 * LOOK_S
+
+
+# -------------------------------------------------------------------- a batch that is interrupted
+
+
+@dataclass
+class Record:
+    offset: int
+    key: bytes
+    value: bytes
+    topic: str = SCANS
+    partition: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
+
+
+class Builder:
+    def __init__(self) -> None:
+        self.records: list[tuple[bytes, bytes]] = []
+
+    def append(self, *, key: bytes, value: bytes, **_: Any) -> bool:
+        self.records.append((key, value))
+        return True
+
+    def close(self) -> None:
+        pass
+
+
+class Broker:
+    """A producer, and what it sent by topic; `on_sent(topic)` is told after each send."""
+
+    def __init__(self) -> None:
+        self.topics = defaultdict[str, list[tuple[bytes, bytes]]](list)
+        self.on_sent: Callable[[str], None] = lambda topic: None
+
+    def create_batch(self) -> Builder:
+        return Builder()
+
+    async def send_batch(self, batch: Builder, topic: str, *, partition: int) -> Any:
+        return self._took(topic, batch.records)
+
+    async def send(self, topic: str, value: bytes, *, key: bytes, headers: Any) -> Any:
+        return self._took(topic, [(key, value)])
+
+    def _took(self, topic: str, records: list[tuple[bytes, bytes]]) -> Any:
+        stands: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        stands.set_result(SimpleNamespace(offset=len(self.topics[topic])))
+        self.topics[topic] += records
+        self.on_sent(topic)
+        return stands
+
+
+@pytest.fixture
+def broker() -> Broker:
+    return Broker()
+
+
+@pytest.fixture
+def batches(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchApp]:
+    """Of generation 1, its partition restored and empty; two links make a part."""
+    monkeypatch.setattr(tracker_app, "TOLD_MAX", 2)
+    batches = BatchApp(
+        BatchSettings(
+            app_id="t.tracker",
+            bootstrap="nowhere:1",
+            source=SCANS,
+            changelog=UNITS,
+            partitions=1,
+            folder=tmp_path,
+            store="memory",
+            ordinal=0,
+        ),
+        Tracking("t", FailureLimit(tmp_path, "1")).decide,
+        folded_up_to,
+        on_ready=lambda: None,
+        on_unready=lambda: None,
+        on_beat=lambda: None,
+    )
+    batches.app = SimpleNamespace(
+        consumer=SimpleNamespace(flow_active=True),
+        consumer_generation_id=1,
+        producer=SimpleNamespace(_producer=broker),
+    )
+    batches._positions = {0: -1}
+    yield batches
+    batches._lock.close()
+
+
+PACKED = [
+    Scan(
+        event_id=f"p{number}",
+        unit=f"sgtin:09506000134352.{number}",
+        event_time=NOON,
+        record_time=NOON,
+        reader="r",
+        sequence=number,
+        station="pack-1",
+        site="north",
+        read_point="pack-1",
+        business_step=BusinessStep.PACKING,
+        business_location="packing",
+        possessing_party="acme",
+        parent=CARTON,
+    )
+    for number in range(6)
+]
+
+
+async def work_on_batch(batches: BatchApp, generation: int) -> bool:
+    """Whether the batch of all that was packed is done, as this generation was given it."""
+    records = [Record(n, scan.unit.encode(), encode(scan)) for n, scan in enumerate(PACKED)]
+    message = SimpleNamespace(partition=0, generation_id=generation, value=records)
+    async with asyncio.timeout(10):
+        return await batches._process(message)
+
+
+def told(broker: Broker) -> list[tuple[str, int]]:
+    made = [movements.decode(value) for _, value in broker.topics[MOVEMENTS]]
+    return [(movement.scan.event_id, movement.version) for movement in made]
+
+
+def links(broker: Broker) -> int:
+    assert all(is_link(value) for _, value in broker.topics[SCANS])
+    return len(broker.topics[SCANS])
+
+
+EVERY = [(scan.event_id, 1) for scan in PACKED]
+
+
+async def test_a_batch_is_worked_on_in_parts_and_each_is_counted(
+    batches: BatchApp, broker: Broker
+) -> None:
+    assert await work_on_batch(batches, 1)
+    assert batches.parts_done == 3
+    assert (told(broker), links(broker), len(broker.topics[UNITS])) == (EVERY, 6, 6)
+
+
+async def test_a_batch_is_given_up_between_two_parts_where_a_rebalance_waits(
+    batches: BatchApp, broker: Broker
+) -> None:
+    def rebalance_begins(topic: str) -> None:
+        if topic == UNITS:
+            batches.app.consumer.flow_active = False
+
+    broker.on_sent = rebalance_begins
+    assert not await work_on_batch(batches, 1)
+    assert batches.parts_done == 1
+    assert (told(broker), links(broker), len(broker.topics[UNITS])) == (EVERY[:2], 2, 2)
+
+    broker.on_sent = lambda topic: None
+    batches.app.consumer.flow_active, batches.app.consumer_generation_id = True, 2
+    assert await work_on_batch(batches, 2)
+    assert (told(broker), links(broker), len(broker.topics[UNITS])) == (EVERY, 6, 6)
+
+
+async def test_a_part_whose_outputs_took_longer_than_its_generation_is_decided_again(
+    batches: BatchApp, broker: Broker
+) -> None:
+    def generation_passes(topic: str) -> None:
+        if len(broker.topics[SCANS]) == 4:  # the second part's links
+            batches.app.consumer_generation_id = 2
+
+    broker.on_sent = generation_passes
+    assert not await work_on_batch(batches, 1)
+    assert batches.parts_done == 1
+    assert len(broker.topics[UNITS]) == 2
+
+    broker.on_sent = lambda topic: None
+    first = broker.topics[MOVEMENTS][:4]
+    assert await work_on_batch(batches, 2)
+    assert told(broker) == EVERY[:4] + EVERY[2:]
+    assert broker.topics[MOVEMENTS][4:6] == first[2:]  # the same to the byte
+    assert len(broker.topics[UNITS]) == 6

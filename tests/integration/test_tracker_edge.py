@@ -35,8 +35,10 @@ from scantrail.domain.custody import UnitState, observe
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.failpoints import FAILPOINT
+from scantrail.infra.group_admin import remove_members
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import apply_topics, name_of
+from scantrail.tracker.app import TOLD_MAX
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -314,11 +316,11 @@ async def test_two_trackers_join_and_leave_every_five_seconds_for_a_minute_and_i
     await compare_rows(site)
 
 
-def processed(tracker: Process) -> float:
+def processed(tracker: Process, result: str = "moved") -> float:
     answer = tracker.get("/metrics")
     if answer is None:
         return 0.0
-    name = 'scantrail_scans_processed_total{process="tracker",result="moved"}'
+    name = f'scantrail_scans_processed_total{{process="tracker",result="{result}"}}'
     return sum(float(line.split()[-1]) for line in answer.text.splitlines() if name in line)
 
 
@@ -697,3 +699,41 @@ async def all_known_to_their_carton(site: "Site", count: int) -> None:
         return bool(cartons) and len(cartons[-1].children) == count
 
     await site.until(known, READY_S_MAX)
+
+
+@pytest.mark.long
+async def test_a_batch_in_parts_that_a_rebalance_interrupts_is_exact(
+    site: "Site", tmp_path: Path
+) -> None:
+    """It stands between two parts when the group forgets it: of the rest no part is begun, or the
+    group would wait for it. What it had done by then is read again, and skipped."""
+    settings = with_a_disk(site)
+    children, moves = 1_000, 24
+    packing: dict[str, Any] = {"business_step": BusinessStep.PACKING, "parent": CARTON}
+    with started(settings, tmp_path, "tracker") as (tracker,):
+        await send(site, [site.scan(f"{n}", 1, **packing) for n in range(children)])
+        await all_known_to_their_carton(site, children)
+        tracker.terminate()
+        assert await asyncio.to_thread(tracker.status_within, 20.0) == 0
+    assert children * moves / 4 > TOLD_MAX, "these are no parts"
+    carton: dict[str, Any] = {"unit": CARTON, "business_step": BusinessStep.STORING}
+    await send(
+        site,
+        [site.scan("carton", 10 + n, station=f"s-{n}", **carton) for n in range(moves)],
+    )
+    failing = {FAILPOINT: "stored:1:stop"}
+    with started(settings, tmp_path, "tracker", environ=failing) as (tracker,):
+        await stopped(site, tracker)
+        group = f"{settings.topic_prefix}.tracker"
+        assert await remove_members(settings.kafka_bootstrap, [group]) == 1
+        tracker.process.send_signal(signal.SIGCONT)
+        count = children + moves + children * moves
+
+        async def all_moved() -> bool:
+            assert tracker.process.poll() is None, tracker.log
+            return len(await (await site.log(Topic.MOVEMENTS)).records()) >= count
+
+        await site.until(all_moved, 2 * READY_S_MAX)
+        await compare(site)
+        assert len(await movements_by_version(site)) == count
+        assert 0 < processed(tracker, "replayed") < moves

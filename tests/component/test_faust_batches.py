@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from scantrail.tracker.failures import FailureLimit
 from scantrail.tracker.faust_batches import (
     EXIT_HALTED,
     LOOK_S,
+    RECORDS_PER_PART,
     STALL_S_MAX,
     BatchApp,
     BatchSettings,
@@ -286,3 +287,20 @@ async def test_a_part_whose_outputs_took_longer_than_its_generation_is_decided_a
     assert told(broker) == EVERY[:4] + EVERY[2:]
     assert broker.topics[MOVEMENTS][4:6] == first[2:]  # the same to the byte
     assert len(broker.topics[UNITS]) == 6
+
+
+async def test_a_long_batch_is_made_durable_in_parts_in_its_order(batches: BatchApp) -> None:
+    parts = []
+
+    async def make_durable(partition: int, generation: int, records: Sequence[Any]) -> int:
+        parts.append([record.offset for record in records])
+        return len(records) - 1 if len(parts) == 1 else len(records)  # one is left for the next
+
+    batches._make_durable = make_durable  # type: ignore[method-assign]
+    records = [SimpleNamespace(offset=offset) for offset in range(2 * RECORDS_PER_PART)]
+    assert await batches._process(SimpleNamespace(partition=0, generation_id=1, value=records))
+    assert [(part[0], part[-1]) for part in parts] == [
+        (0, RECORDS_PER_PART - 1),
+        (RECORDS_PER_PART - 1, 2 * RECORDS_PER_PART - 2),
+        (2 * RECORDS_PER_PART - 1, 2 * RECORDS_PER_PART - 1),
+    ]

@@ -16,8 +16,8 @@ its costs are per event, and because only so can a batch be made durable in the 
    may have been overtaken since: we exit then too. Died here: recovery reads
    them; the batch is read again, and every scan in it is skipped by its offset.
 5. the local store is written, then its changelog position. Died in between: as 4.
-   A batch that leads to very many records for other units is worked on in parts, steps 2 to 5 for
-   each. Died between two: as 4.
+   A long batch, and one that leads to very many records for other units, is worked on in parts,
+   steps 2 to 5 for each. Died between two: as 4.
 6. the batch is acknowledged, and its offset committed later. Died here: as 4.
 
 Only in this order may a scan that was read before be skipped: that the state holds its offset
@@ -83,7 +83,16 @@ STALL_S_MAX = 30.0
 LOOK_S = 5.0
 #: A worker without a sign of life for so long loses its partitions.
 SESSION_S = 10
-RECORDS_PER_RUN = 2000
+
+#: Records of all partitions in one run: enough that every partition has some of them, so that one
+#: is decided while the broker acknowledges another.
+RECORDS_PER_RUN = 8000
+#: Of one partition, decided at once: nothing else runs meanwhile.
+RECORDS_PER_PART = 2000
+
+#: Bytes of records that are sent together: below the 1 MiB that Kafka takes. Of one partition one
+#: such batch is sent after another, each when the last is acknowledged.
+SENT_BYTES = 1_000_000
 
 
 class UntestedFaust(Exception):
@@ -174,7 +183,7 @@ class BatchApp:
             topic_allow_declare=False,
             topic_disable_leader=True,
             producer_acks=-1,
-            producer_max_batch_size=262_144,
+            producer_max_batch_size=SENT_BYTES,
             producer_max_request_size=8 << 20,
             producer_linger=0.0,
             producer_request_timeout=30,
@@ -266,7 +275,8 @@ class BatchApp:
 
         rest = records
         while rest:
-            taken = await self._make_durable(partition, generation, rest)
+            part = rest[:RECORDS_PER_PART]
+            taken = await self._make_durable(partition, generation, part)
             if generation != self.app.consumer_generation_id:
                 return False
             rest = rest[taken:]

@@ -43,7 +43,7 @@ class UnreadableRecord(Exception):
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
-class Place(msgspec.Struct, frozen=True):
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a unit is and who has it: domain.custody.Position, as published."""
 
     phase: Phase
@@ -62,7 +62,7 @@ class Place(msgspec.Struct, frozen=True):
     parent: str | None = None
 
 
-class FactRecord(msgspec.Struct, frozen=True):
+class FactRecord(msgspec.Struct, frozen=True, gc=False):
     """domain.custody.Fact, as published."""
 
     kind: FactKind
@@ -75,7 +75,7 @@ class FactRecord(msgspec.Struct, frozen=True):
     at: Time | None = None
 
 
-class Revealed(msgspec.Struct, frozen=True, kw_only=True):
+class Revealed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A scan that is judged anew, as domain.custody.Visit knows it."""
 
     event_id: str
@@ -85,7 +85,7 @@ class Revealed(msgspec.Struct, frozen=True, kw_only=True):
     at: Time
 
 
-class Movement(msgspec.Struct, frozen=True, kw_only=True):
+class Movement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One accepted scan and what it did to its unit. `version` counts the unit's accepted scans."""
 
     unit: str
@@ -374,8 +374,8 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             scan=scan,
             before=_place(before),
             after=_place(observation.state.current),
-            facts_added=tuple(FactRecord(*fact) for fact in observation.facts_added),
-            facts_withdrawn=tuple(FactRecord(*fact) for fact in observation.facts_withdrawn),
+            facts_added=_fact_records(observation.facts_added),
+            facts_withdrawn=_fact_records(observation.facts_withdrawn),
             visit_id=observation.visit_id,
             held=bool(observation.state.held_for),
             revealed=tuple(
@@ -394,6 +394,10 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             aliases=observation.state.aliases,
         )
     )
+
+
+def _fact_records(told: tuple[Fact, ...]) -> tuple[FactRecord, ...]:
+    return tuple(FactRecord(*fact) for fact in told) if told else ()
 
 
 def facts(records: tuple[FactRecord, ...], scan: Scan) -> list[Fact]:
@@ -496,7 +500,7 @@ def holds_nul(value: bytes) -> bool:
 
     `\\\\u0000`, with its backslash escaped, is six harmless characters.
     """
-    return b"\\u0000" in value and _NUL.search(value) is not None
+    return b"\\" in value and b"\\u0000" in value and _NUL.search(value) is not None
 
 
 def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) -> T:
@@ -535,7 +539,7 @@ def cloud_event_headers(
         ("ce_source", source.encode()),
         ("ce_type", type.encode()),
         ("ce_subject", subject.encode()),
-        ("ce_time", time.isoformat().encode()),
+        ("ce_time", encode(time)[1:-1].replace(b"Z", b"+00:00")),  # isoformat costs ten times that
         ("content-type", b"application/json"),
     ]
 

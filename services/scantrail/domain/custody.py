@@ -30,6 +30,10 @@ REMEMBER_IDS = 500
 HELD_FOR_AT_MOST = 16
 VOIDED_AT_MOST = 500
 
+# A member of an enum is looked for each time that it is named, and a scan would name a dozen.
+_ON_SITE, _SHIPPED, _GONE = Phase.ON_SITE, Phase.SHIPPED, Phase.GONE
+_DECOMMISSIONING = BusinessStep.DECOMMISSIONING
+
 _ID_BYTES = 8
 _MEMORY_BYTES = 16  # digest of the id, digest of the content
 
@@ -111,7 +115,7 @@ class Visit(NamedTuple):
 
     @property
     def order_key(self) -> tuple[datetime, str, int, str]:
-        return (self.at, self.station, self.sequence, self.event_id)
+        return self[:4]
 
 
 class Departure(NamedTuple):
@@ -370,7 +374,7 @@ def _append(state: UnitState, visit: Visit) -> Observation:
         return Observation(Outcome.NOT_INSIDE, moved, visit_id=visit.event_id)
     outcome = Outcome.REPEAT_READ if is_repeat else Outcome.MOVED
     facts = () if fact is None else (fact,)
-    return Observation(outcome, moved, facts, visit_id=current.visit_id)
+    return Observation(outcome, moved, facts, (), current.visit_id)
 
 
 def _insert(state: UnitState, visit: Visit) -> Observation:
@@ -479,7 +483,7 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact |
             return before, None, False
         is_derived = True
     phase = _phase_after(visit)
-    order = visit.order if phase is Phase.SHIPPED else None
+    order = visit.order if phase is _SHIPPED else None
     if before is None:
         after = _arrived(
             visit,
@@ -498,16 +502,16 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact |
         return before._replace(seen_at=visit.at), None, True
     location, party = visit.business_location, visit.possessing_party
     disposition = visit.disposition
-    stayed = before.phase is Phase.ON_SITE and before.site == visit.site
-    if location is None and stayed and phase is not Phase.SHIPPED:
+    stayed = before.phase is _ON_SITE and before.site == visit.site
+    if location is None and stayed and phase is not _SHIPPED:
         location = before.business_location
-    came_back = before.phase is not Phase.ON_SITE and phase not in (Phase.SHIPPED, before.phase)
+    came_back = before.phase is not _ON_SITE and phase not in (_SHIPPED, before.phase)
     if party is None and not came_back:  # the carrier no longer has what is here again
         party = before.possessing_party
     if phase is before.phase:
         if disposition is None:  # true until contradicted
             disposition = before.disposition
-        if order is None and phase is Phase.SHIPPED:
+        if order is None and phase is _SHIPPED:
             order = before.order
     is_unmoved = (phase, visit.site, location, party, order) == (
         before.phase,
@@ -534,10 +538,10 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact |
 
 def _phase_after(visit: Visit) -> Phase:
     if visit.business_step in LEAVING_STEPS:
-        return Phase.SHIPPED
-    if visit.business_step is BusinessStep.DECOMMISSIONING:
-        return Phase.GONE
-    return Phase.ON_SITE
+        return _SHIPPED
+    if visit.business_step is _DECOMMISSIONING:
+        return _GONE
+    return _ON_SITE
 
 
 def _arrived(
@@ -599,7 +603,7 @@ def _parent_after(before: Position, visit: Visit) -> str | None:
     told = visit.business_location
     is_elsewhere = (
         visit.site != before.site
-        or (before.phase is Phase.SHIPPED and visit.business_step not in LEAVING_STEPS)
+        or (before.phase is _SHIPPED and visit.business_step not in LEAVING_STEPS)
         or (None not in (told, before.business_location) and told != before.business_location)
     )
     return None if is_elsewhere else before.parent
@@ -648,11 +652,11 @@ def _contradiction(before: Position, visit: Visit) -> Fact | None:
 
 def _broken_rule(before: Position, visit: Visit) -> FactRule | None:
     step = visit.business_step
-    if before.phase is Phase.GONE:
-        return None if step is BusinessStep.DECOMMISSIONING else FactRule.DECOMMISSIONED
+    if before.phase is _GONE:
+        return None if step is _DECOMMISSIONING else FactRule.DECOMMISSIONED
     if step in LEAVING_STEPS and before.departure is not None:
         return FactRule.SHIPPED_TWICE if _leaves_again(before.departure, visit) else None
-    if before.phase is Phase.ON_SITE and step in ENTERING_STEPS:
+    if before.phase is _ON_SITE and step in ENTERING_STEPS:
         told = visit.business_location
         moved = told is not None and told != before.business_location
         return FactRule.RECEIVED_IN_CUSTODY if moved or visit.site != before.site else None

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from faust.types import TP
 
 from scantrail.contracts.records import encode, folded_up_to, is_link, movements
 from scantrail.domain.scan import Scan
@@ -24,6 +25,7 @@ from scantrail.tracker.faust_batches import (
     RECORDS_PER_PART,
     STALL_S_MAX,
     BatchApp,
+    BatchConsumer,
     BatchSettings,
     GuardedRecovery,
     Halt,
@@ -304,3 +306,36 @@ async def test_a_long_batch_is_made_durable_in_parts_in_its_order(batches: Batch
         (RECORDS_PER_PART - 1, 2 * RECORDS_PER_PART - 2),
         (2 * RECORDS_PER_PART - 1, 2 * RECORDS_PER_PART - 1),
     ]
+
+
+async def test_batches_of_a_small_run_begin_together() -> None:
+    consumer = a_consumer(to_begin=2)
+    first = asyncio.create_task(consumer.begin(a_batch(0)))
+    await asyncio.sleep(0)
+    assert not first.done()
+    await consumer.begin(a_batch(1))
+    await first
+
+
+async def test_a_batch_begins_without_one_that_was_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faust_batches, "TOGETHER_S_MAX", 0.0)
+    consumer = a_consumer(to_begin=2)
+    await consumer.begin(a_batch(0))
+    assert consumer._begun == {(TP("test.scans.v1", 0), 0, 1)}
+
+
+async def test_batches_of_a_large_run_begin_one_by_one() -> None:
+    consumer = a_consumer(to_begin=0)
+    await consumer.begin(a_batch(0))
+
+
+def a_consumer(*, to_begin: int) -> BatchConsumer:
+    """One that has just handed out a run, without Faust around it."""
+    consumer = BatchConsumer.__new__(BatchConsumer)
+    consumer._begun, consumer._to_begin = set(), to_begin
+    consumer._all_begun = asyncio.Event()
+    return consumer
+
+
+def a_batch(partition: int) -> Any:
+    return SimpleNamespace(tp=TP("test.scans.v1", partition), offset=0, generation_id=1)

@@ -127,3 +127,25 @@ def test_a_link_for_a_key_that_was_joined_is_passed_on_once() -> None:
     stored |= dict(outputs.states)
     assert decode_state(stored[OTHER.encode()]).offset == 8
     assert decide([record], stored).records == {}
+
+
+def test_a_scan_may_be_larger_once_it_is_forwarded() -> None:
+    scan = scanned(OTHER, "a", 0, read="x" * 7_740)
+    topics = Topics().put(joined("j", 1, OTHER, RECALLED), scan).track()
+    assert len(topics.log[-1].value or b"") > 8192 > len(encode(scan))
+    assert [movement.scan.event_id for movement in topics.of(RECALLED)] == ["j", "a"]
+    too_large = replace(scan, event_id="b", read="x" * 8_192)
+    assert reasons(too_large) == ["too_large"]
+
+
+def test_one_key_too_many_is_set_aside() -> None:
+    keys = tuple(f"sn:p.{n}" for n in range(65))
+    notice = replace(joined("j", 1, OTHER, OTHER), forwarded_from=keys)
+    assert reasons(notice) == ["too_many_keys"]
+
+
+def reasons(scan: Scan) -> list[str]:
+    """Why it is set aside."""
+    rejected = decide([Record(0, scan.unit.encode(), encode(scan))], {}).records[REJECTED]
+    told = [dict(headers)["__connect.errors.exception.class.name"] for _, _, headers in rejected]
+    return [reason.decode() for reason in told]

@@ -491,6 +491,8 @@ async def test_a_unit_of_two_keys_is_found_by_either_with_one_trail(site: "Site"
             ("b", None, younger),
             ("j", younger, younger),
         ]
+    by_serial = await ok(site, "GET", "/units/35693803564380")  # of neither product
+    assert by_serial["unit"] == older
     page = (await site.ask("GET", "/", params={"q": "356938035643809"})).text
     assert f"Also known as <code>{younger}</code>" in page
     assert f"joined with {younger}" in page

@@ -8,7 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scantrail.contracts.records import decode_state, encode_state
-from scantrail.domain.custody import Fact, Outcome, UnitState
+from scantrail.domain.custody import (
+    ALIASES_MAX,
+    Fact,
+    Outcome,
+    TooManyKeys,
+    UnitState,
+    observe,
+)
 from scantrail.domain.joining import JoinedInACircle, forward
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep, Phase
@@ -221,6 +228,25 @@ def test_of_two_that_are_joined_into_each_other_at_once_the_first_by_name_stays(
     assert world.states[second].joined == first
     assert world.states[first].aliases == (second,)
     assert {"a", "b"} <= {visit.event_id for visit in world.states[first].kept}
+
+
+def test_a_unit_that_was_packed_into_what_is_itself_is_no_child_of_its_own() -> None:
+    told = [packed("p", 0, YOUNGER, OLDER), joined("j", 2)]
+    for story in (told, told[::-1]):
+        world = World().tell(*story, shipped("s", 5, OLDER))
+        assert world.states[OLDER].children == ()
+        assert [s.event_id for s, _ in world.seen if s.unit == OLDER and s.derived_from] == []
+
+
+def test_one_key_too_many_is_refused_by_name_and_its_scans_still_count() -> None:
+    keys = [f"sn:p.{n}" for n in range(ALIASES_MAX)]
+    world = World().tell(*(joined(f"j{key}", 1, key) for key in keys))
+    assert len(world.states[OLDER].aliases) == ALIASES_MAX
+    notice = joined("one more", 2, OLDER, OLDER)
+    with pytest.raises(TooManyKeys, match=r"has 64 keys more: recalls of sn:p\.more do not"):
+        observe(world.states[OLDER], replace(notice, forwarded_from=("sn:p.more",)), offset=9_999)
+    world.tell(replace(scanned("a", 3, OLDER), forwarded_from=("sn:p.more",)))
+    assert world.at(OLDER).event_id == "a"
 
 
 def test_a_circle_of_three_is_told_and_ends() -> None:

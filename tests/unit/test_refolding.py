@@ -199,6 +199,16 @@ def test_a_history_with_a_gap_is_not_folded() -> None:
         refold(unit.state, unit.history)
 
 
+def test_a_history_of_another_key_with_a_gap_is_not_folded() -> None:
+    unit = archived()
+    assert unit.state is not None
+    other = [replace(told, scan=replace(told.scan, unit="imei:1")) for told in unit.history]
+    with pytest.raises(CannotRefold, match=r"1 of 20 movements of imei:1 .* version 3"):
+        refold(unit.state, unit.history, [*other[:2], *other[3:]])
+    doubled = [*unit.history, *unit.history[4:7]]
+    assert refold(unit.state, doubled) == refold(unit.state, unit.history)
+
+
 def test_of_a_key_that_was_joined_its_unit_is_to_be_refolded() -> None:
     state = UnitState(UNIT, 1, 0, None, None, (), None, b"", joined="sn:p.older")
     with pytest.raises(CannotRefold, match=r"was joined into sn:p\.older: refold that"):

@@ -72,7 +72,8 @@ class World:
             link = decode_link(key.encode(), encode_link(record))
             parent = self.states.get(key)
             if parent is not None and parent.joined is not None:
-                self.waiting.append(forward_link(parent, link))
+                passed_on = forward_link(parent, link)
+                self.waiting += [] if passed_on is None else [passed_on]
                 return
             state, made = learn(parent, link, offset=self.delivered)
             self.waiting += made

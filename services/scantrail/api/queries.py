@@ -76,10 +76,14 @@ def _aliases_of(key: str) -> Select[Any]:
 
 
 async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any]]:
-    """Every unit that carries this serial, of whatever product."""
+    """Every unit that carries this serial, of whatever product; none that is another of them."""
+    other = unit.alias()
     query = (
         select(unit.c.unit, unit.c.product, unit.c.serial)
-        .where(unit.c.serial == serial)
+        .where(
+            unit.c.serial == serial,
+            ~exists().where(other.c.unit == unit.c.joined, other.c.serial == serial),
+        )
         .order_by(unit.c.unit)
         .limit(CANDIDATES_MAX)
     )

@@ -186,9 +186,9 @@ class _Log:
                 raise CannotRefold(f"the tracker did not go on from version {newer_than} of {unit}")
 
     async def history(self, unit: str) -> list[Told]:
-        """The unit's accepted scans. Raises CannotRefold for one that cannot be read."""
-        return [
-            Told(
+        """The unit's accepted scans, each once. Raises CannotRefold for one that cannot be read."""
+        told = {
+            movement.version: Told(
                 movement.version,
                 movement.outcome,
                 movement.scan,
@@ -196,7 +196,8 @@ class _Log:
                 tuple(facts(movement.facts_withdrawn, movement.scan)),
             )
             for movement in map(_movement, await self._all_of(Topic.MOVEMENTS, unit))
-        ]
+        }
+        return list(told.values())
 
     async def ends(self, unit: str) -> dict[TopicPartition, int]:
         """Where answers about the unit will be written from now on."""

@@ -14,6 +14,7 @@ import msgspec
 from scantrail.domain.alert import Alert
 from scantrail.domain.children import DEPTH_MAX, Link
 from scantrail.domain.custody import (
+    ALIASES_MAX,
     Fact,
     FactKind,
     FactRule,
@@ -177,8 +178,11 @@ _YEARS = range(1971, 2200)
 #: Bytes of one scan. What is made of it must fit into a Kafka record too.
 SCAN_BYTES_MAX = 8192
 
-#: Keys under which a scan came before it was forwarded.
-KEYS_MAX = 16
+#: Keys under which a scan came before it was forwarded: more than are ever joined into one.
+KEYS_MAX = 2 * ALIASES_MAX
+
+#: Bytes of one that was forwarded, with these keys.
+FORWARDED_BYTES_MAX = 4 * SCAN_BYTES_MAX
 
 #: Characters of an id or a name: it is a key of tables and indexes.
 NAME_LENGTH_MAX = 256
@@ -186,9 +190,11 @@ NAME_LENGTH_MAX = 256
 
 def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
     """The scan in a record of `scans`. Raises UnreadableRecord."""
-    if value is not None and len(value) > SCAN_BYTES_MAX:
+    if value is not None and len(value) > FORWARDED_BYTES_MAX:
         raise UnreadableRecord("too_large", f"{len(value)} bytes; a scan has {SCAN_BYTES_MAX}")
     scan = _decode(_scan_decoder, value, "scan")
+    if value is not None and len(value) > SCAN_BYTES_MAX and not scan.forwarded_from:
+        raise UnreadableRecord("too_large", f"{len(value)} bytes; a scan has {SCAN_BYTES_MAX}")
     _check_scan(scan)
     if key != scan.unit.encode():
         raise UnreadableRecord("wrong_key", f"the record's key must be the unit, {scan.unit!r}")

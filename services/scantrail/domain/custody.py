@@ -29,6 +29,8 @@ KEEP_AT_MOST = 500
 REMEMBER_IDS = 500
 HELD_FOR_AT_MOST = 16
 VOIDED_AT_MOST = 500
+#: Keys that can be joined into one: a unit has a handful, and one reader that errs has thousands.
+ALIASES_MAX = 64
 
 # A member of an enum is looked for each time that it is named, and a scan would name a dozen.
 _ON_SITE, _SHIPPED, _GONE = Phase.ON_SITE, Phase.SHIPPED, Phase.GONE
@@ -245,6 +247,8 @@ _NOT_ACCEPTED = frozenset(
 def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
     """Judge `scan`, read at `offset` of its log, against what is `known` of its unit.
 
+    Raises TooManyKeys for a scan that tells of one key too many.
+
     Branches read in order of precedence: the first that applies decides.
     """
     state = known or never_seen(scan.unit)
@@ -281,6 +285,10 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
     if not state.kept or visit.order_key > state.kept[-1].order_key:
         return _append(state, visit)
     return _insert(state, visit)
+
+
+class TooManyKeys(Exception):
+    """The unit has as many keys as it can; the text names both."""
 
 
 class Overtaken(Exception):
@@ -424,12 +432,17 @@ def _comes_back(state: UnitState, scan: Scan) -> bool:
 def _join(state: UnitState, visit: Visit, scan: Scan) -> Observation:
     """Go into another key, with all scans, or take over another's name.
 
-    Of two that were each joined into the other the one that sorts first stays.
+    Of two that were each joined into the other the one that sorts first stays. Raises TooManyKeys.
     """
     remembered = _remember(state, (visit,))
     other = scan.same_as
     if other == state.unit:
         aliases = sorted({*state.aliases, *scan.forwarded_from} - {state.unit})
+        if len(aliases) > ALIASES_MAX:
+            raise TooManyKeys(
+                f"{state.unit} has {ALIASES_MAX} keys more: recalls of {scan.forwarded_from[-1]} do"
+                " not concern it; look for the reader that joins them"
+            )
         if state.joined is None or state.unit < state.joined:
             remembered = remembered._replace(joined=None, aliases=tuple(aliases))
         return Observation(Outcome.JOINED, remembered, visit_id=visit.event_id)

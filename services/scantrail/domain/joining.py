@@ -38,9 +38,15 @@ def forward(state: UnitState, scan: Scan) -> Scan | None:
     )
 
 
-def forward_link(state: UnitState, link: Link) -> Link:
-    """`link`, which came for a parent that was joined into another, as that one's."""
-    return replace(link, parent=_target(state), via=link.via or state.unit)
+def forward_link(state: UnitState, link: Link) -> Link | None:
+    """`link`, which came for a parent that was joined into another, as that one's.
+
+    None for a unit that would be its own child: it was packed into what turned out to be itself.
+    """
+    target = _target(state)
+    return (
+        None if link.child == target else replace(link, parent=target, via=link.via or state.unit)
+    )
 
 
 def hand_over(
@@ -71,6 +77,7 @@ def hand_over(
             via=child.via or state.unit,
         )
         for child in known.children
+        if child.unit != target
     ]
     return told, links
 

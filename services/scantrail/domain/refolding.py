@@ -45,14 +45,10 @@ def refold(state: UnitState, history: Sequence[Told], others: Sequence[Told] = (
     """
     if state.joined is not None:
         raise CannotRefold(f"{state.unit} was joined into {state.joined}: refold that")
-    by_version = {told.version: told for told in history}
-    missing = [v for v in range(1, state.version + 1) if v not in by_version]
-    if missing:
-        raise CannotRefold(
-            f"{len(missing)} of {state.version} movements of {state.unit} are not in `movements`,"
-            f" the first of them version {missing[0]}: a history that is not whole is not folded"
-        )
-    own = [by_version[version] for version in range(1, state.version + 1)]
+    own = _whole(state.unit, history, state.version)
+    for key in {told.scan.unit for told in others}:
+        of_key = [told for told in others if told.scan.unit == key]
+        _whole(key, of_key, max(told.version for told in of_key))
     origins = {_origin(told) for told in own} - {None}
     # A parent that was told of this key sent what happened to it under other ids.
     foreign = [told for told in others if _origin(told) not in origins]
@@ -73,6 +69,18 @@ def refold(state: UnitState, history: Sequence[Told], others: Sequence[Told] = (
         tuple(fact for fact in facts if fact not in standing),
         tuple(fact for fact in standing if fact not in facts),
     )
+
+
+def _whole(unit: str, history: Sequence[Told], version: int) -> list[Told]:
+    """The history up to `version`, in its order. Raises CannotRefold where something is missing."""
+    by_version = {told.version: told for told in history}
+    missing = [v for v in range(1, version + 1) if v not in by_version]
+    if missing:
+        raise CannotRefold(
+            f"{len(missing)} of {version} movements of {unit} are not in `movements`, the first of"
+            f" them version {missing[0]}: a history that is not whole is not folded"
+        )
+    return [by_version[v] for v in range(1, version + 1)]
 
 
 def refold_id(unit: str, version: int) -> str:

@@ -45,6 +45,7 @@ from scantrail.domain.custody import (
     Outcome,
     Overtaken,
     Rebase,
+    TooManyKeys,
     UnitState,
     hold,
     observe,
@@ -77,6 +78,7 @@ CODE_FAILED = "code_failed"
 NOT_APPLIED: dict[type[Exception], str] = {
     TooManyChildren: "too_many_children",  # a link, beyond domain.children.CHILDREN_MAX
     JoinedInACircle: "joined_in_a_circle",  # a scan that came back to a key which forwarded it
+    TooManyKeys: "too_many_keys",  # a scan that tells of one, beyond domain.custody.ALIASES_MAX
     Overtaken: "refold_overtaken",  # a new base, of another version of its unit
 }
 
@@ -236,7 +238,8 @@ class _Part:
             return
         if known is not None and known.joined is not None:
             state = known._replace(offset=record.offset)
-            telling = [self._out.link(forward_link(known, link))]
+            forwarded_link = forward_link(known, link)
+            telling = [] if forwarded_link is None else [self._out.link(forwarded_link)]
         else:
             state, derived = learn(known, link, offset=record.offset)
             telling = [self._out.scan(each) for each in derived]

@@ -118,6 +118,7 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
             shipped.record_time,
             False,
             None,
+            None,
         )
     ]
     first, second = site.rows("SELECT * FROM movement ORDER BY version")
@@ -140,6 +141,8 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
         "acme",
         None,
         "raw\x1dread",
+        None,
+        None,
         None,
         None,
         None,

@@ -199,6 +199,16 @@ async def test_another_key_of_the_unit_is_resolved_from_its_spelling(
     assert [scan.same_as for scan in outlet.scans] == [None, "imei:35693803564380"]
 
 
+@pytest.mark.parametrize("more", [{"parent": CARTON}, {"corrects": "scanner/7"}])
+async def test_a_read_that_joins_says_nothing_else(
+    intake: Intake, outlet: FakeOutlet, more: dict[str, str]
+) -> None:
+    read = replace(Read(f"{BARCODE}1", same_as="356938035643809"), **more)
+    (refused,) = (await intake.take("scanner", [read])).rejected
+    assert (refused.reason, "stands alone" in refused.detail) == ("bad_same_as", True)
+    assert outlet.scans == []
+
+
 @pytest.mark.parametrize("name", ["parent", "same_as"])
 @pytest.mark.parametrize("spelling", ["no code", f"{BARCODE}1", "x" * 300])
 async def test_another_unit_that_is_none_is_refused_with_what_was_read(

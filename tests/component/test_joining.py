@@ -13,10 +13,17 @@ from component.one_partition import (
     decide,
     scanned,
 )
-from scantrail.contracts.records import decode_state, encode, encode_link, encode_state
+from scantrail.contracts.records import (
+    decode_state,
+    encode,
+    encode_link,
+    encode_state,
+    movements,
+)
 from scantrail.contracts.topics import Topic
 from scantrail.domain.children import Link
-from scantrail.domain.custody import UnitState
+from scantrail.domain.custody import UnitState, hold, rebase
+from scantrail.domain.refolding import Told, refold
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep, Phase
 from scantrail.infra import tables
@@ -149,3 +156,78 @@ def reasons(scan: Scan) -> list[str]:
     rejected = decide([Record(0, scan.unit.encode(), encode(scan))], {}).records[REJECTED]
     told = [dict(headers)["__connect.errors.exception.class.name"] for _, _, headers in rejected]
     return [reason.decode() for reason in told]
+
+
+def test_a_join_that_is_corrected_is_taken_back_with_what_is_inside() -> None:
+    component = "sn:ecu.5"
+    topics = Topics().put(
+        scanned(component, "p", 0, parent=OTHER),
+        scanned(OTHER, "a", 1),
+        joined("j", 5, OTHER, RECALLED),
+    )
+    topics.track().put(scanned(OTHER, "c", 6, corrects="j")).track()
+    assert topics.state(OTHER).joined is None
+    assert topics.state(RECALLED).aliases == ()
+    assert topics.of(OTHER)[-1].joined is None
+    topics.put(scanned(RECALLED, "s", 60, **GATE)).track()
+    inside = topics.state(component).current
+    assert inside is not None
+    assert inside.phase is Phase.ON_SITE, "it is not in the one that left"
+    topics.put(scanned(OTHER, "t", 70, **GATE)).track()
+    inside, gone = topics.state(component).current, topics.state(OTHER).current
+    assert inside is not None
+    assert gone is not None
+    assert (inside.phase, gone.phase) == (Phase.SHIPPED, Phase.SHIPPED)
+
+
+def test_a_join_that_is_taken_back_leaves_other_names() -> None:
+    third = "imei:49015420323751"
+    topics = Topics().put(
+        joined("j", 5, OTHER, RECALLED),
+        joined("k", 6, RECALLED, third),
+        scanned(OTHER, "c", 7, corrects="j"),
+    )
+    assert topics.track().state(third).aliases == (RECALLED,)
+    assert topics.state(OTHER).joined is None
+
+
+def test_a_correction_of_a_join_may_come_first() -> None:
+    topics = Topics().put(
+        scanned(OTHER, "c", 6, corrects="j"),
+        joined("j", 5, OTHER, RECALLED),
+        scanned(OTHER, "a", 7),
+    )
+    assert [m.outcome for m in topics.track().of(OTHER)] == ["corrected", "voided", "moved"]
+    assert topics.of(RECALLED) == []
+
+
+def test_after_a_join_is_taken_back_a_refold_gives_the_key_its_scans_again() -> None:
+    scans = [scanned(OTHER, "a", 0), scanned(OTHER, "b", 5, station="s2", business_location="s2")]
+    topics = Topics().put(*scans).track()
+    before = topics.state(OTHER).current
+    topics.put(joined("j", 6, OTHER, RECALLED), scanned(OTHER, "c", 7, corrects="j")).track()
+    assert topics.state(OTHER).current is None
+    history = [Told(m.version, m.outcome, m.scan, (), ()) for m in topics.of(OTHER)]
+    cause = scanned(OTHER, "refold", 8)
+    seen = rebase(topics.state(OTHER), refold(topics.state(OTHER), history), cause, offset=99)
+    assert seen.state.current == before
+
+
+def test_a_key_is_released_once_the_scan_it_was_held_for_is_the_others() -> None:
+    held = hold(None, scanned(OTHER, "x", 0), offset=0)
+    stored = {OTHER.encode(): encode_state(held)}
+
+    def take(scan: Scan, offset: int) -> Any:
+        outputs = decide([Record(offset, OTHER.encode(), encode(scan))], stored)
+        stored.update(dict(outputs.states))
+        return outputs.records
+
+    (told,) = take(joined("j", 5, OTHER, RECALLED), 1)["t.movements.v1"]
+    assert movements.decode(told[1]).held
+    again = take(scanned(OTHER, "x", 0), 2)
+    (told,) = again["t.movements.v1"]
+    released = movements.decode(told[1])
+    assert (released.outcome, released.held, released.version) == ("released", False, 2)
+    ((key, _, _),) = again["t.scans.v1"]
+    assert key == RECALLED.encode()
+    assert take(scanned(OTHER, "x", 0), 3).get("t.movements.v1") is None

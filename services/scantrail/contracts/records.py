@@ -190,15 +190,18 @@ NAME_LENGTH_MAX = 256
 
 def decode_scan(key: bytes | None, value: bytes | None) -> Scan:
     """The scan in a record of `scans`. Raises UnreadableRecord."""
-    if value is not None and len(value) > FORWARDED_BYTES_MAX:
+    if value is not None and len(value) > SCAN_BYTES_MAX and not _may_be_larger(value):
         raise UnreadableRecord("too_large", f"{len(value)} bytes; a scan has {SCAN_BYTES_MAX}")
     scan = _decode(_scan_decoder, value, "scan")
-    if value is not None and len(value) > SCAN_BYTES_MAX and not scan.forwarded_from:
-        raise UnreadableRecord("too_large", f"{len(value)} bytes; a scan has {SCAN_BYTES_MAX}")
     _check_scan(scan)
     if key != scan.unit.encode():
         raise UnreadableRecord("wrong_key", f"the record's key must be the unit, {scan.unit!r}")
     return scan
+
+
+def _may_be_larger(value: bytes) -> bool:
+    """Whether a large scan is that by the keys under which it came."""
+    return len(value) <= FORWARDED_BYTES_MAX and b'"forwarded_from":["' in value
 
 
 def is_link(value: bytes | None) -> bool:

@@ -59,7 +59,11 @@ class TooManyChildren(Exception):
 def is_concerned(state: UnitState, scan: Scan) -> bool:
     """Whether an accepted scan has anything to tell to other units."""
     return bool(
-        state.children or state.stays or scan.parent is not None or scan.same_as is not None
+        state.children
+        or state.stays
+        or scan.parent is not None
+        or scan.same_as is not None
+        or scan.corrects is not None
     )
 
 

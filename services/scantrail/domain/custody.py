@@ -47,6 +47,7 @@ class Outcome(StrEnum):
     REDELIVERED = "redelivered"  # the same event again: harmless
     CONFLICTING_EVENT = "conflicting_event"  # the same event id, a different story: harm
     FORWARDED = "forwarded"  # of a key that was joined into another: it is that unit's scan
+    RELEASED = "released"  # forwarded too, and its key is not held for it any more
     JOINED = "joined"  # says that two keys are one unit, and moves nothing itself
     REFOLDED = "refolded"  # no scan: the base was folded anew, from the whole history
     CORRECTED = "corrected"  # voids another scan, come or to come, and moves nothing itself
@@ -207,6 +208,8 @@ class UnitState(NamedTuple):
     children: tuple[Child, ...] = ()
     #: the key into which this one was joined: its scans are that unit's
     joined: str | None = None
+    #: the scan that said so
+    joined_by: str | None = None
     #: the keys that were joined into this one; sorted
     aliases: tuple[str, ...] = ()
 
@@ -264,21 +267,26 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
         outcome = Outcome.REDELIVERED if same else Outcome.CONFLICTING_EVENT
         return Observation(outcome, state._replace(offset=offset))
 
-    is_elsewhere = state.joined is not None and not _comes_back(state, scan)
-    if is_elsewhere and (scan.corrects is not None or not is_voided(state, scan.event_id)):
+    is_elsewhere = state.joined is not None and _is_for_the_other(state, scan)
+    held_for = state.held_for
+    if held_for:
+        held_for = tuple(id_ for id_ in held_for if id_ not in (scan.event_id, scan.corrects))
+    if is_elsewhere and held_for == state.held_for:
         return Observation(Outcome.FORWARDED, state._replace(offset=offset))
 
     state = UnitState._make((state.unit, state.version + 1, offset, *state[3:]))
-    if state.held_for:
-        left = tuple(id_ for id_ in state.held_for if id_ not in (scan.event_id, scan.corrects))
-        state = state._replace(held_for=left)
-    if scan.same_as is not None:
-        return _join(state, visit, scan)
+    if held_for != state.held_for:
+        state = state._replace(held_for=held_for)
+    if is_elsewhere:
+        remembered = _remember(state, (visit,))
+        return Observation(Outcome.RELEASED, remembered, visit_id=visit.event_id)
     if scan.corrects is not None:
-        return _correct(state, visit, scan.corrects)
+        return _correct(state, visit, scan)
     if state.voided and is_voided(state, visit.event_id):
         remembered = _remember(state, (visit,))
         return Observation(Outcome.VOIDED, remembered, visit_id=visit.event_id)
+    if scan.same_as is not None:
+        return _join(state, visit, scan)
     if state.base_key is not None and visit.order_key < state.base_key:
         remembered = _remember(state, (visit,))
         return Observation(Outcome.OLDER_THAN_BASE, remembered, visit_id=visit.event_id)
@@ -423,10 +431,13 @@ def _was_handed_back(state: UnitState, scan: Scan) -> bool:
     )
 
 
-def _comes_back(state: UnitState, scan: Scan) -> bool:
-    """Whether the unit into which this one was joined tells that it was itself joined into this one
-    at the same time."""
-    return scan.same_as == state.unit and scan.forwarded_from[-1:] == (state.joined,)
+def _is_for_the_other(state: UnitState, scan: Scan) -> bool:
+    """Whether a scan of a key that was joined is forwarded: not a voided one, nor one that takes
+    the join back, nor what tells that the other was joined into this one at the same time."""
+    if scan.corrects is not None:
+        return scan.corrects != state.joined_by
+    comes_back = scan.same_as == state.unit and scan.forwarded_from[-1:] == (state.joined,)
+    return not (comes_back or is_voided(state, scan.event_id))
 
 
 def _join(state: UnitState, visit: Visit, scan: Scan) -> Observation:
@@ -444,23 +455,45 @@ def _join(state: UnitState, visit: Visit, scan: Scan) -> Observation:
                 " not concern it; look for the reader that joins them"
             )
         if state.joined is None or state.unit < state.joined:
-            remembered = remembered._replace(joined=None, aliases=tuple(aliases))
+            remembered = remembered._replace(joined=None, joined_by=None, aliases=tuple(aliases))
         return Observation(Outcome.JOINED, remembered, visit_id=visit.event_id)
     if other in state.aliases:  # it is known to be one with it
         return Observation(Outcome.JOINED, remembered, visit_id=visit.event_id)
     _, facts = fold(state.base, state.kept)
     gone = _remember(state, (*state.kept, visit))._replace(
-        base=None, base_key=None, kept=(), current=None, joined=other
+        base=None,
+        base_key=None,
+        kept=(),
+        current=None,
+        joined=other,
+        joined_by=visit.event_id,
     )
     return Observation(Outcome.JOINED, gone, (), tuple(facts), visit_id=visit.event_id)
 
 
-def _correct(state: UnitState, correction: Visit, wrong: str) -> Observation:
-    """Leave the scan with the id `wrong` out of the fold, now or once it comes.
+def _part(state: UnitState, correction: Visit, scan: Scan) -> Observation:
+    """Take a join back: of the key that was joined, or of the other, which is told of it.
+
+    What was handed over stays there: a correction of each scan, and a refold here, undo that.
+    """
+    gone = scan.forwarded_from[:1]  # others forwarded it
+    state = _remember(state, (correction,))._replace(
+        joined=None if scan.same_as is None else state.joined,
+        joined_by=None if scan.same_as is None else state.joined_by,
+        aliases=tuple(alias for alias in state.aliases if alias not in gone),
+    )
+    return Observation(Outcome.CORRECTED, state, visit_id=correction.event_id)
+
+
+def _correct(state: UnitState, correction: Visit, scan: Scan) -> Observation:
+    """Leave the scan that `scan` voids out of the fold, now or once it comes.
 
     A correction moves nothing, so no correction voids another: what was voided in error is scanned
     again.
     """
+    wrong = scan.corrects or ""
+    if scan.same_as is not None or wrong == state.joined_by:
+        return _part(state, correction, scan)
     place = next((n for n, kept in enumerate(state.kept) if kept.event_id == wrong), None)
     if place is None:
         is_known = _remembered(state, wrong) is not None

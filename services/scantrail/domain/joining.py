@@ -82,6 +82,27 @@ def hand_over(
     return told, links
 
 
+def take_back(known: UnitState, state: UnitState, scan: Scan) -> tuple[list[Scan], list[Link]]:
+    """What is sent where `scan` took a join back: of the key that was joined the news for the
+    other, of the other the links of what is inside that key.
+    """
+    if state.joined is None and known.joined is not None:
+        target = known.joined
+        return [replace(scan, unit=target, same_as=target, forwarded_from=(state.unit,))], []
+    return [], [
+        Link(
+            parent=child.via,
+            child=child.unit,
+            version=child.version,
+            since=child.since.astimezone(UTC),
+            until=child.until and child.until.astimezone(UTC),
+            record_time=scan.record_time,
+        )
+        for child in known.children
+        if child.via is not None and child.via in scan.forwarded_from[:1]
+    ]
+
+
 def _target(state: UnitState) -> str:
     if state.joined is None:
         raise ValueError(f"{state.unit} was not joined into another")

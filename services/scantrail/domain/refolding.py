@@ -53,9 +53,10 @@ def refold(state: UnitState, history: Sequence[Told], others: Sequence[Told] = (
     # A parent that was told of this key sent what happened to it under other ids.
     foreign = [told for told in others if _origin(told) not in origins]
     visits = _visits(state, [*own, *foreign])
-    known = {told.scan.event_id for told in own}
-    unknown = [visit.order_key for visit in visits if visit.event_id not in known]
-    base_key = max([*unknown, *filter(None, [state.base_key])], default=None)
+    known = {visit.event_id for visit in state.kept}
+    # Archived ones; of keys that were joined into it; its own, where a join was taken back.
+    missing = [visit.order_key for visit in visits if visit.event_id not in known]
+    base_key = max([*missing, *filter(None, [state.base_key])], default=None)
     _, kept = split(state, base_key)
     base, facts = fold(
         None, tuple(visit for visit in visits if base_key and visit.order_key <= base_key)

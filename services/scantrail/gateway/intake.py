@@ -39,6 +39,10 @@ REMEMBERED_READS = 20_000
 #: A set-aside read is kept whole up to here: codes are far shorter.
 READ_LENGTH_MAX = 2048
 
+SAME_AS_ALONE = (
+    "`same_as` stands alone: send what goes into a parent, or corrects a scan, as another read"
+)
+
 #: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
 SCAN_READ_LENGTH_MAX = 512
 
@@ -252,6 +256,8 @@ class Intake:
             unit = identify(read.text, aim=read.aim, product=reader.product)
         except NotIdentified as error:
             return refused(error.reason, error.detail)
+        if read.same_as is not None and (read.parent or read.corrects):
+            return refused("bad_same_as", SAME_AS_ALONE)
         named = dict.fromkeys(("parent", "same_as"))
         for name in named:
             spelling = getattr(read, name)

@@ -51,7 +51,13 @@ from scantrail.domain.custody import (
     observe,
     rebase,
 )
-from scantrail.domain.joining import JoinedInACircle, forward, forward_link, hand_over
+from scantrail.domain.joining import (
+    JoinedInACircle,
+    forward,
+    forward_link,
+    hand_over,
+    take_back,
+)
 from scantrail.domain.scan import Scan
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
@@ -195,7 +201,7 @@ class _Part:
     def _take_scan(self, record: Any, known: UnitState | None, scan: Scan) -> None:
         seen = self._observe(known, scan, offset=record.offset)
         telling: list[Record] = []
-        if seen.outcome is Outcome.FORWARDED:
+        if seen.outcome in (Outcome.FORWARDED, Outcome.RELEASED):
             forwarded = forward(seen.state, scan)
             telling = [] if forwarded is None else [self._out.scan(forwarded)]
         elif seen.accepted and is_concerned(seen.state, scan):
@@ -258,6 +264,11 @@ class _Part:
         if state.joined is not None and (known is None or known.joined is None):
             derived, inside = hand_over(known, state, scan)
             links, state = links + inside, state._replace(children=())
+        elif seen.outcome is Outcome.CORRECTED and known is not None and _parts(known, state, scan):
+            derived, inside = take_back(known, state, scan)
+            gone = {link.child for link in inside}
+            left = tuple(child for child in state.children if child.unit not in gone)
+            links, state = links + inside, state._replace(children=left)
         told = [self._out.link(link) for link in links]
         told += [self._out.scan(each) for each in derived]
         return seen._replace(state=state, revealed=revealed(known, seen)), told
@@ -272,6 +283,11 @@ class _Part:
         self._rejected.append(
             self._out.rejection(record, reason, detail, unit_version=unit_version)
         )
+
+
+def _parts(known: UnitState, state: UnitState, scan: Scan) -> bool:
+    """Whether a correction took a join back, here or at the key that was joined into this one."""
+    return known.joined != state.joined or scan.same_as is not None
 
 
 def _decode(record: Any) -> Content:

@@ -89,40 +89,63 @@ async def movements_by_version(site: "Site") -> dict[tuple[str, int], bytes]:
     return told
 
 
-async def compare(site: "Site") -> None:
-    """The topics say what the oracle says of all that is in `scans`."""
-    states: dict[str, UnitState] = {}
-    expected: dict[tuple[str, int], str] = {}
-    for record in await (await site.log(Topic.SCANS)).records():
+class Oracle:
+    """What must be on the topics, folded from the records of `scans` in one go.
+
+    It goes on as long as there are more: a tracker that was killed sends some of them once again,
+    maybe after all that the test waits for is there.
+    """
+
+    def __init__(self) -> None:
+        self.states: dict[str, UnitState] = {}
+        self.events: dict[tuple[str, int], str] = {}
+        self._taken = 0
+
+    async def go_on(self, site: "Site") -> None:
+        records = await (await site.log(Topic.SCANS)).records()
+        for record in records[self._taken :]:
+            self._take(record)
+        self._taken = len(records)
+
+    def _take(self, record: Any) -> None:
         if is_link(record.value):
             link = decode_link(record.key, record.value)
-            states[link.parent], _ = learn(states.get(link.parent), link, offset=record.offset)
-            continue
+            known = self.states.get(link.parent)
+            self.states[link.parent], _ = learn(known, link, offset=record.offset)
+            return
         scan = decode_scan(record.key, record.value)
-        seen = observe(states.get(scan.unit), scan, offset=record.offset)
-        states[scan.unit] = seen.state
+        seen = observe(self.states.get(scan.unit), scan, offset=record.offset)
+        self.states[scan.unit] = seen.state
         if seen.accepted:
-            states[scan.unit], _ = tell_parents(seen.state, scan)
-            expected[scan.unit, seen.state.version] = scan.event_id
+            self.states[scan.unit], _ = tell_parents(seen.state, scan)
+            self.events[scan.unit, seen.state.version] = scan.event_id
+
+
+async def compare(site: "Site") -> None:
+    """The topics say what the oracle says of all that is in `scans`."""
+    oracle = Oracle()
 
     async def told() -> bool:
-        return len(await movements_by_version(site)) >= len(expected)
+        await oracle.go_on(site)
+        return len(await movements_by_version(site)) >= len(oracle.events)
 
     await site.until(told, READY_S_MAX)
+
+    async def kept() -> bool:
+        await oracle.go_on(site)
+        changelog = await (await site.log(Topic.UNITS)).records()
+        newest = {record.key.decode(): record.value for record in changelog}
+        return {unit: decode_state(value) for unit, value in newest.items()} == oracle.states
+
+    await site.until(kept, READY_S_MAX)
     found = await movements_by_version(site)
-    assert {at: movements.decode(value).scan.event_id for at, value in found.items()} == expected
+    events = {at: movements.decode(value).scan.event_id for at, value in found.items()}
+    assert events == oracle.events
     versions = defaultdict[str, list[int]](list)
     for unit, version in sorted(found):
         versions[unit].append(version)
     for unit, given in versions.items():
         assert given == list(range(1, len(given) + 1)), unit
-
-    async def kept() -> bool:
-        changelog = await (await site.log(Topic.UNITS)).records()
-        newest = {record.key.decode(): record.value for record in changelog}
-        return {unit: decode_state(value) for unit, value in newest.items()} == states
-
-    await site.until(kept, READY_S_MAX)
 
 
 async def compare_rows(site: "Site") -> None:

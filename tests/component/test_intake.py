@@ -192,8 +192,9 @@ async def test_a_parent_is_resolved_from_any_spelling(
 
 
 async def test_another_key_of_the_unit_is_resolved_from_its_spelling(
-    intake: Intake, outlet: FakeOutlet
+    intake: Intake, outlet: FakeOutlet, stations: dict[str, Station]
 ) -> None:
+    stations["dock-1"] = replace(DOCK, business_step=BusinessStep.INSPECTING)
     reads = [Read(f"{BARCODE}1"), Read(f"{BARCODE}1", same_as="356938035643809")]
     assert (await intake.take("scanner", reads)).accepted == 2
     assert [scan.same_as for scan in outlet.scans] == [None, "imei:35693803564380"]
@@ -206,6 +207,16 @@ async def test_a_read_that_joins_says_nothing_else(
     read = replace(Read(f"{BARCODE}1", same_as="356938035643809"), **more)
     (refused,) = (await intake.take("scanner", [read])).rejected
     assert (refused.reason, "stands alone" in refused.detail) == ("bad_same_as", True)
+    assert outlet.scans == []
+
+
+async def test_where_units_go_out_nobody_tells_of_another_key(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    """The read would move nothing, and the unit be gone."""
+    read = Read(f"{BARCODE}1", same_as="356938035643809")
+    (refused,) = (await intake.take("scanner", [read])).rejected
+    assert (refused.reason, "another station" in refused.detail) == ("bad_same_as", True)
     assert outlet.scans == []
 
 

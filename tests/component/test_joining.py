@@ -59,7 +59,8 @@ def test_what_left_before_its_other_name_was_known_alerts_when_it_is() -> None:
 def test_what_left_under_the_recalled_name_alerts_under_the_other_too() -> None:
     topics = Topics().put(scanned(RECALLED, "s", 60, **GATE), joined("j", 90, RECALLED, OTHER))
     alerts = topics.track().alerts()
-    assert [(alert.unit, alert.event_id) for alert in alerts] == [(RECALLED, "s"), (OTHER, "s")]
+    assert {(alert.unit, alert.event_id) for alert in alerts} == {(RECALLED, "s"), (OTHER, "s")}
+    assert len({alert.id for alert in alerts}) == 2
 
 
 def test_the_scan_that_joins_is_no_unit_at_the_gate() -> None:
@@ -129,7 +130,7 @@ def test_a_link_for_a_key_that_was_joined_is_passed_on_once() -> None:
     ((key, value, _),) = outputs.records["t.scans.v1"]
     assert (key, value) == (
         CARTON.encode(),
-        encode_link(replace(link, parent=CARTON, via=OTHER)),
+        encode_link(replace(link, parent=CARTON, via=OTHER, hops=1)),
     )
     stored |= dict(outputs.states)
     assert decode_state(stored[OTHER.encode()]).offset == 8
@@ -231,3 +232,120 @@ def test_a_key_is_released_once_the_scan_it_was_held_for_is_the_others() -> None
     ((key, _, _),) = again["t.scans.v1"]
     assert key == RECALLED.encode()
     assert take(scanned(OTHER, "x", 0), 3).get("t.movements.v1") is None
+
+
+def test_a_link_ends_in_a_circle_of_three() -> None:
+    third, component = "imei:49015420323751", "sn:ecu.5"
+    topics = Topics().put(
+        scanned(component, "p", 0, parent=OTHER),
+        joined("j", 5, OTHER, RECALLED),
+        joined("k", 5, RECALLED, third),
+        joined("l", 5, third, OTHER),
+    )
+    tracked = 0
+    while topics.log[tracked:]:
+        records = topics.log[tracked : tracked + 3]
+        outputs = decide(records, topics.stored)
+        topics.stored |= dict(outputs.states)
+        for key, value, _ in outputs.records.get("t.scans.v1", []):
+            topics.log.append(Record(len(topics.log), key, value))
+        topics.rejected += outputs.records.get(REJECTED, [])
+        tracked += outputs.taken
+        assert tracked < 1_000, "it does not end"
+    reasons = {
+        dict(headers)["__connect.errors.exception.class.name"] for *_, headers in topics.rejected
+    }
+    assert reasons == {b"joined_in_a_circle"}
+
+
+def test_what_left_inside_another_before_its_name_was_known_alerts_when_it_is() -> None:
+    tote = "grai:95060001343580001"
+    story = [scanned(OTHER, "p", 0, parent=tote), scanned(tote, "s", 60, **GATE)]
+    later = [
+        scanned(tote, f"t{n}", 4_000 + n * 600, station=f"q{n % 2}")  # counted, not come back
+        for n in range(20)
+    ]
+    topics = Topics().put(*story).track().put(*later).track()
+    assert topics.alerts() == []
+    topics.put(joined("j", 20_000, OTHER, RECALLED)).track()
+    assert {(alert.unit, alert.recall) for alert in topics.alerts()} == {(OTHER, "R-1")}
+
+
+def test_a_correction_of_the_last_archived_scan_leaves_the_base_that_was_handed_over() -> None:
+    counted = [
+        scanned(
+            OTHER,
+            f"h{n}",
+            300 * n,
+            station=f"st{n % 2}",
+            business_step=BusinessStep.CYCLE_COUNTING,
+            business_location=None,
+        )
+        for n in range(1, 40)
+    ]
+    topics = Topics().put(scanned(OTHER, "p", 0, parent=CARTON), *counted).track()
+    topics.put(scanned(OTHER, "c0", 12_000, corrects="h38")).track()
+    base_key = topics.state(OTHER).base_key
+    assert base_key is not None
+    topics.put(joined("j", 12_010, OTHER, RECALLED)).track()
+    topics.put(scanned(OTHER, "c", 12_020, corrects=base_key[3])).track()
+    topics.put(scanned(CARTON, "s", 12_100, **GATE)).track()
+    current = topics.state(RECALLED).current
+    assert current is not None
+    assert (current.phase, current.parent) == (Phase.SHIPPED, CARTON)
+    assert [alert.unit for alert in topics.alerts()] == [RECALLED]
+
+
+def test_one_key_too_many_told_the_other_way_round_still_leaves_one_that_stays() -> None:
+    many = [joined(f"j{n}", n, f"sn:k.{n}", RECALLED) for n in range(64)]
+    topics = Topics().put(*many).track(batch=1)
+    topics.put(joined("x", 70, OTHER, RECALLED))
+    topics.put(joined("y", 71, RECALLED, OTHER))
+    first, second = sorted((OTHER, RECALLED))
+    stored = topics.stored
+    done = len(topics.log) - 2
+    while topics.log[done:]:
+        outputs = decide(topics.log[done : done + 1], stored)
+        stored |= dict(outputs.states)
+        for key, value, _ in outputs.records.get("t.scans.v1", []):
+            topics.log.append(Record(len(topics.log), key, value))
+        done += 1
+        assert done < 1_000, "it does not end"
+    assert topics.state(first).joined is None
+    assert topics.state(second).joined == first
+
+
+def test_what_came_while_it_was_joined_is_its_own_after_a_refold() -> None:
+    topics = Topics().put(
+        scanned(OTHER, "a", 0),
+        joined("j", 5, OTHER, RECALLED),
+        scanned(OTHER, "s", 60, **GATE),
+        scanned(OTHER, "c", 70, corrects="j"),
+    )
+    topics.track()
+    state = topics.state(OTHER)
+    assert state.held_for == ("j",), "until it is refolded"
+    histories = {
+        unit: [Told(m.version, m.outcome, m.scan, (), ()) for m in topics.of(unit)]
+        for unit in (OTHER, RECALLED)
+    }
+    anew = refold(state, histories[OTHER], histories[RECALLED])
+    seen = rebase(state, anew, scanned(OTHER, "refold", 80), offset=99)
+    assert seen.state.current is not None
+    assert (seen.state.current.phase, seen.state.current.event_id) == (Phase.SHIPPED, "s")
+    assert seen.state.held_for == ()
+
+
+def test_full_parents_that_are_folded_anew_are_worked_on_in_parts() -> None:
+    at = scanned(OTHER, "a", 0).event_time
+    links = [
+        Link(parent=OTHER, child=f"sn:c.{n:04}", version=1, since=at, until=at, record_time=at)
+        for n in range(2_000)
+    ]
+    topics = Topics()
+    for link in links:
+        topics.log.append(Record(len(topics.log), OTHER.encode(), encode_link(link)))
+    late = [scanned(OTHER, f"l{n}", 500 - n, station=f"s{n}") for n in range(100)]
+    topics.put(*late)
+    outputs = decide(topics.log, {})
+    assert 2_000 < outputs.taken < len(topics.log)

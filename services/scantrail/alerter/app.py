@@ -18,6 +18,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from scantrail.contracts.records import (
+    Movement,
     UnreadableRecord,
     cloud_event_headers,
     encode,
@@ -44,6 +45,9 @@ from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
 log = logger(__name__)
+
+#: What moves nothing, or is told of another key too.
+_INERT = (Outcome.NOT_INSIDE, Outcome.REFOLDED, Outcome.RELEASED)
 
 
 async def run_alerter(settings: Settings, health: Health) -> None:
@@ -98,10 +102,10 @@ def judge_batch(
                 movement.scan,
                 facts(movement.facts_added, movement.scan),
                 facts(movement.facts_withdrawn, movement.scan),
-                recalls_of((movement.unit, *movement.aliases), matcher),
+                recalls_of(_keys_of(movement), matcher),
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
-                is_inert=movement.outcome in (Outcome.NOT_INSIDE, Outcome.REFOLDED),
+                is_inert=movement.outcome in _INERT,
                 revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
             )
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
@@ -109,6 +113,11 @@ def judge_batch(
             metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
     metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
     return raised
+
+
+def _keys_of(movement: Movement) -> list[str]:
+    """Every key by which a notice may name the unit."""
+    return [movement.unit, *movement.aliases, *filter(None, [movement.joined])]
 
 
 def recalls_of(keys: Iterable[str], matcher: RecallMatcher) -> list[Recall]:

@@ -113,14 +113,34 @@ async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict
     )
     async with engine.connect() as connection:
         every = (await connection.execute(query)).all()
-    own = {row.event_id for row in every if row.unit == found["unit"]}
-    rows = [row for row in every if row.unit == found["unit"] or row.event_id not in own]
+    key = found["unit"]
+    rows = _each_once(every, key)
     corrections = {row.corrects: row.event_id for row in reversed(rows) if row.corrects is not None}
     return [
-        # as domain.custody: no correction voids another
-        {**_plain(row), "corrected_by": corrections.get(row.event_id) if not row.corrects else None}
+        {
+            **_plain(row),
+            # as domain.custody: no correction voids another
+            "corrected_by": corrections.get(row.event_id) if not row.corrects else None,
+            "forwarded_from": row.forwarded_from or (row.unit if row.unit != key else None),
+        }
         for row in rows
     ]
+
+
+def _each_once(rows: Sequence[Row[Any]], key: str) -> list[Row[Any]]:
+    """Of each scan the row of the key for which it was made, which has what the reader said; of a
+    parent's scan the one that was derived for the unit's own key, `key`."""
+
+    def rank(row: Row[Any]) -> tuple[bool, bool]:
+        is_copy = row.derived_from is None and row.forwarded_from is not None
+        return is_copy and row.same_as is None, row.unit != key
+
+    chosen: dict[tuple[str | None, str], Row[Any]] = {}
+    for row in sorted(rows, key=rank):
+        told = (row.derived_from, row.derived_event_id or row.event_id)
+        chosen.setdefault(told, row)
+    kept = {id(row) for row in chosen.values()}
+    return [row for row in rows if id(row) in kept]
 
 
 async def list_alerts(

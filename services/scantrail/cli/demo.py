@@ -157,7 +157,7 @@ async def _live(
     await _enter_orders(floor.api, later)  # the order may come after the scan
     say("telling whose the IMEIs are")
     renamed = [_join_read(life) for life in of(GATE) if life.imei]
-    await floor.http[GATE].send(renamed)
+    await floor.http[LINE].send(renamed)
     say("late scans")
     await floor.http[LINE].send([at_line[life.key] for life in of(LINE) if life.late])
 

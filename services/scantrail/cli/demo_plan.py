@@ -74,8 +74,8 @@ class Life:
 
     @property
     def trail(self) -> list[str]:
-        """The stations that its trail shows: joining is a scan at GATE."""
-        return [place.station for place in self.path] + [GATE.station] * (self.imei is not None)
+        """The stations that its trail shows: joining is a scan at LINE."""
+        return [place.station for place in self.path] + [LINE.station] * (self.imei is not None)
 
     @property
     def location(self) -> str | None:

@@ -24,7 +24,7 @@ from scantrail.contracts.records import (
     movements,
 )
 from scantrail.contracts.topics import Topic
-from scantrail.domain.custody import Position, Rebase, UnitState
+from scantrail.domain.custody import Outcome, Position, Rebase, UnitState
 from scantrail.domain.refolding import CannotRefold, Told, refold, refold_id
 from scantrail.domain.scan import Scan
 from scantrail.infra.kafka import connect_consumer, connect_producer, stop_producer
@@ -78,7 +78,7 @@ async def _refold_once(
     """None where a scan came in between."""
     unit = state.unit
     own = await log.history(unit)
-    others = [told for alias in state.aliases for told in await log.history(alias)]
+    others = [told for key in _others(state, own) for told in await log.whole_history(key)]
     anew = refold(state, own, others)
     scans = len(own) + len(others)
     if anew == Rebase(state.version, state.base, state.base_key, (), ()):
@@ -199,6 +199,14 @@ class _Log:
         }
         return list(told.values())
 
+    async def whole_history(self, unit: str) -> list[Told]:
+        """Of another key. Raises CannotRefold where its newest scan is not there."""
+        told = await self.history(unit)
+        state = await self.state(unit, newer_than=-1)
+        if max((each.version for each in told), default=0) < state.version:
+            raise CannotRefold(f"version {state.version} of {unit} is not in `movements`")
+        return told
+
     async def ends(self, unit: str) -> dict[TopicPartition, int]:
         """Where answers about the unit will be written from now on."""
         topics = (Topic.MOVEMENTS, Topic.SCANS_REJECTED)
@@ -222,7 +230,8 @@ class _Log:
                     if record.key != unit.encode():
                         continue
                     if tp.topic == name_of(self._settings, Topic.SCANS_REJECTED):
-                        if _source_offset(record) == offset:
+                        if _header(record, "offset") == str(offset):
+                            _raise_unless_overtaken(record)
                             return None
                     elif (movement := _movement(record)).scan.event_id == event_id:
                         return movement
@@ -258,6 +267,19 @@ def _movement(record: ConsumerRecord) -> Movement:
         ) from error
 
 
-def _source_offset(record: ConsumerRecord) -> int | None:
-    told: Any = dict(record.headers).get("__connect.errors.offset")
-    return None if told is None else int(told)
+def _others(state: UnitState, own: list[Told]) -> list[str]:
+    """Keys that were joined into the unit, and those into which it was, until that was undone."""
+    into = {told.scan.same_as for told in own if told.outcome is Outcome.JOINED}
+    return sorted({*state.aliases, *filter(None, into)} - {state.unit})
+
+
+def _raise_unless_overtaken(record: ConsumerRecord) -> None:
+    reason = _header(record, "exception.class.name")
+    if reason != "refold_overtaken":
+        detail = _header(record, "exception.message")
+        raise CannotRefold(f"the tracker refused the new base: {reason}: {detail}")
+
+
+def _header(record: ConsumerRecord, name: str) -> str:
+    told: Any = dict(record.headers).get(f"__connect.errors.{name}", b"")
+    return str(told.decode(errors="replace"))

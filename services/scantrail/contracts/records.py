@@ -40,6 +40,9 @@ class UnreadableRecord(Exception):
         self.detail = detail
 
 
+#: Keys under which a scan came before it was forwarded: more than are ever joined into one.
+KEYS_MAX = 4 * ALIASES_MAX
+
 #: A time with its zone; a naive one is refused.
 Time = Annotated[datetime, msgspec.Meta(tz=True)]
 
@@ -142,6 +145,7 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", ta
     until: Time | None
     record_time: Time
     via: str | None = None
+    hops: Annotated[int, msgspec.Meta(ge=0, le=KEYS_MAX)] = 0
 
 
 class RefoldRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="refold"):
@@ -178,11 +182,8 @@ _YEARS = range(1971, 2200)
 #: Bytes of one scan. What is made of it must fit into a Kafka record too.
 SCAN_BYTES_MAX = 8192
 
-#: Keys under which a scan came before it was forwarded: more than are ever joined into one.
-KEYS_MAX = 2 * ALIASES_MAX
-
 #: Bytes of one that was forwarded, with these keys.
-FORWARDED_BYTES_MAX = 4 * SCAN_BYTES_MAX
+FORWARDED_BYTES_MAX = 8 * SCAN_BYTES_MAX
 
 #: Characters of an id or a name: it is a key of tables and indexes.
 NAME_LENGTH_MAX = 256
@@ -260,6 +261,7 @@ def encode_link(link: Link) -> bytes:
             until=link.until,
             record_time=link.record_time,
             via=link.via,
+            hops=link.hops,
         )
     )
 

@@ -50,6 +50,8 @@ class Link:
     record_time: datetime
     #: the key as whose child the child knows itself, where that was joined into `parent`
     via: str | None = None
+    #: how often it was passed on to the key into which `parent` was joined
+    hops: int = 0
 
 
 class TooManyChildren(Exception):
@@ -161,8 +163,7 @@ def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
     """Derived scans that came before and moved nothing, and that move the unit now; after another
     key of the unit is known, those of its own in which it went out."""
     if seen.outcome is Outcome.JOINED:
-        went_out = (each for each in _moving(seen.state) if each.began is None)
-        return tuple(each.visit for each in went_out if each.visit.business_step in OUTBOUND_STEPS)
+        return _went_out(known if known is not None and seen.state.joined else seen.state)
     if known is None or seen.outcome not in (Outcome.LATE, Outcome.CORRECTED, Outcome.REFOLDED):
         return ()
     before = {each.visit.event_id for each in _moving(known)}
@@ -175,6 +176,32 @@ def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
         and each.visit.event_id not in before
         and _depth(each.visit)
     )
+
+
+def _went_out(state: UnitState) -> tuple[Visit, ...]:
+    """The visits in which the unit went out, an archived departure that is still open included."""
+    base, found = state.base, list[Visit]()
+    if base is not None and base.departure is not None:
+        departure = base.departure
+        found.append(
+            Visit(
+                base.since,
+                base.station,
+                0,
+                departure.event_id,
+                b"",
+                departure.site,
+                base.read_point,
+                departure.steps[-1],
+                None,
+                None,
+                None,
+                departure.order,
+                0.0,
+            )
+        )
+    moving = (each.visit for each in _moving(state) if each.began is None)
+    return (*found, *(visit for visit in moving if visit.business_step in OUTBOUND_STEPS))
 
 
 def is_too_deep(scan: Scan) -> bool:

@@ -208,10 +208,10 @@ class UnitState(NamedTuple):
     children: tuple[Child, ...] = ()
     #: the key into which this one was joined: its scans are that unit's
     joined: str | None = None
-    #: the scan that said so
-    joined_by: str | None = None
     #: the keys that were joined into this one; sorted
     aliases: tuple[str, ...] = ()
+    #: the scan that said into which this one was joined
+    joined_by: str | None = None
 
 
 def never_seen(unit: str) -> UnitState:
@@ -263,7 +263,7 @@ def observe(known: UnitState | None, scan: Scan, *, offset: int) -> Observation:
     visit = visit_of(scan)
     content = _remembered(state, visit.event_id)
     if content is not None and not _was_handed_back(state, scan):
-        same = content == visit.content
+        same = content == visit.content or scan.same_as == state.unit
         outcome = Outcome.REDELIVERED if same else Outcome.CONFLICTING_EVENT
         return Observation(outcome, state._replace(offset=offset))
 
@@ -341,6 +341,8 @@ def rebase(known: UnitState | None, anew: Rebase, scan: Scan, *, offset: int) ->
         base_key=anew.base_key,
         kept=kept,
         current=current,
+        # of what was accepted there is nothing to wait for
+        held_for=tuple(id_ for id_ in state.held_for if _remembered(state, id_) is None),
     )
     state = _remember(state, (*archived, visit_of(scan)))
     return Observation(
@@ -426,8 +428,10 @@ def _with(state: UnitState, kept: tuple[Visit, ...], current: Position | None) -
 
 def _was_handed_back(state: UnitState, scan: Scan) -> bool:
     """Whether the scan went to the key into which this one was joined, and was not kept there."""
-    return state.unit in scan.forwarded_from and all(
-        kept.event_id != scan.event_id for kept in state.kept
+    return (
+        state.unit in scan.forwarded_from
+        and scan.same_as is None
+        and all(kept.event_id != scan.event_id for kept in state.kept)
     )
 
 
@@ -437,7 +441,8 @@ def _is_for_the_other(state: UnitState, scan: Scan) -> bool:
     if scan.corrects is not None:
         return scan.corrects != state.joined_by
     comes_back = scan.same_as == state.unit and scan.forwarded_from[-1:] == (state.joined,)
-    return not (comes_back or is_voided(state, scan.event_id))
+    stays = state.joined is not None and state.unit < state.joined
+    return not (comes_back and stays) and not is_voided(state, scan.event_id)
 
 
 def _join(state: UnitState, visit: Visit, scan: Scan) -> Observation:
@@ -449,13 +454,12 @@ def _join(state: UnitState, visit: Visit, scan: Scan) -> Observation:
     other = scan.same_as
     if other == state.unit:
         aliases = sorted({*state.aliases, *scan.forwarded_from} - {state.unit})
-        if len(aliases) > ALIASES_MAX:
+        if len(aliases) > ALIASES_MAX and state.joined is None:
             raise TooManyKeys(
                 f"{state.unit} has {ALIASES_MAX} keys more: recalls of {scan.forwarded_from[-1]} do"
                 " not concern it; look for the reader that joins them"
             )
-        if state.joined is None or state.unit < state.joined:
-            remembered = remembered._replace(joined=None, joined_by=None, aliases=tuple(aliases))
+        remembered = remembered._replace(joined=None, joined_by=None, aliases=tuple(aliases))
         return Observation(Outcome.JOINED, remembered, visit_id=visit.event_id)
     if other in state.aliases:  # it is known to be one with it
         return Observation(Outcome.JOINED, remembered, visit_id=visit.event_id)
@@ -474,14 +478,17 @@ def _join(state: UnitState, visit: Visit, scan: Scan) -> Observation:
 def _part(state: UnitState, correction: Visit, scan: Scan) -> Observation:
     """Take a join back: of the key that was joined, or of the other, which is told of it.
 
-    What was handed over stays there: a correction of each scan, and a refold here, undo that.
+    What was handed over stays there: a correction of each scan undoes that. The key is held until
+    it is refolded, for without its scans nobody knows where it is.
     """
-    gone = scan.forwarded_from[:1]  # others forwarded it
-    state = _remember(state, (correction,))._replace(
-        joined=None if scan.same_as is None else state.joined,
-        joined_by=None if scan.same_as is None else state.joined_by,
-        aliases=tuple(alias for alias in state.aliases if alias not in gone),
-    )
+    state = _remember(state, (correction,))
+    if scan.same_as is None and state.joined_by is not None:
+        held_for = (*state.held_for, state.joined_by)[-HELD_FOR_AT_MOST:]
+        state = state._replace(joined=None, joined_by=None, held_for=held_for)
+    else:
+        gone = scan.forwarded_from[:1]  # others forwarded it
+        left = tuple(alias for alias in state.aliases if alias not in gone)
+        state = state._replace(aliases=left)
     return Observation(Outcome.CORRECTED, state, visit_id=correction.event_id)
 
 

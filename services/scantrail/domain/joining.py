@@ -7,11 +7,15 @@ a device that repeats one under either key is known.
 """
 
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
+from hashlib import blake2b
 
 from scantrail.domain.children import READER, Link
-from scantrail.domain.custody import Tie, UnitState, Visit
+from scantrail.domain.custody import ALIASES_MAX, Tie, UnitState, Visit
 from scantrail.domain.scan import Scan, Transaction
+
+#: How the id of an archived base begins that was handed over as one scan.
+BASE_PREFIX = "base/"
 
 
 class JoinedInACircle(Exception):
@@ -42,11 +46,17 @@ def forward_link(state: UnitState, link: Link) -> Link | None:
     """`link`, which came for a parent that was joined into another, as that one's.
 
     None for a unit that would be its own child: it was packed into what turned out to be itself.
+    Raises JoinedInACircle.
     """
     target = _target(state)
-    return (
-        None if link.child == target else replace(link, parent=target, via=link.via or state.unit)
-    )
+    if link.hops >= ALIASES_MAX:
+        raise JoinedInACircle(
+            f"{state.unit} and others were joined in a circle: nobody knows inside what"
+            f" {link.child} is"
+        )
+    if link.child == target:
+        return None
+    return replace(link, parent=target, via=link.via or state.unit, hops=link.hops + 1)
 
 
 def hand_over(
@@ -109,18 +119,27 @@ def _target(state: UnitState) -> str:
     return state.joined
 
 
+def base_id(unit: str, key: tuple[datetime, str, int, str]) -> str:
+    """The event id of a base that `unit` handed over as one scan."""
+    told = repr((unit, key[0].timestamp(), *key[1:])).encode("utf-8", "surrogatepass")
+    return f"{BASE_PREFIX}{blake2b(told, digest_size=16).hexdigest()}"
+
+
 def _archived(known: UnitState) -> tuple[Visit, ...]:
-    """The base as one scan, under the id of the last one in it; none where it moved nothing."""
+    """The base as one scan, at the place of the last one in it; none where it moved nothing.
+
+    Its id is its own: a correction of that last scan is none of all that were before.
+    """
     base, key = known.base, known.base_key
     if base is None or key is None:
         return ()
-    at, station, sequence, event_id = key
+    at, station, sequence, _ = key
     return (
         Visit(
             at,
             station,
             sequence,
-            event_id,
+            base_id(known.unit, key),
             b"",
             base.site,
             base.read_point,

@@ -21,6 +21,7 @@ from scantrail.domain.custody import (
     split,
     visit_of,
 )
+from scantrail.domain.joining import BASE_PREFIX
 from scantrail.domain.scan import Scan
 
 
@@ -40,8 +41,10 @@ class Told:
 
 
 def refold(state: UnitState, history: Sequence[Told], others: Sequence[Told] = ()) -> Rebase:
-    """The new base of `state`, from its `history` in any order and, where keys were joined into
-    it, from those keys' histories (`others`). Raises CannotRefold.
+    """The new base of `state`, from its `history` in any order and from the histories of `others`:
+    of keys that were joined into it, and of those into which it was, until that was taken back.
+
+    Raises CannotRefold.
     """
     if state.joined is not None:
         raise CannotRefold(f"{state.unit} was joined into {state.joined}: refold that")
@@ -51,11 +54,22 @@ def refold(state: UnitState, history: Sequence[Told], others: Sequence[Told] = (
         _whole(key, of_key, max(told.version for told in of_key))
     origins = {_origin(told) for told in own} - {None}
     # A parent that was told of this key sent what happened to it under other ids.
-    foreign = [told for told in others if _origin(told) not in origins]
-    visits = _visits(state, [*own, *foreign])
+    aliases = [
+        told for told in others if told.scan.unit in state.aliases and _origin(told) not in origins
+    ]
+    # What came for it while it was joined; not what a person has voided there since.
+    lent = [
+        told
+        for told in others
+        if told.scan.unit not in state.aliases and state.unit in told.scan.forwarded_from
+    ]
+    wrong = {told.scan.corrects for told in (*own, *aliases)}
+    visits = _visits(state, [*lent, *own, *aliases], wrong)
     known = {visit.event_id for visit in state.kept}
     # Archived ones; of keys that were joined into it; its own, where a join was taken back.
     missing = [visit.order_key for visit in visits if visit.event_id not in known]
+    # The bases of other keys, which came as one scan, are made up of their scans now.
+    missing += [visit.order_key for visit in state.kept if _is_base(visit.event_id)]
     base_key = max([*missing, *filter(None, [state.base_key])], default=None)
     _, kept = split(state, base_key)
     base, facts = fold(
@@ -95,10 +109,13 @@ def _origin(told: Told) -> tuple[str, str] | None:
     return None if origin is None else (origin.unit, origin.event_id)
 
 
-def _visits(state: UnitState, told: Sequence[Told]) -> list[Visit]:
+def _is_base(event_id: str) -> bool:
+    return event_id.startswith(BASE_PREFIX)
+
+
+def _visits(state: UnitState, told: Sequence[Told], wrong: set[str | None]) -> list[Visit]:
     """The scans that count, sorted; what comes later in `told` is taken where ids are equal: what a
     key handed over is poorer than what it had."""
-    wrong = {each.scan.corrects for each in told}
     visits = {
         each.scan.event_id: visit_of(each.scan)
         for each in told
@@ -106,6 +123,7 @@ def _visits(state: UnitState, told: Sequence[Told]) -> list[Visit]:
         and each.scan.corrects is None
         and each.scan.same_as is None
         and each.scan.event_id not in wrong
+        and not _is_base(each.scan.event_id)
         and not is_voided(state, each.scan.event_id)
     }
     return sorted(visits.values(), key=lambda visit: visit.order_key)

@@ -19,6 +19,7 @@ from scantrail.contracts.topics import Topic, topic_name
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station, claim
+from scantrail.domain.vocabulary import OUTBOUND_STEPS
 from scantrail.gateway.decoders.outcome import (
     MENDS,
     Control,
@@ -41,6 +42,11 @@ READ_LENGTH_MAX = 2048
 
 SAME_AS_ALONE = (
     "`same_as` stands alone: send what goes into a parent, or corrects a scan, as another read"
+)
+
+SAME_AS_ELSEWHERE = (
+    "a read with `same_as` moves nothing, and a unit that goes out here would be missed: tell it at"
+    " another station, and leave `same_as` out of the reads of this one"
 )
 
 #: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
@@ -258,6 +264,8 @@ class Intake:
             return refused(error.reason, error.detail)
         if read.same_as is not None and (read.parent or read.corrects):
             return refused("bad_same_as", SAME_AS_ALONE)
+        if read.same_as is not None and station.business_step in OUTBOUND_STEPS:
+            return refused("bad_same_as", SAME_AS_ELSEWHERE)
         named = dict.fromkeys(("parent", "same_as"))
         for name in named:
             spelling = getattr(read, name)

@@ -88,6 +88,10 @@ NOT_APPLIED: dict[type[Exception], str] = {
     Overtaken: "refold_overtaken",  # a new base, of another version of its unit
 }
 
+#: Scans of parents that a part of a batch holds against the stays of their children: full parents
+#: that are folded anew, scan after scan, would else stop everything for half a minute.
+COMPARED_MAX = 2_000_000
+
 Observe = Callable[..., Observation]
 Load = Callable[[bytes], bytes | None]
 
@@ -114,7 +118,7 @@ class Tracking:
         """Fold `records` of one partition in their order; `load` gives a stored state by key."""
         part = _Part(self._out, self._observe, self._failures, load)
         for record in records:
-            if len(part.told) >= TOLD_MAX:
+            if len(part.told) >= TOLD_MAX or part.compared >= COMPARED_MAX:
                 break
             part.take(record)
         self._failures.passed(part.taken)
@@ -139,6 +143,8 @@ class _Part:
         #: scans and links for other units
         self.told: list[Record] = []
         self.taken = 0
+        #: see COMPARED_MAX
+        self.compared = 0
         #: what became of the records, counted
         self.results = Counter[str]()
         #: record times of what made a movement
@@ -259,6 +265,7 @@ class _Part:
         """What other units learn of an accepted scan, and the observation with it in its state."""
         state, links = tell_parents(seen.state, scan)
         derived = tell_children(known, seen, scan)
+        self.compared += len(state.children) * len(state.kept)
         if state.children and is_too_deep(scan):
             log.warning("what is inside does not follow: too many levels", unit=scan.unit)
         if state.joined is not None and (known is None or known.joined is None):

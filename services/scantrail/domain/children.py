@@ -163,7 +163,10 @@ def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
     """Derived scans that came before and moved nothing, and that move the unit now; after another
     key of the unit is known, those of its own in which it went out."""
     if seen.outcome is Outcome.JOINED:
-        return _went_out(known if known is not None and seen.state.joined else seen.state)
+        if seen.state.joined is None:
+            return _went_out(seen.state)
+        # Its own scans go to the other key, and are judged there.
+        return tuple(v for v in _went_out(known or seen.state) if not v.content or _depth(v))
     if known is None or seen.outcome not in (Outcome.LATE, Outcome.CORRECTED, Outcome.REFOLDED):
         return ()
     before = {each.visit.event_id for each in _moving(known)}

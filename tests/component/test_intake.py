@@ -8,12 +8,22 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
+from prometheus_client import REGISTRY
 
 from scantrail.contracts.records import RejectedRead, decode_scan, rejected_reads
-from scantrail.domain.scan import Scan
+from scantrail.domain.scan import Scan, content_digest
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
-from scantrail.gateway.decoders.outcome import Control, Heartbeat, Invalid, NoRead, Outcome, Read
+from scantrail.gateway.decoders.outcome import (
+    Control,
+    Heartbeat,
+    Invalid,
+    Lost,
+    NoRead,
+    Outcome,
+    Read,
+)
 from scantrail.gateway.intake import READ_LENGTH_MAX, Intake
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.spool import Outgoing, SpoolFull
@@ -517,3 +527,45 @@ async def test_a_replay_without_room_raises(intake: Intake, outlet: FakeOutlet) 
     outlet.full = True
     with pytest.raises(SpoolFull):
         await intake.replay(outlet.rejected)
+
+
+def counted(outcome: str, protocol: str = "tcp") -> float:
+    """scantrail_reads_total, as it stands."""
+    labels = {"protocol": protocol, "outcome": outcome}
+    return REGISTRY.get_sample_value("scantrail_reads_total", labels) or 0.0
+
+
+async def test_reads_that_the_device_lost_are_counted_and_told(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    before = counted("lost")
+    with structlog.testing.capture_logs() as logs:
+        taken = await intake.take("scanner", [Lost(40), Read(f"{BARCODE}1"), Lost(2)])
+    assert (taken.accepted, taken.rejected, len(outlet.scans)) == (1, (), 1)
+    assert counted("lost") == before + 42
+    (told,) = [log for log in logs if log["event"] == "reader lost reads"]
+    assert (told["reader"], told["count"]) == ("scanner", 42)
+
+
+async def test_a_read_sent_again_by_a_device_without_ids_has_the_event_id_it_had(
+    stations: dict[str, Station],
+) -> None:
+    """The gateway was started anew between: nothing of the first delivery is remembered."""
+    read = Read(f"{BARCODE}1", event_time=NOW, sequence=41, fingerprint="f1")
+    outlets = FakeOutlet(), FakeOutlet()
+    for outlet in outlets:
+        await an_intake(outlet, stations).take("scanner", [read])
+    first, again = (outlet.scans[0] for outlet in outlets)
+    assert first.event_id == again.event_id == "scanner/f1"
+    assert content_digest(first) == content_digest(again)
+
+
+async def test_reads_of_a_device_without_ids_are_debounced(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    reads = [
+        Read(f"{BARCODE}1", event_time=NOW + timedelta(seconds=n), fingerprint=f"f{n}")
+        for n in (0, 1, 3)
+    ]
+    assert (await intake.take("scanner", reads)).accepted == 3
+    assert [scan.event_id for scan in outlet.scans] == ["scanner/f0", "scanner/f3"]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scantrail.gateway.decoders.generic import RAW_LENGTH_MAX, UnreadableBody, decode_generic
+from scantrail.gateway.decoders.generic import decode_generic
+from scantrail.gateway.decoders.json_body import RAW_LENGTH_MAX, UnreadableBody
 from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, Outcome, Read
 
 FRAMES_FILE = Path(__file__).parents[1] / "data" / "device-frames.jsonl"

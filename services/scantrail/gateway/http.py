@@ -9,7 +9,8 @@ from litestar.exceptions import HTTPException
 from litestar.params import FromQuery
 
 from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
-from scantrail.gateway.decoders.generic import UnreadableBody, decode_generic
+from scantrail.gateway.decoders.generic import decode_generic
+from scantrail.gateway.decoders.json_body import UnreadableBody
 from scantrail.gateway.decoders.outcome import Invalid
 from scantrail.gateway.intake import Intake, Taken
 from scantrail.gateway.readers import IDENTIFIER

@@ -25,6 +25,7 @@ from scantrail.gateway.decoders.outcome import (
     Control,
     Heartbeat,
     Invalid,
+    Lost,
     NoRead,
     Outcome,
     Read,
@@ -33,6 +34,9 @@ from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.spool import Outgoing
 from scantrail.infra import metrics
+from scantrail.infra.logs import logger
+
+log = logger(__name__)
 
 #: Reads whose repetition within a reader's debounce_s is noticed.
 REMEMBERED_READS = 20_000
@@ -110,6 +114,9 @@ class Intake:
                 word = "no_read" if isinstance(outcome, NoRead) else "control"
                 counts[word] += 1
                 continue
+            if isinstance(outcome, Lost):
+                counts["lost"] += outcome.count
+                continue
             if isinstance(outcome, Read) and self._is_repeat(reader, outcome, seen):
                 counts["repeat"] += 1
                 accepted += 1
@@ -128,6 +135,8 @@ class Intake:
         if records:
             await self._outlet.keep(records)
         self._remember(seen)
+        if counts["lost"]:
+            log.warning("reader lost reads", reader=reader_id, count=counts["lost"])
         for word, count in counts.items():  # what was refused for want of room comes again
             metrics.READS.labels(protocol, word).inc(count)
         for told in rejected:
@@ -194,9 +203,10 @@ class Intake:
                 sequence=self._sequence,
             )
         event_id, sequence = minted, self._sequence
-        if outcome.event_id is not None:
+        own = outcome.event_id or outcome.fingerprint
+        if own is not None:
             # The device's own id: the same after a retry, and so must be all that goes with it.
-            event_id, sequence = f"{reader_id}/{outcome.event_id}", outcome.sequence or 0
+            event_id, sequence = f"{reader_id}/{own}", outcome.sequence or 0
         return self._scan(
             reader_id,
             reader,

@@ -16,6 +16,9 @@ class Read:
     retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written;
     `corrects` the event id of the scan that it voids; `parent` any spelling of the unit into which
     this one is packed or assembled; `same_as` any spelling of the older identifier of this unit.
+    `fingerprint` stands in for `event_id` where the device gives none, but its time: what it says
+    of this read, in short, the same when it sends the read again. `times_read` is how many reads
+    the device tells of in this one.
     """
 
     text: str
@@ -31,6 +34,8 @@ class Read:
     corrects: str | None = None
     parent: str | None = None
     same_as: str | None = None
+    fingerprint: str | None = None
+    times_read: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +52,17 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """A reply to a command, such as `OK,LON`."""
+    """What the device says of itself: a reply to a command, such as `OK,LON`, or a kind of status,
+    such as `inventoryStatus`."""
 
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The device had no more room for `count` reads, and tells that they are gone."""
+
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +73,14 @@ class Invalid:
     raw: bytes
 
 
-Outcome = Read | NoRead | Heartbeat | Control | Invalid
+Outcome = Read | NoRead | Heartbeat | Control | Lost | Invalid
 
 #: What to tell people of each reason of Invalid: what is wrong, and the mend.
 MENDS: Final = {
-    "bad_code": "the code must be text, and an EPC hexadecimal; a number loses leading zeros",
+    "bad_code": "the code must be text, and an EPC hexadecimal (of an Impinj reader, `epc` is"
+    " base64); a number loses leading zeros",
     "bad_corrects": "`corrects` must be the event id of the scan to void, as its trail shows it",
+    "bad_count": "`eventsPurged` must be a whole number: how many reads the reader lost",
     "bad_encoding": "the bytes do not fit the reader's `encoding`: set it in the readers' file",
     "bad_event_id": "`event_id` must be a short printable text or a whole number",
     "bad_event_time": "`timestamp` is no time: give RFC 3339 with a zone, or seconds since 1970",
@@ -79,6 +94,10 @@ MENDS: Final = {
     "no_code": "the item has no code: give `code`, `barcode`, `epc`, `tag` or `id`",
     "no_object": "neither an object nor an array of objects: send one of these",
     "no_time_zone": "`timestamp` has no zone: end it in Z or an offset such as +01:00",
+    "not_from_impinj": "no event of an Impinj reader that is understood here (tagInventory or a"
+    " status): look at the address to which the sender posts",
+    "not_from_zebra": "no tag (`idHex`) and no event of a Zebra reader: look at the address to"
+    " which the sender posts",
     "not_an_object": "each item must be a JSON object",
     "pattern_mismatch": "the frame does not match the reader's `pattern`: mend one of the two",
     "too_many": "too many items in one body: send fewer at once",

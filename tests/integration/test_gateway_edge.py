@@ -1,6 +1,7 @@
 """The gateway with real sockets, a real Kafka and a real disk."""
 
 import asyncio
+import base64
 import contextlib
 import os
 import secrets
@@ -451,6 +452,55 @@ async def test_a_devices_id_posted_twice_makes_the_same_claim_twice(site: "Site"
     assert claims[0]["event_id"] == "handheld/boot-3/17"
     scans = [decode_scan(record.key, record.value) for record in (first, again)]
     assert content_digest(scans[0]) == content_digest(scans[1])
+
+
+def impinj_event(serial: int) -> dict[str, Any]:
+    """As an R700 sends it by default: the EPC in base64."""
+    seen = {"epc": base64.b64encode(serial.to_bytes(12)).decode(), "antennaPort": 1}
+    at = datetime.now(UTC) - timedelta(seconds=serial)
+    return {
+        "timestamp": at.isoformat().replace("+00:00", "Z"),
+        "hostname": "impinj-14-0A-1B",
+        "eventType": "tagInventory",
+        "tagInventoryEvent": seen,
+    }
+
+
+def zebra_event(serial: int) -> dict[str, Any]:
+    at = datetime.now(UTC) - timedelta(seconds=serial)
+    return {
+        "data": {"idHex": f"{serial:024x}", "antenna": 1, "eventNum": serial, "peakRssi": -48},
+        "timestamp": at.isoformat(timespec="milliseconds").replace("+00:00", "+0000"),
+        "type": "CUSTOM",
+    }
+
+
+@pytest.mark.parametrize(("path", "event"), [("impinj", impinj_event), ("zebra", zebra_event)])
+async def test_a_batch_that_a_device_sends_again_makes_the_same_claims_after_a_restart(
+    site: "Site", path: str, event: Callable[[int], dict[str, Any]]
+) -> None:
+    """It was not answered: the gateway ended between the record and the answer."""
+    site.readers(over_http("portal").replace("http-generic", f"http-{path}"))
+    await site.put_station(site.station())
+    url = f"{site.settings.gateway_url}/ingest/v1/{path}"
+    batch = [event(1), {"eventType": 7}, event(2), event(3)]
+    for _ in range(2):
+        running = await site.start("gateway")
+        for body in ([], batch):  # a heartbeat, and reads
+            answer = await site.http.post(url, params={"reader": "portal"}, json=body)
+            assert (answer.status_code, answer.content) == (204, b"")
+        await site.stop(running)
+    records = await (await site.log(Topic.SCANS)).until(6)
+    scans = [decode_scan(record.key, record.value) for record in records]
+    assert {scan.unit for scan in scans} == {f"epc:{serial:024X}" for serial in (1, 2, 3)}
+    by_id: dict[str, set[bytes]] = {}
+    for scan in scans:
+        by_id.setdefault(scan.event_id, set()).add(content_digest(scan))
+    assert len(by_id) == 3
+    assert [len(digests) for digests in by_id.values()] == [1, 1, 1]
+    rejected = await (await site.log(Topic.READS_REJECTED)).until(2)
+    reasons = {rejected_reads.decode(record.value).reason for record in rejected}
+    assert reasons == {f"not_from_{path}"}
 
 
 # --------------------------------------------------------------------------- set aside, replayed

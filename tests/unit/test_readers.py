@@ -23,6 +23,13 @@ mode = "listen"
 address = "0.0.0.0:9004"
 """
 
+IMPINJ = """
+[[reader]]
+id = "gate"
+station = "gate"
+protocol = "http-impinj"
+"""
+
 
 def readers(tmp_path: Path, text: str) -> tuple[ReaderSettings, ...]:
     path = tmp_path / "readers.toml"
@@ -101,6 +108,13 @@ def test_readers_over_http_have_no_address(tmp_path: Path) -> None:
     assert (reader.mode, reader.address) == (None, None)
 
 
+@pytest.mark.parametrize("protocol", ["http-impinj", "http-zebra"])
+def test_readers_of_tags(tmp_path: Path, protocol: str) -> None:
+    text = f'[[reader]]\nid = "gate"\nstation = "s"\nprotocol = "{protocol}"\ndebounce_s = 0.5\n'
+    (reader,) = readers(tmp_path, text)
+    assert (reader.protocol, reader.debounce_s, reader.address) == (protocol, 0.5, None)
+
+
 def test_an_empty_file_has_no_readers(tmp_path: Path) -> None:
     assert readers(tmp_path, "") == ()
 
@@ -139,11 +153,23 @@ REFUSED = [
     ),
     (
         TCP.replace('"tcp"', '"mqtt"'),
-        ":5: reader 'dock-1': protocol: 'mqtt' is unknown; one of http-generic, tcp",
+        ":5: reader 'dock-1': protocol: 'mqtt' is unknown; one of http-generic, http-impinj,",
     ),
     (
         TCP.replace('"tcp"', '"http-generic"'),
         ":6: reader 'dock-1': mode: has no meaning for protocol 'http-generic'; take it out",
+    ),
+    (
+        IMPINJ + 'product = "X100"\n',
+        ":6: reader 'gate': product: has no meaning for protocol 'http-impinj'; take it out",
+    ),
+    (
+        IMPINJ.replace("impinj", "zebra") + 'address = "0.0.0.0:9004"\n',
+        ":6: reader 'gate': address: has no meaning for protocol 'http-zebra'; take it out",
+    ),
+    (
+        IMPINJ + "colour = 1\n",
+        ":6: reader 'gate': colour: unknown key; one of debounce_s,",
     ),
     (
         TCP.replace('"listen"', '"both"'),

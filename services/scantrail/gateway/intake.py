@@ -31,7 +31,7 @@ from scantrail.gateway.decoders.outcome import (
     Read,
 )
 from scantrail.gateway.outlet import Outlet
-from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.spool import Outgoing
 from scantrail.infra import metrics
 from scantrail.infra.logs import logger
@@ -98,9 +98,13 @@ class Intake:
         self._sequence = 0
         self._last: OrderedDict[_Seen, datetime] = OrderedDict()
 
-    async def take(self, reader_id: str, outcomes: Sequence[Outcome]) -> Taken:
+    async def take(
+        self, reader_id: str, outcomes: Sequence[Outcome], *, sent_as: Protocol | None = None
+    ) -> Taken:
         """Make scans of what reader `reader_id` told; returns once all of it is durable.
 
+        `sent_as` is the protocol in which it came, where the sender could take another: reads of a
+        reader that is configured for another one are set aside, as wrong_protocol.
         Raises SpoolFull where it cannot be made durable; then nothing of it counts.
         """
         reader = self._readers.get(reader_id)
@@ -121,7 +125,7 @@ class Intake:
                 counts["repeat"] += 1
                 accepted += 1
                 continue
-            made = self._made(reader_id, reader, outcome)
+            made = self._made(reader_id, reader, outcome, sent_as)
             if isinstance(made, RejectedRead):
                 rejected.append(Rejection(index, made.reason, made.detail))
                 counts["invalid"] += 1
@@ -185,7 +189,11 @@ class Intake:
         )
 
     def _made(
-        self, reader_id: str, reader: ReaderSettings | None, outcome: Read | Invalid
+        self,
+        reader_id: str,
+        reader: ReaderSettings | None,
+        outcome: Read | Invalid,
+        sent_as: Protocol | None,
     ) -> Outgoing | RejectedRead:
         self._sequence += 1
         record_time = self._now()
@@ -215,6 +223,7 @@ class Intake:
             sequence=sequence,
             event_time=outcome.event_time,
             record_time=record_time,
+            sent_as=sent_as,
         )
 
     def _scan(
@@ -227,6 +236,7 @@ class Intake:
         sequence: int,
         event_time: datetime | None,
         record_time: datetime,
+        sent_as: Protocol | None = None,
     ) -> Outgoing | RejectedRead:
         def refused(reason: str, detail: str) -> RejectedRead:
             return RejectedRead(
@@ -250,6 +260,12 @@ class Intake:
             return refused(
                 "unknown_reader",
                 f"no [[reader]] has id {reader_id!r}: add it to the readers' file, restart, replay",
+            )
+        if sent_as not in (None, reader.protocol):
+            return refused(
+                "wrong_protocol",
+                f"reader {reader_id!r} has protocol {reader.protocol!r}, and sent {sent_as!r}: mend"
+                " the readers' file, restart, replay; or the address to which it posts",
             )
         station = self._stations.get(reader.station)
         if station is None:

@@ -4,7 +4,7 @@
 [[reader]]
 id = "dock-1-scanner"
 station = "dock-1"
-protocol = "tcp"               # or "http-generic"
+protocol = "tcp"               # or "http-generic", "http-impinj", "http-zebra"
 mode = "listen"                # tcp: the reader connects to us; "connect": we connect to it
 address = "0.0.0.0:9004"       # tcp
 pattern = '(?P<scanner_no>\\d\\d) (?P<read>.*)'
@@ -22,7 +22,7 @@ from typing import Any, Final, Literal, NoReturn
 
 from scantrail.domain.identifiers import NotIdentified, product_id
 
-Protocol = Literal["tcp", "http-generic"]
+Protocol = Literal["tcp", "http-generic", "http-impinj", "http-zebra"]
 Mode = Literal["listen", "connect"]
 
 DEFAULT_END: Final = (b"\r\n", b"\r", b"\n")
@@ -57,6 +57,8 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "http-generic": frozenset({"debounce_s", "product"}),
+    "http-impinj": frozenset({"debounce_s"}),
+    "http-zebra": frozenset({"debounce_s"}),
 }
 
 

@@ -1,0 +1,230 @@
+"""The gateway's addresses over HTTP, with an intake whose outlet only remembers."""
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import httpx
+import pytest
+
+from scantrail.contracts.records import RejectedRead, decode_scan, rejected_reads
+from scantrail.domain.scan import Scan
+from scantrail.domain.station import Station
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.gateway.decoders.generic import ITEMS_MAX
+from scantrail.gateway.http import BODY_BYTES_MAX, build_http
+from scantrail.gateway.intake import Intake
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.spool import Outgoing, SpoolFull
+
+DOCK = Station(
+    id="dock-1",
+    site="north",
+    business_step=BusinessStep.SHIPPING,
+    read_point="dock-1.left",
+)
+READERS = {
+    "r700": ReaderSettings(id="r700", station="dock-1", protocol="http-impinj"),
+    "fx": ReaderSettings(id="fx", station="dock-1", protocol="http-zebra"),
+    "handheld": ReaderSettings(id="handheld", station="dock-1", protocol="http-generic"),
+    "scanner": ReaderSettings(id="scanner", station="dock-1", protocol="tcp"),
+}
+
+
+class FakeOutlet:
+    """Keeps so many deliveries, then is full."""
+
+    def __init__(self) -> None:
+        self.kept: list[Outgoing] = []
+        self.room = 1_000
+
+    async def keep(self, records: Sequence[Outgoing]) -> None:
+        if not self.room:
+            raise SpoolFull("the spool has 9 of 10 bytes")
+        self.room -= 1
+        self.kept += records
+
+    @property
+    def scans(self) -> list[Scan]:
+        return [decode_scan(r.key, r.value) for r in self.kept if r.topic == "test.scans.v1"]
+
+    @property
+    def rejected(self) -> list[RejectedRead]:
+        topic = "test.reads.rejected.v1"
+        return [rejected_reads.decode(r.value) for r in self.kept if r.topic == topic]
+
+
+@pytest.fixture
+def outlet() -> FakeOutlet:
+    return FakeOutlet()
+
+
+@pytest.fixture
+async def http(outlet: FakeOutlet) -> AsyncIterator[httpx.AsyncClient]:
+    async with a_gateway(outlet) as client:
+        yield client
+
+
+def a_gateway(outlet: Any) -> httpx.AsyncClient:
+    app: Any = build_http(Intake("test", READERS, {"dock-1": DOCK}, outlet))
+    transport = httpx.ASGITransport(app)
+    return httpx.AsyncClient(transport=transport, base_url="http://gateway/ingest/v1")
+
+
+def impinj(number: int) -> dict[str, Any]:
+    at = f"2026-11-23T01:02:03.{number % 1_000_000:06}Z"
+    seen = {"epcHex": f"E2{number:022X}", "antennaPort": 1, "lastSeenTime": at}
+    return {"eventType": "tagInventory", "tagInventoryEvent": seen}
+
+
+def zebra(number: int) -> dict[str, Any]:
+    return {
+        "data": {"idHex": f"e2{number:022x}", "eventNum": number},
+        "timestamp": "2026-11-23T01:02:03.123+0000",
+    }
+
+
+EVENTS = {"impinj": ("r700", impinj), "zebra": ("fx", zebra)}
+PATHS = sorted(EVENTS)
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_each_item_is_a_scan_or_set_aside_and_the_device_is_told_nothing(
+    http: httpx.AsyncClient, outlet: FakeOutlet, path: str
+) -> None:
+    reader, event = EVENTS[path]
+    body = [event(1), 7, {"x": 1}, event(2)]
+    answer = await http.post(f"/{path}", params={"reader": reader}, json=body)
+    assert (answer.status_code, answer.content) == (204, b"")
+    assert [scan.unit for scan in outlet.scans] == [f"epc:E2{n:022X}" for n in (1, 2)]
+    assert {scan.reader for scan in outlet.scans} == {reader}
+    assert [read.reason for read in outlet.rejected] == ["not_an_object", f"not_from_{path}"]
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("body", [b"", b"{]", b"7", b"\xff", b"[" * 50_000])
+async def test_a_body_of_which_nothing_parses_is_set_aside_and_never_refused(
+    http: httpx.AsyncClient, outlet: FakeOutlet, path: str, body: bytes
+) -> None:
+    answer = await http.post(f"/{path}", params={"reader": EVENTS[path][0]}, content=body)
+    assert answer.status_code == 204
+    assert len(outlet.rejected) == len(outlet.kept) == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_heartbeat_writes_nothing(
+    http: httpx.AsyncClient, outlet: FakeOutlet, path: str
+) -> None:
+    answer = await http.post(f"/{path}", params={"reader": EVENTS[path][0]}, json=[])
+    assert (answer.status_code, outlet.kept) == (204, [])
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_a_batch_sent_again_makes_the_same_events_also_after_a_restart(
+    outlet: FakeOutlet, path: str
+) -> None:
+    reader, event = EVENTS[path]
+    batch = [event(n) for n in range(3)]
+    for _ in range(2):
+        async with a_gateway(outlet) as http:
+            for _ in range(2):
+                answer = await http.post(f"/{path}", params={"reader": reader}, json=batch)
+                assert answer.status_code == 204
+    ids = [scan.event_id for scan in outlet.scans]
+    assert len(set(ids)) == 3
+    assert ids == ids[:3] * 2
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_without_room_the_device_is_told_to_come_again(
+    http: httpx.AsyncClient, outlet: FakeOutlet, path: str
+) -> None:
+    reader, event = EVENTS[path]
+    outlet.room = 0
+    answer = await http.post(f"/{path}", params={"reader": reader}, json=[event(1)])
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+    assert answer.json()["reason"] == "no_room"
+    outlet.room = 1
+    answer = await http.post(f"/{path}", params={"reader": reader}, json=[event(1)])
+    assert (answer.status_code, len(outlet.scans)) == (204, 1)
+
+
+async def test_of_a_great_batch_nothing_is_left_out_however_often_it_must_come(
+    http: httpx.AsyncClient, outlet: FakeOutlet
+) -> None:
+    """More than is kept at once, and room for the first part only: the rest comes again."""
+    count = ITEMS_MAX + 2
+    body = json.dumps([zebra(n) for n in range(count)], separators=(",", ":")).encode()
+    assert len(body) <= BODY_BYTES_MAX
+    outlet.room = 1
+    answer = await http.post("/zebra", params={"reader": "fx"}, content=body)
+    assert (answer.status_code, len(outlet.scans)) == (503, ITEMS_MAX)
+    outlet.room = 9
+    answer = await http.post("/zebra", params={"reader": "fx"}, content=body)
+    assert (answer.status_code, len(outlet.scans)) == (204, count)
+    assert len({scan.event_id for scan in outlet.scans}) == count
+
+
+@pytest.mark.parametrize("path", PATHS)
+async def test_what_cannot_be_a_delivery_is_refused(
+    http: httpx.AsyncClient, outlet: FakeOutlet, path: str
+) -> None:
+    reader, event = EVENTS[path]
+    great = json.dumps(event(1)).encode().ljust(BODY_BYTES_MAX + 1)
+    answer = await http.post(f"/{path}", params={"reader": reader}, content=great)
+    assert answer.status_code == 413
+    answer = await http.post(f"/{path}", params={"reader": reader}, content=great[:-1])
+    assert (answer.status_code, len(outlet.scans)) == (204, 1)
+    answer = await http.post(f"/{path}", params={"reader": "r 1"}, json=[event(2)])
+    assert (answer.status_code, answer.json()["reason"]) == (400, "bad_reader")
+    answer = await http.post(f"/{path}", json=[event(2)])
+    assert (answer.status_code, answer.json()["detail"]) == (400, "the address lacks ?reader=…")
+    assert len(outlet.kept) == 1
+
+
+@pytest.mark.parametrize(
+    ("reader", "path", "protocol"),
+    [
+        ("fx", "impinj", "http-zebra"),
+        ("r700", "zebra", "http-impinj"),
+        ("handheld", "zebra", "http-generic"),
+        ("scanner", "impinj", "tcp"),
+    ],
+)
+async def test_reads_of_a_reader_with_another_protocol_are_set_aside_for_a_replay(
+    http: httpx.AsyncClient, outlet: FakeOutlet, reader: str, path: str, protocol: str
+) -> None:
+    answer = await http.post(f"/{path}", params={"reader": reader}, json=[EVENTS[path][1](1)])
+    assert answer.status_code == 204
+    (read,) = outlet.rejected
+    assert (read.reason, read.read) == ("wrong_protocol", f"epc:E2{1:022X}")
+    assert read.detail == (
+        f"reader '{reader}' has protocol '{protocol}', and sent 'http-{path}': mend the readers'"
+        " file, restart, replay; or the address to which it posts"
+    )
+    outlet.kept.clear()
+    mended = {reader: ReaderSettings(id=reader, station="dock-1", protocol=f"http-{path}")}  # type: ignore[arg-type]
+    outgoing: Any = outlet
+    taken = await Intake("test", mended, {"dock-1": DOCK}, outgoing).replay([read])
+    assert (taken.accepted, outlet.scans[0].event_id) == (1, read.event_id)
+
+
+async def test_the_generic_path_too_is_for_its_own_readers(
+    http: httpx.AsyncClient, outlet: FakeOutlet
+) -> None:
+    code = {"code": "0109506000134352211"}
+    answer = await http.post("/generic", params={"reader": "r700"}, json=code)
+    assert answer.status_code == 200
+    assert [each["reason"] for each in answer.json()["rejected"]] == ["wrong_protocol"]
+    answer = await http.post("/generic", params={"reader": "handheld"}, json=code)
+    assert answer.json() == {"accepted": 1, "rejected": []}
+    assert len(outlet.scans) == 1
+
+
+async def test_an_event_of_another_maker_is_named(
+    http: httpx.AsyncClient, outlet: FakeOutlet
+) -> None:
+    await http.post("/impinj", params={"reader": "r700"}, json=[zebra(1)])
+    await http.post("/zebra", params={"reader": "fx"}, json=[impinj(1)])
+    assert [read.reason for read in outlet.rejected] == ["not_from_impinj", "not_from_zebra"]
+    assert all("address" in read.detail for read in outlet.rejected)

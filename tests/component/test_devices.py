@@ -1,9 +1,24 @@
-"""The simulated devices against a small gateway of the test's own."""
+"""Devices: the simulated ones against a small gateway of the test's own, and the frames of real
+ones through `scantrail decode`, as an installer would try them."""
 
 import asyncio
+import io
+import json
 from collections import Counter
+from pathlib import Path
+from typing import Any
 
+import pytest
+
+from scantrail.cli.commands import run
 from scantrail.cli.devices import ACK, TextReader
+from scantrail.gateway.decoders.outcome import MENDS
+
+FRAMES_FILE = Path(__file__).parents[1] / "data" / "device-frames.jsonl"
+FRAMES = [json.loads(line) for line in FRAMES_FILE.read_text(encoding="utf-8").splitlines()]
+
+#: Protocols that no reader can have yet.
+NOT_YET = {"tcp-osip"}
 
 
 async def test_units_that_pass_a_scanner_at_once_are_read_one_after_another() -> None:
@@ -29,3 +44,155 @@ async def test_units_that_pass_a_scanner_at_once_are_read_one_after_another() ->
     await ended.wait()
     server.close()
     await server.wait_closed()
+
+
+# ------------------------------------------------------------------------------- scantrail decode
+
+
+class Bench:
+    """A readers' file, standard input, and what was printed."""
+
+    def __init__(
+        self,
+        folder: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        self.file = folder / "readers.toml"
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def reader(self, protocol: str, **settings: Any) -> None:
+        table = {"id": "r", "station": "s", "protocol": protocol, **settings}
+        if protocol == "tcp":
+            table |= {"mode": "listen", "address": "0.0.0.0:9004"}
+        lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+        self.file.write_text("\n".join(["[[reader]]", *lines]) + "\n")
+
+    def decode(self, data: bytes, *more: str, reader_id: str = "r") -> int | str:
+        self._monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return run(["decode", "--reader", str(self.file), "--id", reader_id, *more])
+
+    @property
+    def printed(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self._capsys.readouterr().out.splitlines()]
+
+
+@pytest.fixture
+def bench(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Bench:
+    return Bench(tmp_path, monkeypatch, capsys)
+
+
+def test_the_frames_are_of_protocols_that_are_tried_or_named_as_coming() -> None:
+    tried = {"tcp", "http-generic", "http-impinj", "http-zebra"}
+    assert {frame["protocol"] for frame in FRAMES} == tried | NOT_YET
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [frame for frame in FRAMES if frame["protocol"] not in NOT_YET],
+    ids=lambda frame: frame["name"],
+)
+def test_the_frames_of_devices_through_the_command(frame: dict[str, Any], bench: Bench) -> None:
+    bench.reader(frame["protocol"], **frame.get("config", {}))
+    if frame["hex"] is None:
+        data, more = json.dumps(frame["json"]).encode(), []
+    else:
+        sent = bytes.fromhex(frame["hex"])
+        data = (sent.replace(b"|", b"") if frame.get("segments") else sent).hex().encode()
+        more = ["--hex"]
+    assert bench.decode(data, *more) == 0
+    printed = bench.printed
+    for line in printed:
+        line.pop("event_time", None)  # the frames' expectation tells no times
+    assert printed == frame["expect"]
+
+
+def test_the_command_tells_all_that_a_device_says(bench: Bench) -> None:
+    bench.reader("http-generic")
+    body = (
+        '[{"code":"]d2SN1","timestamp":"2026-03-01T12:00:00+01:00","event_id":7,"order":"PO7",'
+        '"direction":"in","corrects":"r/6"},{"epc":"e28011","rssi":-53.5,"parent":"A","sameAs":"B"}]'
+    )
+    assert bench.decode(body.encode()) == 0
+    assert bench.printed == [
+        {
+            "read": "SN1",
+            "aim": "]d2",
+            "order": "PO7",
+            "event_time": "2026-03-01T11:00:00+00:00",
+            "event_id": "7",
+            "direction": "in",
+            "corrects": "r/6",
+        },
+        {"epc": "E28011", "rssi_dbm": -53.5, "parent": "A", "same_as": "B"},
+    ]
+
+
+def test_the_command_tells_of_lost_reads_and_states(bench: Bench) -> None:
+    bench.reader("http-impinj")
+    body = b'[{"overflowEvent":{"eventsPurged":41}},{"eventType":"antennaConnected"}]'
+    assert bench.decode(body) == 0
+    assert bench.printed == [{"lost": 41}, {"control": "antennaConnected"}]
+
+
+def test_the_command_tells_which_scanner_read_nothing(bench: Bench) -> None:
+    bench.reader("tcp", pattern=r"(?P<scanner_no>\d\d) (?P<read>.*)")
+    assert bench.decode(b"02 NoRead\r\n") == 0
+    assert bench.printed == [{"no_read": True, "scanner_no": "02"}]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "data", "reason", "raw"),
+    [
+        ("tcp", b"SN1\r\n\xe4\r\n", "bad_encoding", "\\xe4"),
+        ("tcp", b"SN1\r\nSN2", "unfinished_frame", "SN2"),
+        ("http-generic", b"", "empty", ""),
+        ("http-generic", b'[{"id":"SN1"},7]', "not_an_object", "7"),
+        ("http-zebra", b'[{"idHex":"e2"},{}]', "not_from_zebra", "{}"),
+    ],
+)
+def test_the_command_fails_where_something_is_invalid_and_tells_the_mend(
+    bench: Bench, protocol: str, data: bytes, reason: str, raw: str
+) -> None:
+    bench.reader(protocol)
+    assert bench.decode(data) == 1
+    *before, last = bench.printed
+    assert not any("invalid" in line for line in before)
+    mend = last.pop("mend")
+    assert last == {"invalid": reason, "raw": raw}
+    assert mend == MENDS[reason]
+
+
+def test_hex_may_have_blanks_and_line_ends(bench: Bench) -> None:
+    bench.reader("tcp")
+    assert bench.decode(b"53 4e 31\r\n0D0a\n", "--hex") == 0
+    assert bench.printed == [{"read": "SN1"}]
+
+
+@pytest.mark.parametrize("data", [b"5", b"xy", b"\xff"])
+def test_what_is_no_hex_is_refused(bench: Bench, data: bytes) -> None:
+    bench.reader("tcp")
+    told = bench.decode(data, "--hex")
+    assert isinstance(told, str)
+    assert told.startswith("scantrail decode: standard input is not pairs of hex digits: ")
+
+
+def test_an_id_that_is_not_in_the_file_is_refused_with_those_that_are(bench: Bench) -> None:
+    bench.reader("tcp")
+    with bench.file.open("a") as file:
+        file.write('[[reader]]\nid = "gate"\nstation = "s"\nprotocol = "http-zebra"\n')
+    told = bench.decode(b"", reader_id="dock")
+    assert told == f"scantrail decode: {bench.file} has no reader 'dock'; it has r, gate"
+    bench.file.write_text("")
+    told = bench.decode(b"", reader_id="dock")
+    assert told == f"scantrail decode: {bench.file} has no reader 'dock'; it has none at all"
+
+
+def test_a_file_that_is_wrong_is_refused_with_its_line(bench: Bench) -> None:
+    bench.reader("tcp", colour=1)
+    told = bench.decode(b"")
+    assert isinstance(told, str)
+    assert told.startswith(f"scantrail decode: {bench.file}:5: reader 'r': colour: unknown key")

@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail import __version__
 from scantrail.cli.addresses import page_address
+from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, reader_of
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.folder_lock import settings_in_force
@@ -24,6 +25,7 @@ from scantrail.cli.up import run_up
 from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.refolding import CannotRefold
+from scantrail.gateway.readers import ReaderSettingsError
 from scantrail.infra.database import migrate
 from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings
@@ -38,7 +40,7 @@ def run(arguments: Sequence[str] | None) -> int | str:
     asked = _parser().parse_args(arguments)
     try:
         return _run(asked)
-    except (SettingsError, Refused, CannotRefold) as error:
+    except (SettingsError, Refused, CannotRefold, CannotDecode, ReaderSettingsError) as error:
         return f"scantrail {asked.command}: {error}"
     except NotIdentified as error:
         return f"scantrail {asked.command}: {error.detail}"
@@ -73,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("name", nargs="?", help="only the value of this one, secret or not")
     name = commands.add_parser("identify", help="say which unit each text names, a JSON line each")
     name.add_argument("text", nargs="+")
+    decode = commands.add_parser(
+        "decode", help="say what a reader's bytes from standard input mean, a JSON line each"
+    )
+    decode.add_argument("--reader", required=True, type=Path, help="the readers' file")
+    decode.add_argument("--id", required=True, help="whose bytes they are, by that file")
+    decode.add_argument("--hex", action="store_true", help="standard input is hex digits")
     again = commands.add_parser(
         "refold", help="fold a unit anew from its whole history, with what came too late"
     )
@@ -90,6 +98,10 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(asked: argparse.Namespace) -> int:
+    if asked.command == "decode":  # needs nothing that runs, and no settings
+        reader = reader_of(asked.reader, asked.id)
+        data = sys.stdin.buffer.read()
+        return print_decoded(reader, bytes_of_hex(data) if asked.hex else data)
     settings = load_settings()
     running = None
     if asked.command not in _STARTING:

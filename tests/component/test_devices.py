@@ -131,6 +131,22 @@ def test_the_command_tells_all_that_a_device_says(bench: Bench) -> None:
     ]
 
 
+def test_the_command_tells_the_station_and_what_is_a_stray(bench: Bench) -> None:
+    bench.reader("http-zebra", rssi_min_dbm=-60, direction="in")
+    with bench.file.open("a") as file:
+        file.write('[reader.antennas]\n2 = "dock-2"\n')
+    body = (
+        '[{"idHex":"E1","antenna":2,"peakRssi":-60,"direction":"IN"},'
+        '{"idHex":"E1","antenna":1,"peakRssi":-60.5},{"idHex":"E1","peakRssi":-1}]'
+    )
+    assert bench.decode(body.encode()) == 0
+    first, weak, aimless = bench.printed
+    assert (first["station"], weak["station"], aimless["station"]) == ("dock-2", "s", "s")
+    assert "stray" not in first
+    assert weak["stray"] == "-60.5 dBm is below the reader's rssi_min_dbm"
+    assert aimless["stray"] == "the device tells no direction, and the reader has one"
+
+
 def test_the_command_tells_of_lost_reads_and_states(bench: Bench) -> None:
     bench.reader("http-impinj")
     body = b'[{"overflowEvent":{"eventsPurged":41}},{"eventType":"antennaConnected"}]'

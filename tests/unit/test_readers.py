@@ -115,6 +115,46 @@ def test_readers_of_tags(tmp_path: Path, protocol: str) -> None:
     assert (reader.protocol, reader.debounce_s, reader.address) == (protocol, 0.5, None)
 
 
+def test_a_reader_of_tags_with_everything(tmp_path: Path) -> None:
+    (reader,) = readers(
+        tmp_path,
+        """
+        [[reader]]
+        id = "portal"
+        station = "dock"
+        protocol = "http-zebra"
+        rssi_min_dbm = -65
+        reads_min = 3
+        reads_window_s = 1.5
+        direction = "IN"
+        [reader.antennas]
+        1 = "dock-1"
+        "2" = "dock-2"
+        """,
+    )
+    assert reader == ReaderSettings(
+        id="portal",
+        station="dock",
+        protocol="http-zebra",
+        rssi_min_dbm=-65.0,
+        reads_min=3,
+        reads_window_s=1.5,
+        direction="IN",
+        antennas={1: "dock-1", 2: "dock-2"},
+    )
+    assert [reader.station_at(antenna) for antenna in (1, 2, 3, None)] == [
+        "dock-1",
+        "dock-2",
+        "dock",
+        "dock",
+    ]
+
+
+def test_antennas_may_stand_in_one_line(tmp_path: Path) -> None:
+    (reader,) = readers(tmp_path, IMPINJ + 'antennas = { 1 = "dock-1" }\n')
+    assert reader.antennas == {1: "dock-1"}
+
+
 def test_an_empty_file_has_no_readers(tmp_path: Path) -> None:
     assert readers(tmp_path, "") == ()
 
@@ -169,7 +209,69 @@ REFUSED = [
     ),
     (
         IMPINJ + "colour = 1\n",
-        ":6: reader 'gate': colour: unknown key; one of debounce_s,",
+        ":6: reader 'gate': colour: unknown key; one of antennas, debounce_s,",
+    ),
+    (
+        TCP + "rssi_min_dbm = -65\n",
+        ":8: reader 'dock-1': rssi_min_dbm: has no meaning for protocol 'tcp'; take it out",
+    ),
+    (
+        IMPINJ + 'direction = "in"\n',
+        ":6: reader 'gate': direction: has no meaning for protocol 'http-impinj'; take it out",
+    ),
+    (IMPINJ + "rssi_min_dbm = 65\n", ":6: reader 'gate': rssi_min_dbm: dBm from -120 to 0 are"),
+    (IMPINJ + "rssi_min_dbm = nan\n", ":6: reader 'gate': rssi_min_dbm: dBm from -120 to 0 are"),
+    (IMPINJ + "rssi_min_dbm = true\n", ":6: reader 'gate': rssi_min_dbm: dBm from -120 to 0 are"),
+    (
+        IMPINJ + "reads_min = 0\nreads_window_s = 1\n",
+        ":6: reader 'gate': reads_min: a number of reads from 1 to 50 is expected, not 0",
+    ),
+    (
+        IMPINJ + "reads_window_s = 1\nreads_min = 2.5\n",
+        ":7: reader 'gate': reads_min: a number of reads from 1 to 50 is expected, not 2.5",
+    ),
+    (
+        IMPINJ + "reads_min = 3\n",
+        ":6: reader 'gate': reads_min: within how many seconds? Give reads_window_s too",
+    ),
+    (
+        IMPINJ + "reads_window_s = 3\n",
+        ":6: reader 'gate': reads_window_s: how many reads within it? Give reads_min too",
+    ),
+    (
+        IMPINJ + "reads_window_s = 0\nreads_min = 2\n",
+        ":6: reader 'gate': reads_window_s: no two reads are within 0 s; give more,",
+    ),
+    (
+        IMPINJ + "reads_window_s = -1\nreads_min = 2\n",
+        ":6: reader 'gate': reads_window_s: seconds from 0 to 86400 are expected",
+    ),
+    (
+        IMPINJ.replace("impinj", "zebra") + "direction = 1\n",
+        ":6: reader 'gate': direction: a text is expected, not 1",
+    ),
+    (
+        IMPINJ + "antennas = 1\n",
+        ":6: reader 'gate': antennas: a table [reader.antennas] with lines such as 1 = \"dock-1\"",
+    ),
+    (
+        IMPINJ + "[reader.antennas]\n",
+        ":6: reader 'gate': antennas: a table [reader.antennas] with lines such as 1 = \"dock-1\"",
+    ),
+    (
+        IMPINJ + '[reader.antennas]\n1 = "a"\ndebounce_s = 2\n',
+        ":8: reader 'gate': antennas: 'debounce_s' is no antenna: 0 to 65535 is expected; other"
+        " keys of the reader stand before [reader.antennas]",
+    ),
+    (IMPINJ + "[reader.antennas]\n01 = 'a'\n", ":7: reader 'gate': antennas: '01' is no antenna"),
+    (IMPINJ + "[reader.antennas]\n65536 = 'a'\n", ":7: reader 'gate': antennas: '65536' is no"),
+    (
+        IMPINJ + "[reader.antennas]\n1 = 'a'\n2 = 'dock 2'\n",
+        ":8: reader 'gate': antennas: a station's id is expected for 2, not 'dock 2'",
+    ),
+    (
+        IMPINJ + "[reader.antennas]\n1 = 7\n",
+        ":7: reader 'gate': antennas: a station's id is expected for 1, not 7",
     ),
     (
         TCP.replace('"listen"', '"both"'),

@@ -19,6 +19,7 @@ from scantrail.gateway.decoders.outcome import (
 )
 from scantrail.gateway.decoders.text import TextDecoder
 from scantrail.gateway.readers import ReaderSettings, load_readers
+from scantrail.gateway.strays import told_stray
 
 
 class CannotDecode(Exception):
@@ -62,21 +63,22 @@ def print_decoded(reader: ReaderSettings, data: bytes) -> int:
     """Print a JSON line for each outcome; the exit status, which is 1 where one is invalid."""
     outcomes = decoded(reader, data)
     for outcome in outcomes:
-        print(json.dumps(told_of(outcome)))
+        print(json.dumps(told_of(reader, outcome)))
     return 1 if any(isinstance(outcome, Invalid) for outcome in outcomes) else 0
 
 
-def told_of(outcome: Outcome) -> dict[str, Any]:
+def told_of(reader: ReaderSettings, outcome: Outcome) -> dict[str, Any]:
     """One outcome in the words of a reader's manual.
 
     `read` (a code) or `epc` (a tag, in hex) with what the device says beside it: `aim`,
     `scanner_no`, `order`, `event_time`, `event_id`, `antenna`, `rssi_dbm`, `seq`, `direction`,
-    `corrects`, `parent`, `same_as`. Else `no_read`, `heartbeat`, `control`, `lost` (a count), or
-    `invalid` (the reason) with `mend` and `raw`.
+    `corrects`, `parent`, `same_as`; and with what `reader` makes of it: its `station` where
+    antennas decide that, and why it is a `stray` as far as one read alone shows it. Else `no_read`,
+    `heartbeat`, `control`, `lost` (a count), or `invalid` (the reason) with `mend` and `raw`.
     """
     match outcome:
         case Read():
-            return {name: value for name, value in _of_read(outcome) if value is not None}
+            return {name: value for name, value in _of_read(reader, outcome) if value is not None}
         case NoRead():
             number = outcome.scanner_no
             return {"no_read": True} | ({} if number is None else {"scanner_no": number})
@@ -91,7 +93,7 @@ def told_of(outcome: Outcome) -> dict[str, Any]:
             return {"invalid": outcome.reason, "mend": MENDS[outcome.reason], "raw": raw}
 
 
-def _of_read(read: Read) -> Iterator[tuple[str, Any]]:
+def _of_read(reader: ReaderSettings, read: Read) -> Iterator[tuple[str, Any]]:
     kind, mark, tag = read.text.partition(":")
     yield ("epc", tag) if (kind, mark) == ("epc", ":") else ("read", read.text)
     yield "aim", read.aim
@@ -106,3 +108,5 @@ def _of_read(read: Read) -> Iterator[tuple[str, Any]]:
     yield "corrects", read.corrects
     yield "parent", read.parent
     yield "same_as", read.same_as
+    yield "station", reader.station_at(read.antenna) if reader.antennas else None
+    yield "stray", told_stray(reader, read)

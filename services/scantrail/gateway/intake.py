@@ -33,6 +33,7 @@ from scantrail.gateway.decoders.outcome import (
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.spool import Outgoing
+from scantrail.gateway.strays import Sightings, Strays, told_stray
 from scantrail.infra import metrics
 from scantrail.infra.logs import logger
 
@@ -56,8 +57,8 @@ SAME_AS_ELSEWHERE = (
 #: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
 SCAN_READ_LENGTH_MAX = 512
 
-#: Reader, code, order, what it corrects, parent, what it is the same as.
-_Seen = tuple[str, str, str | None, str | None, str | None, str | None]
+#: Reader, station, code, order, what it corrects, parent, what it is the same as.
+_Seen = tuple[str, str, str, str | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Intake:
         self._start = secrets.token_hex(4)  # ids of another start are others
         self._sequence = 0
         self._last: OrderedDict[_Seen, datetime] = OrderedDict()
+        self._strays = Strays()
 
     async def take(
         self, reader_id: str, outcomes: Sequence[Outcome], *, sent_as: Protocol | None = None
@@ -113,6 +115,7 @@ class Intake:
         rejected: list[Rejection] = []
         accepted, counts = 0, Counter[str]()
         seen: dict[_Seen, datetime] = {}
+        sightings: Sightings = {}
         for index, outcome in enumerate(outcomes):
             if isinstance(outcome, NoRead | Heartbeat | Control):
                 word = "no_read" if isinstance(outcome, NoRead) else "control"
@@ -120,6 +123,14 @@ class Intake:
                 continue
             if isinstance(outcome, Lost):
                 counts["lost"] += outcome.count
+                continue
+            if (
+                isinstance(outcome, Read)
+                and reader is not None
+                and self._strays.why(reader, outcome, self._now(), sightings) is not None
+            ):
+                counts["stray"] += 1
+                accepted += 1
                 continue
             if isinstance(outcome, Read) and self._is_repeat(reader, outcome, seen):
                 counts["repeat"] += 1
@@ -134,11 +145,12 @@ class Intake:
             accepted += 1
             counts["accepted"] += 1
             records.append(made)
-            if isinstance(outcome, Read) and outcome.event_id is None:
-                seen[_seen(reader_id, outcome)] = self._time_of(outcome)
+            if isinstance(outcome, Read) and reader is not None and outcome.event_id is None:
+                seen[_seen(reader, outcome)] = self._time_of(outcome)
         if records:
             await self._outlet.keep(records)
         self._remember(seen)
+        self._strays.remember(sightings)
         if counts["lost"]:
             log.warning("reader lost reads", reader=reader_id, count=counts["lost"])
         for word, count in counts.items():  # what was refused for want of room comes again
@@ -151,42 +163,65 @@ class Intake:
         """Take reads that were set aside once more, under the ids and times they had."""
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
+        sightings: Sightings = {}
         for index, read in enumerate(reads):
-            made = self._again(read)
+            made = self._again(read, sightings)
             if isinstance(made, RejectedRead):
                 rejected.append(Rejection(index, made.reason, made.detail))
                 made = self._set_aside(made)
             records.append(made)
         if records:
             await self._outlet.keep(records)
+        self._strays.remember(sightings)
         return Taken(len(reads) - len(rejected), tuple(rejected))
 
-    def _again(self, read: RejectedRead) -> Outgoing | RejectedRead:
+    def _again(self, read: RejectedRead, sightings: Sightings) -> Outgoing | RejectedRead:
         first = read.first_record_time or read.record_time
         again: Outgoing | RejectedRead = read
         if read.reason not in MENDS:  # those are parts of a code: half a serial is another unit's
-            again = self._recorded(read, first)
+            again = self._recorded(read, first, sightings)
         if isinstance(again, RejectedRead):
             return msgspec.structs.replace(again, record_time=self._now(), first_record_time=first)
         return again
 
-    def _recorded(self, read: RejectedRead, record_time: datetime) -> Outgoing | RejectedRead:
+    def _recorded(
+        self, read: RejectedRead, record_time: datetime, sightings: Sightings
+    ) -> Outgoing | RejectedRead:
+        reader = self._readers.get(read.reader)
+        sent = Read(
+            read.read,
+            aim=read.aim,
+            event_time=read.event_time,
+            order=read.order,
+            event_id=read.event_id,
+            antenna=read.antenna,
+            rssi_dbm=read.rssi_dbm,
+            direction=read.direction,
+            corrects=read.corrects,
+            parent=read.parent,
+            same_as=read.same_as,
+        )
+        why = reader and self._why_stray(read.reason, reader, sent, sightings)
+        if why:
+            detail = f"a stray: {why}; if it counts, mend the readers' file, restart, replay"
+            return msgspec.structs.replace(read, reason="stray", detail=detail)
         return self._scan(
             read.reader,
-            self._readers.get(read.reader),
-            Read(
-                read.read,
-                aim=read.aim,
-                order=read.order,
-                corrects=read.corrects,
-                parent=read.parent,
-                same_as=read.same_as,
-            ),
+            reader,
+            sent,
             event_id=read.event_id,
             sequence=read.sequence,
             event_time=read.event_time,
             record_time=record_time,
         )
+
+    def _why_stray(
+        self, reason: str, reader: ReaderSettings, read: Read, sightings: Sightings
+    ) -> str | None:
+        """Only what was set aside before its reader was known has not yet been counted."""
+        if reason in ("unknown_reader", "stray"):
+            return self._strays.why(reader, read, self._now(), sightings)
+        return told_stray(reader, read)
 
     def _made(
         self,
@@ -238,11 +273,13 @@ class Intake:
         record_time: datetime,
         sent_as: Protocol | None = None,
     ) -> Outgoing | RejectedRead:
+        station_id = reader.station_at(read.antenna) if reader else None
+
         def refused(reason: str, detail: str) -> RejectedRead:
             return RejectedRead(
                 event_id=event_id,
                 reader=reader_id,
-                station=reader.station if reader else None,
+                station=station_id,
                 reason=reason,
                 detail=detail,
                 read=_text(read.text),
@@ -254,9 +291,12 @@ class Intake:
                 corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
                 parent=read.parent and read.parent[:NAME_LENGTH_MAX],
                 same_as=read.same_as and read.same_as[:NAME_LENGTH_MAX],
+                antenna=read.antenna,
+                rssi_dbm=read.rssi_dbm,
+                direction=read.direction,
             )
 
-        if reader is None:
+        if reader is None or station_id is None:
             return refused(
                 "unknown_reader",
                 f"no [[reader]] has id {reader_id!r}: add it to the readers' file, restart, replay",
@@ -267,12 +307,12 @@ class Intake:
                 f"reader {reader_id!r} has protocol {reader.protocol!r}, and sent {sent_as!r}: mend"
                 " the readers' file, restart, replay; or the address to which it posts",
             )
-        station = self._stations.get(reader.station)
+        station = self._stations.get(station_id)
         if station is None:
             return refused(
                 "unknown_station",
-                f"station {reader.station!r} of reader {reader_id!r} is not configured:"
-                f" PUT /stations/{reader.station}, then replay",
+                f"station {station_id!r} of reader {reader_id!r} is not configured:"
+                f" PUT /stations/{station_id}, then replay",
             )
         if read.event_id is not None and event_time is None:
             return refused(
@@ -340,7 +380,7 @@ class Intake:
         """
         if reader is None or read.event_id is not None or not reader.debounce_s:
             return False
-        known = _seen(reader.id, read)
+        known = _seen(reader, read)
         last = seen.get(known) or self._last.get(known)
         return (
             last is not None
@@ -359,8 +399,9 @@ class Intake:
             self._last.popitem(last=False)
 
 
-def _seen(reader_id: str, read: Read) -> _Seen:
-    return reader_id, read.text, read.order, read.corrects, read.parent, read.same_as
+def _seen(reader: ReaderSettings, read: Read) -> _Seen:
+    station = reader.station_at(read.antenna)
+    return reader.id, station, read.text, read.order, read.corrects, read.parent, read.same_as
 
 
 def _text(raw: bytes | str) -> str:

@@ -8,6 +8,15 @@ protocol = "tcp"               # or "http-generic", "http-impinj", "http-zebra"
 mode = "listen"                # tcp: the reader connects to us; "connect": we connect to it
 address = "0.0.0.0:9004"       # tcp
 pattern = '(?P<scanner_no>\\d\\d) (?P<read>.*)'
+
+[[reader]]
+id = "portal"
+station = "dock"
+protocol = "http-impinj"
+rssi_min_dbm = -65
+[reader.antennas]              # last in its table
+1 = "dock-1"
+2 = "dock-2"
 ```
 
 Bytes that cannot be typed are written as text: `start = "\\u0002"`, `end = ["\\u0003"]`.
@@ -16,7 +25,7 @@ Bytes that cannot be typed are written as text: `start = "\\u0002"`, `end = ["\\
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
@@ -31,8 +40,14 @@ DEFAULT_HEARTBEAT: Final = frozenset({"HEARTBEAT"})
 ENCODINGS: Final = ("utf-8", "ascii", "latin-1", "cp1252")
 
 _MAX_FRAME_RANGE: Final = (16, 1024 * 1024)
+_READS_MIN_RANGE: Final = (1, 50)
+_RSSI_RANGE_DBM: Final = (-120, 0)
+_ANTENNA_MAX: Final = 65_535
 _PATTERN_GROUPS: Final = frozenset({"read", "scanner_no", "order"})
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+#: What a reader of tags asks of a read: stray reads are counted, and make no scan.
+_TAG_KEYS: Final = frozenset({"antennas", "rssi_min_dbm", "reads_min", "reads_window_s"})
 
 #: Keys that each protocol knows, beside id, station and protocol.
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
@@ -56,9 +71,9 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
             "product",
         }
     ),
-    "http-generic": frozenset({"debounce_s", "product"}),
-    "http-impinj": frozenset({"debounce_s"}),
-    "http-zebra": frozenset({"debounce_s"}),
+    "http-generic": _TAG_KEYS | {"debounce_s", "product", "direction"},
+    "http-impinj": _TAG_KEYS | {"debounce_s"},  # it tells no direction
+    "http-zebra": _TAG_KEYS | {"debounce_s", "direction"},
 }
 
 
@@ -79,6 +94,10 @@ class ReaderSettings:
     is durable. The same read within `debounce_s` seconds is one; a reader silent for `silence_s`
     seconds is taken for dead (None: never). `product` is the product whose plain serials the
     reader expects.
+
+    A reader of tags may have more than one station: `antennas` names that of an antenna. A read
+    counts that has at least `rssi_min_dbm`, the `direction` (None: any), and is, at its antenna,
+    at least the tag's `reads_min`th within `reads_window_s` seconds (None: the first counts).
     """
 
     id: str
@@ -100,6 +119,15 @@ class ReaderSettings:
     max_frame: int = 4096
     encoding: str = "utf-8"
     product: str | None = None
+    antennas: Mapping[int, str] = field(default_factory=dict)
+    rssi_min_dbm: float | None = None
+    reads_min: int = 1
+    reads_window_s: float | None = None
+    direction: str | None = None
+
+    def station_at(self, antenna: int | None) -> str:
+        """The station of a read at `antenna`: the reader's own where no other is named."""
+        return self.station if antenna is None else self.antennas.get(antenna, self.station)
 
 
 def load_readers(path: Path) -> tuple[ReaderSettings, ...]:
@@ -152,7 +180,6 @@ class _Table:
         if protocol not in _KEYS:
             self.refuse("protocol", f"{protocol!r} is unknown; one of {_listed(_KEYS)}")
         self._refuse_unknown_keys(protocol)
-        defaults = {field.name: field.default for field in fields(ReaderSettings)}
         values: dict[str, Any] = {
             "id": self._name("id"),
             "station": self._name("station"),
@@ -175,23 +202,30 @@ class _Table:
             "debounce_s": self._seconds,
             "max_frame": self._max_frame,
             "product": self._product,
+            "antennas": self._antennas,
+            "rssi_min_dbm": self._rssi,
+            "reads_min": self._reads_min,
+            "reads_window_s": self._seconds,
+            "direction": self._text,
         }
-        for key, reading in readings.items():
-            values[key] = reading(key) if key in self._table else defaults[key]
+        values |= {key: reading(key) for key, reading in readings.items() if key in self._table}
+        self._refuse_half_a_count(values)
         if "encoding" in self._table:
             values["encoding"] = self._one_of("encoding", ENCODINGS)
         return ReaderSettings(**values)
 
-    def refuse(self, key: str, why: str) -> NoReturn:
-        """Say what is wrong with `key` of this reader, and at which line where it can be found."""
+    def refuse(self, key: str, why: str, *, inside: str | None = None) -> NoReturn:
+        """Say what is wrong with `key` of this reader (and what stands `inside` it), and at which
+        line where it can be found."""
         name = self._table.get("id")
         reader = f"reader {name!r}" if isinstance(name, str) else f"reader no. {self._number + 1}"
-        line = self._line(key)
+        line = self._line(key, inside)
         where = f"{self._path}:{line}" if line else str(self._path)
         raise ReaderSettingsError(f"{where}: {reader}: {key}: {why}")
 
-    def _line(self, key: str) -> int | None:
-        """The line of `key`, else of the table's head; None when the heads are not to be told."""
+    def _line(self, key: str, inside: str | None) -> int | None:
+        """The line of `inside`, else of `key`, else of the table's head; None when the heads are
+        not to be told."""
         lines = self._source.splitlines()
         heads = [
             index for index, line in enumerate(lines) if re.match(r"\s*\[\[\s*reader\s*\]\]", line)
@@ -200,8 +234,15 @@ class _Table:
             return None
         head = heads[self._number]
         end = heads[self._number + 1] if self._number + 1 < self._count else len(lines)
-        spelled = re.compile(rf"\s*[\"']?{re.escape(key)}[\"']?\s*[=.]")
-        return next((i + 1 for i in range(head + 1, end) if spelled.match(lines[i])), head + 1)
+        found = head
+        for name in (key, inside):
+            if name is not None:
+                spelled = re.compile(
+                    rf"\s*[\"']?{re.escape(name)}[\"']?\s*[=.]|\s*\[\s*reader\s*\.\s*{re.escape(name)}\b"
+                )
+                below = range(found + 1, end)
+                found = next((i for i in below if spelled.match(lines[i])), found)
+        return found + 1
 
     def _refuse_unknown_keys(self, protocol: str) -> None:
         known = {"id", "station", "protocol"} | _KEYS[protocol]
@@ -211,6 +252,12 @@ class _Table:
             if any(key in keys for keys in _KEYS.values()):
                 self.refuse(key, f"has no meaning for protocol {protocol!r}; take it out")
             self.refuse(key, f"unknown key; one of {_listed(known)}")
+
+    def _refuse_half_a_count(self, values: Mapping[str, Any]) -> None:
+        if "reads_min" in values and "reads_window_s" not in values:
+            self.refuse("reads_min", "within how many seconds? Give reads_window_s too")
+        if "reads_window_s" in values and "reads_min" not in values:
+            self.refuse("reads_window_s", "how many reads within it? Give reads_min too")
 
     def _required(self, key: str) -> str:
         if key not in self._table:
@@ -266,6 +313,8 @@ class _Table:
             self.refuse(key, f"seconds from 0 to 86400 are expected, not {value!r}")
         if key == "silence_s" and value == 0:
             self.refuse(key, "0 would take every reader for dead; take the key out for never")
+        if key == "reads_window_s" and value == 0:
+            self.refuse(key, "no two reads are within 0 s; give more, or take out reads_min too")
         return float(value)
 
     def _max_frame(self, key: str) -> int:
@@ -273,6 +322,44 @@ class _Table:
         low, high = _MAX_FRAME_RANGE
         if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
             self.refuse(key, f"bytes from {low} to {high} are expected, not {value!r}")
+        return value
+
+    def _antennas(self, key: str) -> dict[int, str]:
+        table = self._table[key]
+        if not isinstance(table, dict) or not table:
+            self.refuse(key, f'a table [reader.{key}] with lines such as 1 = "dock-1" is expected')
+        stations: dict[int, str] = {}
+        for port, station in table.items():
+            if not re.fullmatch(r"0|[1-9][0-9]{0,4}", port) or int(port) > _ANTENNA_MAX:
+                self.refuse(
+                    key,
+                    f"{port!r} is no antenna: 0 to {_ANTENNA_MAX} is expected; other keys of the"
+                    f" reader stand before [reader.{key}]",
+                    inside=port,
+                )
+            if not isinstance(station, str) or not IDENTIFIER.fullmatch(station):
+                told = f"a station's id is expected for {port}, not {station!r}"
+                self.refuse(key, told, inside=port)
+            stations[int(port)] = station
+        return stations
+
+    def _rssi(self, key: str) -> float:
+        value = self._table[key]
+        low, high = _RSSI_RANGE_DBM
+        # -120 <= NaN is false, too.
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            self.refuse(key, f"dBm from {low} to {high} are expected, not {value!r}")
+        return float(value)
+
+    def _reads_min(self, key: str) -> int:
+        value = self._table[key]
+        low, high = _READS_MIN_RANGE
+        if type(value) is not int or not low <= value <= high:
+            self.refuse(key, f"a number of reads from {low} to {high} is expected, not {value!r}")
         return value
 
     def _pattern(self, key: str) -> re.Pattern[str]:

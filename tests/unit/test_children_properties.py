@@ -160,6 +160,16 @@ def test_a_repeat_that_turns_out_a_visit_is_told_to_the_children() -> None:
     assert world.at(UNIT).station == "gate"
 
 
+def test_a_shipping_that_was_a_repeat_of_one_in_error_counts_once_that_is_corrected() -> None:
+    late = shipped("wrong", 4.5)
+    again = shipped("s", 5)
+    world = World().tell(packed("p", 0), *(replace(s, repeat_window_s=60) for s in (again, late)))
+    world.tell(scanned("c", 9, CARTON, corrects="wrong"))
+    assert (world.at(UNIT).phase, world.at(UNIT).seen_at) == (Phase.SHIPPED, again.event_time)
+    world.tell(scanned("d", 10, CARTON, corrects="s"))
+    assert world.at(UNIT).phase is Phase.ON_SITE
+
+
 def test_component_product_carton_pallet() -> None:
     chain = [f"sn:level.{n}" for n in range(DEPTH_MAX + 2)]
     packings = [

@@ -7,6 +7,7 @@ of them twice: nothing is relied upon but that all of them come, unless told oth
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from scantrail.contracts.records import (
     decode_link,
@@ -36,6 +37,18 @@ def in_order(waiting: int) -> tuple[int, bool]:
 
 def key_of(record: Record) -> str:
     return record.parent if isinstance(record, Link) else record.unit
+
+
+T = TypeVar("T")
+
+
+def _renamed(told: T, ids: dict[str, str]) -> T:
+    """A named tuple with these ids in place of others, at any depth."""
+    if isinstance(told, str):
+        return ids.get(told, told)  # type: ignore[return-value]
+    if not isinstance(told, tuple) or not hasattr(told, "_fields"):
+        return told
+    return type(told)(*(_renamed(value, ids) for value in told))
 
 
 @dataclass
@@ -109,8 +122,14 @@ class World:
         return position
 
     def ends(self) -> dict[str, tuple[Position | None, set[Fact]]]:
+        """Places and facts; a derived scan stands under the id of the parent's scan, for one that
+        was voided and counts again has another."""
+        ids = {s.event_id: s.derived_from.event_id for s, _ in self.seen if s.derived_from}
         return {
-            unit: (state.current, self.facts.get(unit, set()))
+            unit: (
+                _renamed(state.current, ids),
+                {_renamed(fact, ids) for fact in self.facts.get(unit, ())},
+            )
             for unit, state in self.states.items()
             if state.version
         }

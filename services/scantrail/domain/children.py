@@ -32,6 +32,9 @@ DEPTH_MAX = 4
 #: The reader of a derived scan.
 READER = "tracker"
 
+#: Marks the ids of what is derived a second time from a scan.
+_AGAIN = "^"
+
 _UNTOLD = (Outcome.OLDER_THAN_BASE, Outcome.VOIDED, Outcome.JOINED)
 
 
@@ -134,20 +137,29 @@ def tell_children(known: UnitState | None, seen: Observation, scan: Scan) -> lis
     else:
         before, after = _followed(known), _followed(seen.folded or state)
     made = [
-        _derived(child.via or state.unit, followed.visit, child.unit, scan.record_time)
+        _derived(
+            child.via or state.unit,
+            followed.visit,
+            child.unit,
+            scan.record_time,
+            # It was a repeat: what was told of it before that, if anything, is void for good.
+            again=event_id in before,
+        )
         for event_id, followed in after.items()
         for child in state.children
         if followed.concerns(child)
         and not (event_id in before and before[event_id].concerns(child))
     ]
-    return made + [
-        _correction(
-            child.via or state.unit, scan.event_id, followed.visit, child.unit, scan.record_time
-        )
-        for event_id, followed in before.items()
-        for child in state.children
-        if _is_void_for(child, followed, after.get(event_id), state)
-    ]
+    for event_id, followed in before.items():
+        now = after.get(event_id)
+        for child in state.children:
+            if _is_void_for(child, followed, now, state):
+                parent = child.via or state.unit
+                told = (scan.event_id, followed.visit, child.unit, scan.record_time)
+                made.append(_correction(parent, *told))
+                if now is None:  # what was told of it again, too
+                    made.append(_correction(parent, *told, again=True))
+    return made
 
 
 def _is_void_for(
@@ -306,14 +318,16 @@ def _moving(state: UnitState) -> list[Followed]:
     return found
 
 
-def _derived(parent: str, visit: Visit, child: str, record_time: datetime) -> Scan:
+def _derived(
+    parent: str, visit: Visit, child: str, record_time: datetime, *, again: bool = False
+) -> Scan:
     """`visit` as a scan of what is inside: its place, custody and order, not its condition.
 
     Made of the visit alone, so that it is the same scan whenever it is made; its time is the one
     that orders the parent's.
     """
     return Scan(
-        event_id=derived_id(parent, visit.event_id, child),
+        event_id=derived_id(parent, visit.event_id + _AGAIN * again, child),
         unit=child,
         event_time=visit.at.astimezone(UTC),
         record_time=record_time,
@@ -335,10 +349,18 @@ def _derived(parent: str, visit: Visit, child: str, record_time: datetime) -> Sc
     )
 
 
-def _correction(parent: str, cause: str, visit: Visit, child: str, record_time: datetime) -> Scan:
+def _correction(
+    parent: str,
+    cause: str,
+    visit: Visit,
+    child: str,
+    record_time: datetime,
+    *,
+    again: bool = False,
+) -> Scan:
     """Voids what was derived for `child` from `visit`, which `cause` made void or a repeat."""
     return Scan(
-        event_id=derived_id(parent, f"{cause}~{visit.event_id}", child),
+        event_id=derived_id(parent, f"{cause}~{visit.event_id}{_AGAIN * again}", child),
         unit=child,
         event_time=visit.at.astimezone(UTC),
         record_time=record_time,
@@ -348,7 +370,7 @@ def _correction(parent: str, cause: str, visit: Visit, child: str, record_time: 
         site=visit.site,
         read_point=visit.read_point,
         business_step=visit.business_step,
-        corrects=derived_id(parent, visit.event_id, child),
+        corrects=derived_id(parent, visit.event_id + _AGAIN * again, child),
         derived_from=Origin(unit=parent, event_id=cause, depth=_depth(visit) + 1),
     )
 

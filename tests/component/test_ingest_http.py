@@ -1,21 +1,19 @@
 """The gateway's addresses over HTTP, with an intake whose outlet only remembers."""
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from scantrail.contracts.records import RejectedRead, decode_scan, rejected_reads
-from scantrail.domain.scan import Scan
+from component.fake_outlet import FakeOutlet
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.decoders.generic import ITEMS_MAX
 from scantrail.gateway.http import BODY_BYTES_MAX, build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
-from scantrail.gateway.spool import Outgoing, SpoolFull
 
 DOCK = Station(
     id="dock-1",
@@ -29,29 +27,6 @@ READERS = {
     "handheld": ReaderSettings(id="handheld", station="dock-1", protocol="http-generic"),
     "scanner": ReaderSettings(id="scanner", station="dock-1", protocol="tcp"),
 }
-
-
-class FakeOutlet:
-    """Keeps so many deliveries, then is full."""
-
-    def __init__(self) -> None:
-        self.kept: list[Outgoing] = []
-        self.room = 1_000
-
-    async def keep(self, records: Sequence[Outgoing]) -> None:
-        if not self.room:
-            raise SpoolFull("the spool has 9 of 10 bytes")
-        self.room -= 1
-        self.kept += records
-
-    @property
-    def scans(self) -> list[Scan]:
-        return [decode_scan(r.key, r.value) for r in self.kept if r.topic == "test.scans.v1"]
-
-    @property
-    def rejected(self) -> list[RejectedRead]:
-        topic = "test.reads.rejected.v1"
-        return [rejected_reads.decode(r.value) for r in self.kept if r.topic == topic]
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """The intake with an outlet that only remembers: what becomes of each read, and why."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,8 +11,8 @@ import pytest
 import structlog
 from prometheus_client import REGISTRY
 
-from scantrail.contracts.records import RejectedRead, decode_scan, rejected_reads
-from scantrail.domain.scan import Scan, content_digest
+from component.fake_outlet import FakeOutlet
+from scantrail.domain.scan import content_digest
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.decoders.outcome import (
@@ -26,7 +26,7 @@ from scantrail.gateway.decoders.outcome import (
 )
 from scantrail.gateway.intake import READ_LENGTH_MAX, Intake
 from scantrail.gateway.readers import ReaderSettings
-from scantrail.gateway.spool import Outgoing, SpoolFull
+from scantrail.gateway.spool import SpoolFull
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 GTIN = "09506000134352"
@@ -41,30 +41,6 @@ DOCK = Station(
     possessing_party="swift",
     repeat_window_s=10.0,
 )
-
-
-class FakeOutlet:
-    """Keeps what it is given, or is full."""
-
-    def __init__(self) -> None:
-        self.kept: list[Outgoing] = []
-        self.calls = 0
-        self.full = False
-
-    async def keep(self, records: Sequence[Outgoing]) -> None:
-        self.calls += 1
-        if self.full:
-            raise SpoolFull("the spool has 9 of 10 bytes")
-        self.kept += records
-
-    @property
-    def scans(self) -> list[Scan]:
-        return [decode_scan(r.key, r.value) for r in self.kept if r.topic == "test.scans.v1"]
-
-    @property
-    def rejected(self) -> list[RejectedRead]:
-        topic = "test.reads.rejected.v1"
-        return [rejected_reads.decode(r.value) for r in self.kept if r.topic == topic]
 
 
 @pytest.fixture

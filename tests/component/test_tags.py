@@ -1,47 +1,24 @@
 """Readers of tags through the intake: which station a read is of, and which reads are strays."""
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import REGISTRY
 
-from scantrail.contracts.records import RejectedRead, decode_scan, rejected_reads
-from scantrail.domain.scan import Scan, content_digest
+from component.fake_outlet import FakeOutlet
+from scantrail.domain.scan import content_digest
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.decoders.outcome import Read
 from scantrail.gateway.decoders.tag_read import tag_read
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
-from scantrail.gateway.spool import Outgoing, SpoolFull
+from scantrail.gateway.spool import SpoolFull
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 TAG = "E28011606000020500000001"
 UNIT = f"epc:{TAG}"
-
-
-class FakeOutlet:
-    """Keeps what it is given, or is full."""
-
-    def __init__(self) -> None:
-        self.kept: list[Outgoing] = []
-        self.full = False
-
-    async def keep(self, records: Sequence[Outgoing]) -> None:
-        if self.full:
-            raise SpoolFull("the spool has 9 of 10 bytes")
-        self.kept += records
-
-    @property
-    def scans(self) -> list[Scan]:
-        return [decode_scan(r.key, r.value) for r in self.kept if r.topic == "test.scans.v1"]
-
-    @property
-    def rejected(self) -> list[RejectedRead]:
-        topic = "test.reads.rejected.v1"
-        return [rejected_reads.decode(r.value) for r in self.kept if r.topic == topic]
 
 
 def station(station_id: str) -> Station:

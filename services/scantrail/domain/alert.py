@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from hashlib import blake2b
 from typing import NamedTuple
 
 from scantrail.domain.custody import Fact, FactRule
 from scantrail.domain.recall import Recall
-from scantrail.domain.scan import Scan
+from scantrail.domain.scan import Scan, made_id
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
 
@@ -60,8 +59,7 @@ class Seen(NamedTuple):
 
 def alert_id(kind: AlertKind, unit: str, event_id: str, cause: str = "") -> str:
     """32 hexadecimal characters over what the alert is about."""
-    told = repr((kind.value, cause, unit, event_id)).encode("utf-8", "surrogatepass")
-    return blake2b(told, digest_size=16).hexdigest()
+    return made_id(kind.value, cause, unit, event_id)
 
 
 def judge(

@@ -6,9 +6,8 @@ count (`custody.step`). All ids are made from what they tell of, so that repetit
 """
 
 from bisect import bisect_left
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from hashlib import blake2b
 from typing import NamedTuple
 
 from scantrail.domain.custody import (
@@ -21,7 +20,7 @@ from scantrail.domain.custody import (
     never_seen,
     step,
 )
-from scantrail.domain.scan import Origin, Scan, Transaction
+from scantrail.domain.scan import Origin, Scan, Transaction, made_id
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, UNFOLLOWED_STEPS
 
 CHILDREN_MAX = 2_000
@@ -259,6 +258,19 @@ def learn(known: UnitState | None, link: Link, *, offset: int) -> tuple[UnitStat
     return state, told
 
 
+def link_of(child: Child, parent: str, record_time: datetime, *, via: str | None = None) -> Link:
+    """What `child` told its parent, for `parent` to know."""
+    return Link(
+        parent=parent,
+        child=child.unit,
+        version=child.version,
+        since=child.since.astimezone(UTC),
+        until=child.until and child.until.astimezone(UTC),
+        record_time=record_time,
+        via=via,
+    )
+
+
 def _identity(child: Child) -> tuple[str, str]:
     """A unit may have been inside two keys that turn out one unit."""
     return child.unit, child.via or ""
@@ -326,9 +338,16 @@ def _derived(
     Made of the visit alone, so that it is the same scan whenever it is made; its time is the one
     that orders the parent's.
     """
+    event_id = derived_id(parent, visit.event_id + _AGAIN * again, child)
+    origin = Origin(unit=parent, event_id=visit.event_id, depth=_depth(visit) + 1)
+    return replace(scan_of(visit, child, event_id, record_time), derived_from=origin)
+
+
+def scan_of(visit: Visit, unit: str, event_id: str, record_time: datetime) -> Scan:
+    """`visit` as a scan of `unit`: its place, custody and order, at the time that orders it."""
     return Scan(
-        event_id=derived_id(parent, visit.event_id + _AGAIN * again, child),
-        unit=child,
+        event_id=event_id,
+        unit=unit,
         event_time=visit.at.astimezone(UTC),
         record_time=record_time,
         reader=READER,
@@ -341,11 +360,6 @@ def _derived(
         possessing_party=visit.possessing_party,
         transactions=(Transaction(type="order", id=visit.order),) if visit.order else (),
         repeat_window_s=visit.repeat_window_s,
-        derived_from=Origin(
-            unit=parent,
-            event_id=visit.event_id,
-            depth=_depth(visit) + 1,
-        ),
     )
 
 
@@ -377,5 +391,4 @@ def _correction(
 
 def derived_id(parent: str, event_id: str, child: str) -> str:
     """The same for the same scan of the parent and the same child, whenever it is made."""
-    told = repr((parent, event_id, child)).encode("utf-8", "surrogatepass")
-    return f"derived/{blake2b(told, digest_size=16).hexdigest()}"
+    return f"derived/{made_id(parent, event_id, child)}"

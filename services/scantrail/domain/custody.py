@@ -8,6 +8,7 @@ unit's parent is folded only where the unit is inside that parent (domain/childr
 """
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import blake2b
@@ -348,8 +349,8 @@ def rebase(known: UnitState | None, anew: Rebase, scan: Scan, *, offset: int) ->
     return Observation(
         Outcome.REFOLDED,
         state,
-        (*anew.facts_added, *(fact for fact in facts_after if fact not in facts_before)),
-        (*anew.facts_withdrawn, *(fact for fact in facts_before if fact not in facts_after)),
+        anew.facts_added + only_in(facts_after, facts_before),
+        anew.facts_withdrawn + only_in(facts_before, facts_after),
         visit_id=scan.event_id,
         folded=state,
     )
@@ -385,6 +386,11 @@ def fold(base: Position | None, visits: tuple[Visit, ...]) -> tuple[Position | N
     return position, facts
 
 
+def only_in(some: Sequence[Fact], others: Sequence[Fact]) -> tuple[Fact, ...]:
+    """Those of `some` that are none of `others`, in their order."""
+    return tuple(fact for fact in some if fact not in others)
+
+
 def _append(state: UnitState, visit: Visit) -> Observation:
     current, fact, is_repeat = step(state.current, visit)
     moved = _archive(_with(state, (*state.kept, visit), current))
@@ -414,8 +420,8 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
     return Observation(
         Outcome.REPEAT_READ if is_repeat else Outcome.LATE,
         _archive(folded),
-        tuple(fact for fact in facts_after if fact not in facts_before),
-        tuple(fact for fact in facts_before if fact not in facts_after),
+        only_in(facts_after, facts_before),
+        only_in(facts_before, facts_after),
         visit_id=after.visit_id,
         folded=folded,
     )
@@ -518,8 +524,8 @@ def _correct(state: UnitState, correction: Visit, scan: Scan) -> Observation:
     return Observation(
         Outcome.CORRECTED,
         _remember(_void(without, correction.at, wrong), (visit, correction)),
-        tuple(fact for fact in facts_after if fact not in facts_before),
-        tuple(fact for fact in facts_before if fact not in facts_after),
+        only_in(facts_after, facts_before),
+        only_in(facts_before, facts_after),
         visit_id=correction.event_id,
     )
 

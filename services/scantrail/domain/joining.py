@@ -7,12 +7,10 @@ a device that repeats one under either key is known.
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from hashlib import blake2b
 
-from scantrail.domain.children import READER, Link
+from scantrail.domain.children import Link, link_of, scan_of
 from scantrail.domain.custody import ALIASES_MAX, Tie, UnitState, Visit
-from scantrail.domain.scan import Scan, Transaction
+from scantrail.domain.scan import Scan, made_id
 
 #: How the id of an archived base begins that was handed over as one scan.
 BASE_PREFIX = "base/"
@@ -77,15 +75,7 @@ def hand_over(
         if visit.tie is None or not visit.tie.depth:
             told.append(_scan(visit, target, state.unit, scan))
     links = [
-        Link(
-            parent=target,
-            child=child.unit,
-            version=child.version,
-            since=child.since.astimezone(UTC),
-            until=child.until and child.until.astimezone(UTC),
-            record_time=scan.record_time,
-            via=child.via or state.unit,
-        )
+        link_of(child, target, scan.record_time, via=child.via or state.unit)
         for child in known.children
         if child.unit != target
     ]
@@ -100,14 +90,7 @@ def take_back(known: UnitState, state: UnitState, scan: Scan) -> tuple[list[Scan
         target = known.joined
         return [replace(scan, unit=target, same_as=target, forwarded_from=(state.unit,))], []
     return [], [
-        Link(
-            parent=child.via,
-            child=child.unit,
-            version=child.version,
-            since=child.since.astimezone(UTC),
-            until=child.until and child.until.astimezone(UTC),
-            record_time=scan.record_time,
-        )
+        link_of(child, child.via, scan.record_time)
         for child in known.children
         if child.via is not None and child.via in scan.forwarded_from[:1]
     ]
@@ -119,12 +102,6 @@ def _target(state: UnitState) -> str:
     return state.joined
 
 
-def base_id(unit: str, key: tuple[datetime, str, int, str]) -> str:
-    """The event id of a base that `unit` handed over as one scan."""
-    told = repr((unit, key[0].timestamp(), *key[1:])).encode("utf-8", "surrogatepass")
-    return f"{BASE_PREFIX}{blake2b(told, digest_size=16).hexdigest()}"
-
-
 def _archived(known: UnitState) -> tuple[Visit, ...]:
     """The base as one scan, at the place of the last one in it; none where it moved nothing.
 
@@ -133,13 +110,13 @@ def _archived(known: UnitState) -> tuple[Visit, ...]:
     base, key = known.base, known.base_key
     if base is None or key is None:
         return ()
-    at, station, sequence, _ = key
+    at, station, sequence, last = key
     return (
         Visit(
             at,
             station,
             sequence,
-            base_id(known.unit, key),
+            f"{BASE_PREFIX}{made_id(known.unit, at.timestamp(), station, sequence, last)}",
             b"",
             base.site,
             base.read_point,
@@ -156,22 +133,9 @@ def _archived(known: UnitState) -> tuple[Visit, ...]:
 
 def _scan(visit: Visit, target: str, unit: str, cause: Scan) -> Scan:
     """`visit` as a scan of `target`: all that folding needs of what the reader claimed."""
-    return Scan(
-        event_id=visit.event_id,
-        unit=target,
-        event_time=visit.at.astimezone(UTC),
-        record_time=cause.record_time,
-        reader=READER,
-        sequence=visit.sequence,
-        station=visit.station,
-        site=visit.site,
-        read_point=visit.read_point,
-        business_step=visit.business_step,
-        business_location=visit.business_location,
+    return replace(
+        scan_of(visit, target, visit.event_id, cause.record_time),
         disposition=visit.disposition,
-        possessing_party=visit.possessing_party,
-        transactions=(Transaction(type="order", id=visit.order),) if visit.order else (),
-        repeat_window_s=visit.repeat_window_s,
         parent=visit.tie and visit.tie.parent,
         forwarded_from=(unit,),
     )

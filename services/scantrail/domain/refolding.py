@@ -8,7 +8,6 @@ base over where the unit has still the version of which it was made (`custody.re
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 
 from scantrail.domain.custody import (
     Fact,
@@ -18,11 +17,12 @@ from scantrail.domain.custody import (
     Visit,
     fold,
     is_voided,
+    only_in,
     split,
     visit_of,
 )
 from scantrail.domain.joining import BASE_PREFIX
-from scantrail.domain.scan import Scan
+from scantrail.domain.scan import Scan, made_id
 
 
 class CannotRefold(Exception):
@@ -81,8 +81,8 @@ def refold(state: UnitState, history: Sequence[Told], others: Sequence[Told] = (
         state.version,
         base,
         base_key,
-        tuple(fact for fact in facts if fact not in standing),
-        tuple(fact for fact in standing if fact not in facts),
+        only_in(facts, standing),
+        only_in(standing, facts),
     )
 
 
@@ -100,8 +100,7 @@ def _whole(unit: str, history: Sequence[Told], version: int) -> list[Told]:
 
 def refold_id(unit: str, version: int) -> str:
     """The event id of a refold: the same for the same version of the unit."""
-    told = repr((unit, version)).encode("utf-8", "surrogatepass")
-    return f"refold/{blake2b(told, digest_size=16).hexdigest()}"
+    return f"refold/{made_id(unit, version)}"
 
 
 def _origin(told: Told) -> tuple[str, str] | None:

@@ -99,6 +99,11 @@ def is_order_reference(text: str) -> bool:
     return 0 < len(text) <= ORDER_LENGTH_MAX and text.isprintable() and text == text.strip()
 
 
+def made_id(*told: object) -> str:
+    """32 hexadecimal characters, the same whenever they are made of the same values."""
+    return blake2b(repr(told).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
 def content_digest(scan: Scan) -> bytes:
     """8 bytes over what the reader claims: which unit, when, where, for which document, which scan
     it voids, inside which parent, and as which other unit.

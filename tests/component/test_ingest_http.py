@@ -14,6 +14,7 @@ from scantrail.gateway.decoders.generic import ITEMS_MAX
 from scantrail.gateway.http import BODY_BYTES_MAX, build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.scans import Known
 
 DOCK = Station(
     id="dock-1",
@@ -41,7 +42,7 @@ async def http(outlet: FakeOutlet) -> AsyncIterator[httpx.AsyncClient]:
 
 
 def a_gateway(outlet: Any) -> httpx.AsyncClient:
-    app: Any = build_http(Intake("test", READERS, {"dock-1": DOCK}, outlet))
+    app: Any = build_http(Intake("test", Known(READERS, {"dock-1": DOCK}), outlet))
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway/ingest/v1")
 
@@ -180,7 +181,7 @@ async def test_reads_of_a_reader_with_another_protocol_are_set_aside_for_a_repla
     outlet.kept.clear()
     mended = {reader: ReaderSettings(id=reader, station="dock-1", protocol=f"http-{path}")}  # type: ignore[arg-type]
     outgoing: Any = outlet
-    taken = await Intake("test", mended, {"dock-1": DOCK}, outgoing).replay([read])
+    taken = await Intake("test", Known(mended, {"dock-1": DOCK}), outgoing).replay([read])
     assert (taken.accepted, outlet.scans[0].event_id) == (1, read.event_id)
 
 

@@ -24,8 +24,9 @@ from scantrail.gateway.decoders.outcome import (
     Outcome,
     Read,
 )
-from scantrail.gateway.intake import READ_LENGTH_MAX, Intake
+from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.scans import READ_LENGTH_MAX, Known
 from scantrail.gateway.spool import SpoolFull
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -70,7 +71,7 @@ def an_intake(
         "lost": ReaderSettings(id="lost", station="nowhere", protocol="http-generic"),
     }
     outgoing: Any = outlet
-    return Intake("test", readers, stations, outgoing, now=now)
+    return Intake("test", Known(readers, stations), outgoing, now=now)
 
 
 async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(

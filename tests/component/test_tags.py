@@ -14,6 +14,7 @@ from scantrail.gateway.decoders.outcome import Read
 from scantrail.gateway.decoders.tag_read import tag_read
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import SpoolFull
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -42,7 +43,7 @@ def a_portal(outlet: Any, *, stations: dict[str, Station] | None = None, **setti
     """The intake of a gateway with one reader of tags; each call is another start of it."""
     portal = ReaderSettings(id="portal", station="dock", protocol="http-zebra", **settings)
     known = STATIONS if stations is None else stations
-    return Intake("test", {"portal": portal}, known, outlet, now=lambda: NOW)
+    return Intake("test", Known({"portal": portal}, known), outlet, now=lambda: NOW)
 
 
 def read(at_s: float = 0.0, tag: str = TAG, antenna: int | None = 1, **more: Any) -> Read:
@@ -182,7 +183,7 @@ async def test_a_stray_of_a_reader_that_nobody_had_configured_does_not_ship_by_r
 ) -> None:
     nobody: Any = outlet
     sent = [*strays, read(2, direction="in")]
-    await Intake("test", {}, STATIONS, nobody, now=lambda: NOW).take("portal", sent)
+    await Intake("test", Known({}, STATIONS), nobody, now=lambda: NOW).take("portal", sent)
     kept = outlet.rejected
     assert [each.reason for each in kept] == ["unknown_reader"] * 3
     intake = a_portal(outlet, **settings)

@@ -501,6 +501,7 @@ class Codec(Generic[T]):
         self, kind: type[T], name: str, check: Callable[[T], None] = lambda value: None
     ) -> None:
         self._decoder = msgspec.json.Decoder(kind)
+        self._all: msgspec.json.Decoder[dict[str, T]] = msgspec.json.Decoder(dict[str, kind])  # type: ignore[valid-type]
         self._name = name
         self._check = check
 
@@ -509,6 +510,10 @@ class Codec(Generic[T]):
         decoded = _decode(self._decoder, value, self._name)
         self._check(decoded)
         return decoded
+
+    def decode_all(self, value: bytes) -> dict[str, T]:
+        """Several, by their keys, as `encode` writes them. Raises UnreadableRecord."""
+        return _decode(self._all, value, f"{self._name}_list")
 
 
 def holds_nul(value: bytes) -> bool:

@@ -9,12 +9,15 @@
 import asyncio
 from pathlib import Path
 
+from scantrail.contracts.records import products, stations
+from scantrail.contracts.topics import Topic
+from scantrail.gateway.copies import Copy
 from scantrail.gateway.http import build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import ReaderSettings, ReaderSettingsError, load_readers
+from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import Spool
-from scantrail.gateway.stations import KnownStations
 from scantrail.gateway.tcp import serve_reader
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
@@ -32,15 +35,19 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     folder = Path(settings.data_dir) / "gateway"
     spool = Spool(folder / "spool.db", bytes_max=settings.spool_bytes_max)
     outlet = Outlet(settings, spool, health)
-    known = KnownStations(folder / "stations.json")
-    intake = Intake(settings.topic_prefix, readers, known.by_id, outlet)
+    known_stations = Copy(Topic.STATIONS, stations, folder)
+    known_products = Copy(Topic.PRODUCTS, products, folder)
+    known = Known(readers, known_stations.by_id, known_products.by_id)
+    intake = Intake(settings.topic_prefix, known, outlet)
     http = build_http(intake)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(outlet.drain())
-            tasks.create_task(known.follow(settings))
-            await known.loaded.wait()
-            health.has("stations")
+            for copy in (known_stations, known_products):
+                tasks.create_task(copy.follow(settings))
+            for copy in (known_stations, known_products):
+                await copy.loaded.wait()
+                health.has(copy.topic.value)
             for reader in readers.values():
                 if reader.protocol == "tcp":
                     tasks.create_task(_serve(reader, intake, health))

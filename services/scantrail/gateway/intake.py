@@ -8,18 +8,10 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from scantrail.contracts.identity import identify
 from scantrail.contracts.records import (
-    NAME_LENGTH_MAX,
     RejectedRead,
-    cloud_event_headers,
-    encode,
 )
-from scantrail.contracts.topics import Topic, topic_name
-from scantrail.domain.identifiers import NotIdentified
-from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
-from scantrail.domain.station import Station, claim
-from scantrail.domain.vocabulary import OUTBOUND_STEPS
+from scantrail.contracts.topics import Topic
 from scantrail.gateway.decoders.outcome import (
     MENDS,
     Control,
@@ -32,6 +24,7 @@ from scantrail.gateway.decoders.outcome import (
 )
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import Protocol, ReaderSettings
+from scantrail.gateway.scans import Known, ScanMaker, as_text
 from scantrail.gateway.spool import Outgoing
 from scantrail.gateway.strays import Sightings, Strays, told_stray
 from scantrail.infra import metrics
@@ -41,21 +34,6 @@ log = logger(__name__)
 
 #: Reads whose repetition within a reader's debounce_s is noticed.
 REMEMBERED_READS = 20_000
-
-#: A set-aside read is kept whole up to here: codes are far shorter.
-READ_LENGTH_MAX = 2048
-
-SAME_AS_ALONE = (
-    "`same_as` stands alone: send what goes into a parent, or corrects a scan, as another read"
-)
-
-SAME_AS_ELSEWHERE = (
-    "a read with `same_as` moves nothing, and a unit that goes out here would be missed: tell it at"
-    " another station, and leave `same_as` out of the reads of this one"
-)
-
-#: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
-SCAN_READ_LENGTH_MAX = 512
 
 #: Reader, station, code, order, what it corrects, parent, what it is the same as.
 _Seen = tuple[str, str, str, str | None, str | None, str | None, str | None]
@@ -84,15 +62,13 @@ class Intake:
     def __init__(
         self,
         prefix: str,
-        readers: Mapping[str, ReaderSettings],
-        stations: Mapping[str, Station],
+        known: Known,
         outlet: Outlet,
         *,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._prefix = prefix
-        self._readers = readers
-        self._stations = stations
+        self._known = known
+        self._maker = ScanMaker(prefix, known)
         self._outlet = outlet
         self._now = now
         self._start = secrets.token_hex(4)  # ids of another start are others
@@ -109,7 +85,7 @@ class Intake:
         reader that is configured for another one are set aside, as wrong_protocol.
         Raises SpoolFull where it cannot be made durable; then nothing of it counts.
         """
-        reader = self._readers.get(reader_id)
+        reader = self._known.readers.get(reader_id)
         protocol = reader.protocol if reader else "unknown"
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
@@ -140,7 +116,7 @@ class Intake:
             if isinstance(made, RejectedRead):
                 rejected.append(Rejection(index, made.reason, made.detail))
                 counts["invalid"] += 1
-                records.append(self._set_aside(made))
+                records.append(self._maker.set_aside(made))
                 continue
             accepted += 1
             counts["accepted"] += 1
@@ -168,7 +144,7 @@ class Intake:
             made = self._again(read, sightings)
             if isinstance(made, RejectedRead):
                 rejected.append(Rejection(index, made.reason, made.detail))
-                made = self._set_aside(made)
+                made = self._maker.set_aside(made)
             records.append(made)
         if records:
             await self._outlet.keep(records)
@@ -187,7 +163,7 @@ class Intake:
     def _recorded(
         self, read: RejectedRead, record_time: datetime, sightings: Sightings
     ) -> Outgoing | RejectedRead:
-        reader = self._readers.get(read.reader)
+        reader = self._known.readers.get(read.reader)
         sent = Read(
             read.read,
             aim=read.aim,
@@ -205,9 +181,8 @@ class Intake:
         if why:
             detail = f"a stray: {why}; if it counts, mend the readers' file, restart, replay"
             return msgspec.structs.replace(read, reason="stray", detail=detail)
-        return self._scan(
+        return self._maker.make(
             read.reader,
-            reader,
             sent,
             event_id=read.event_id,
             sequence=read.sequence,
@@ -240,7 +215,7 @@ class Intake:
                 station=reader.station if reader else None,
                 reason=outcome.reason,
                 detail=MENDS[outcome.reason],
-                read=_text(outcome.raw),
+                read=as_text(outcome.raw),
                 event_time=record_time,
                 record_time=record_time,
                 sequence=self._sequence,
@@ -250,9 +225,8 @@ class Intake:
         if own is not None:
             # The device's own id: the same after a retry, and so must be all that goes with it.
             event_id, sequence = f"{reader_id}/{own}", outcome.sequence or 0
-        return self._scan(
+        return self._maker.make(
             reader_id,
-            reader,
             outcome,
             event_id=event_id,
             sequence=sequence,
@@ -260,115 +234,6 @@ class Intake:
             record_time=record_time,
             sent_as=sent_as,
         )
-
-    def _scan(
-        self,
-        reader_id: str,
-        reader: ReaderSettings | None,
-        read: Read,
-        *,
-        event_id: str,
-        sequence: int,
-        event_time: datetime | None,
-        record_time: datetime,
-        sent_as: Protocol | None = None,
-    ) -> Outgoing | RejectedRead:
-        station_id = reader.station_at(read.antenna) if reader else None
-
-        def refused(reason: str, detail: str) -> RejectedRead:
-            return RejectedRead(
-                event_id=event_id,
-                reader=reader_id,
-                station=station_id,
-                reason=reason,
-                detail=detail,
-                read=_text(read.text),
-                event_time=event_time or record_time,
-                record_time=record_time,
-                sequence=sequence,
-                aim=read.aim,
-                order=read.order and read.order[:ORDER_LENGTH_MAX],
-                corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
-                parent=read.parent and read.parent[:NAME_LENGTH_MAX],
-                same_as=read.same_as and read.same_as[:NAME_LENGTH_MAX],
-                antenna=read.antenna,
-                rssi_dbm=read.rssi_dbm,
-                direction=read.direction,
-            )
-
-        if reader is None or station_id is None:
-            return refused(
-                "unknown_reader",
-                f"no [[reader]] has id {reader_id!r}: add it to the readers' file, restart, replay",
-            )
-        if sent_as not in (None, reader.protocol):
-            return refused(
-                "wrong_protocol",
-                f"reader {reader_id!r} has protocol {reader.protocol!r}, and sent {sent_as!r}: mend"
-                " the readers' file, restart, replay; or the address to which it posts",
-            )
-        station = self._stations.get(station_id)
-        if station is None:
-            return refused(
-                "unknown_station",
-                f"station {station_id!r} of reader {reader_id!r} is not configured:"
-                f" PUT /stations/{station_id}, then replay",
-            )
-        if read.event_id is not None and event_time is None:
-            return refused(
-                "no_event_time",
-                "a read with its own event_id needs its time too: give `timestamp`, or its"
-                " repetition cannot be told from another read",
-            )
-        if read.order is not None and not is_order_reference(read.order):
-            return refused("bad_order", MENDS["bad_order"])
-        if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
-            return refused("bad_corrects", MENDS["bad_corrects"])
-        try:
-            unit = identify(read.text, aim=read.aim, product=reader.product)
-        except NotIdentified as error:
-            return refused(error.reason, error.detail)
-        if read.same_as is not None and (read.parent or read.corrects):
-            return refused("bad_same_as", SAME_AS_ALONE)
-        if read.same_as is not None and station.business_step in OUTBOUND_STEPS:
-            return refused("bad_same_as", SAME_AS_ELSEWHERE)
-        named = dict.fromkeys(("parent", "same_as"))
-        for name in named:
-            spelling = getattr(read, name)
-            if spelling is None:
-                continue
-            try:
-                named[name] = identify(spelling).key
-            except NotIdentified as error:
-                return refused(f"bad_{name}", f"`{name}`: {error.detail}")
-            if named[name] == unit.key or len(spelling) > NAME_LENGTH_MAX:
-                return refused(f"bad_{name}", MENDS[f"bad_{name}"])
-        scan = claim(
-            station,
-            unit.key,
-            event_id=event_id,
-            reader=reader_id,
-            sequence=sequence,
-            event_time=event_time or record_time,
-            record_time=record_time,
-            order=read.order,
-            read=_text(read.text)[:SCAN_READ_LENGTH_MAX],
-            corrects=read.corrects,
-            **named,
-        )
-        headers = cloud_event_headers(
-            id=event_id,
-            source=f"/{self._prefix}/gateway/{reader_id}",
-            type="scantrail.scan.v1",
-            subject=unit.key,
-            time=scan.event_time,
-        )
-        topic = topic_name(self._prefix, Topic.SCANS)
-        return Outgoing(topic, unit.key.encode(), encode(scan), headers)
-
-    def _set_aside(self, read: RejectedRead) -> Outgoing:
-        topic = topic_name(self._prefix, Topic.READS_REJECTED)
-        return Outgoing(topic, read.reader.encode(), encode(read), [])
 
     def _is_repeat(
         self, reader: ReaderSettings | None, read: Read, seen: Mapping[_Seen, datetime]
@@ -402,9 +267,3 @@ class Intake:
 def _seen(reader: ReaderSettings, read: Read) -> _Seen:
     station = reader.station_at(read.antenna)
     return reader.id, station, read.text, read.order, read.corrects, read.parent, read.same_as
-
-
-def _text(raw: bytes | str) -> str:
-    """What was read, as text that every store takes: bytes that are none are escaped."""
-    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
-    return text.replace("\0", "\\x00")[:READ_LENGTH_MAX]

@@ -1,0 +1,173 @@
+"""A read becomes a scan here, or is set aside with the reason. Nothing is sent or remembered."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import NamedTuple
+
+from scantrail.contracts.identity import identify
+from scantrail.contracts.records import (
+    NAME_LENGTH_MAX,
+    RejectedRead,
+    cloud_event_headers,
+    encode,
+)
+from scantrail.contracts.topics import Topic, topic_name
+from scantrail.domain.identifiers import NotIdentified
+from scantrail.domain.product import Product
+from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
+from scantrail.domain.station import Station, claim
+from scantrail.domain.vocabulary import OUTBOUND_STEPS
+from scantrail.gateway.decoders.outcome import MENDS, Read
+from scantrail.gateway.readers import Protocol, ReaderSettings
+from scantrail.gateway.spool import Outgoing
+
+#: A set-aside read is kept whole up to here: codes are far shorter.
+READ_LENGTH_MAX = 2048
+
+SAME_AS_ALONE = (
+    "`same_as` stands alone: send what goes into a parent, or corrects a scan, as another read"
+)
+
+SAME_AS_ELSEWHERE = (
+    "a read with `same_as` moves nothing, and a unit that goes out here would be missed: tell it at"
+    " another station, and leave `same_as` out of the reads of this one"
+)
+
+#: A scan shows how its unit was read; it must stay within records.SCAN_BYTES_MAX.
+SCAN_READ_LENGTH_MAX = 512
+
+
+class Known(NamedTuple):
+    """What a read is judged by; the mappings change while the gateway runs."""
+
+    readers: Mapping[str, ReaderSettings]
+    stations: Mapping[str, Station]
+    products: Mapping[str, Product] = {}
+
+
+class ScanMaker:
+    """Turns reads into records of `scans` or of `reads.rejected`, by what is known."""
+
+    def __init__(self, prefix: str, known: Known) -> None:
+        self._prefix = prefix
+        self._known = known
+
+    def make(
+        self,
+        reader_id: str,
+        read: Read,
+        *,
+        event_id: str,
+        sequence: int,
+        event_time: datetime | None,
+        record_time: datetime,
+        sent_as: Protocol | None = None,
+    ) -> Outgoing | RejectedRead:
+        """The scan that a read of reader `reader_id` makes, or why it makes none.
+
+        `sent_as` is the protocol in which it came, where the sender could take another.
+        """
+        reader = self._known.readers.get(reader_id)
+        station_id = reader.station_at(read.antenna) if reader else None
+
+        def refused(reason: str, detail: str) -> RejectedRead:
+            return RejectedRead(
+                event_id=event_id,
+                reader=reader_id,
+                station=station_id,
+                reason=reason,
+                detail=detail,
+                read=as_text(read.text),
+                event_time=event_time or record_time,
+                record_time=record_time,
+                sequence=sequence,
+                aim=read.aim,
+                order=read.order and read.order[:ORDER_LENGTH_MAX],
+                corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
+                parent=read.parent and read.parent[:NAME_LENGTH_MAX],
+                same_as=read.same_as and read.same_as[:NAME_LENGTH_MAX],
+                antenna=read.antenna,
+                rssi_dbm=read.rssi_dbm,
+                direction=read.direction,
+            )
+
+        if reader is None or station_id is None:
+            return refused(
+                "unknown_reader",
+                f"no [[reader]] has id {reader_id!r}: add it to the readers' file, restart, replay",
+            )
+        if sent_as not in (None, reader.protocol):
+            return refused(
+                "wrong_protocol",
+                f"reader {reader_id!r} has protocol {reader.protocol!r}, and sent {sent_as!r}: mend"
+                " the readers' file, restart, replay; or the address to which it posts",
+            )
+        station = self._known.stations.get(station_id)
+        if station is None:
+            return refused(
+                "unknown_station",
+                f"station {station_id!r} of reader {reader_id!r} is not configured:"
+                f" PUT /stations/{station_id}, then replay",
+            )
+        if read.event_id is not None and event_time is None:
+            return refused(
+                "no_event_time",
+                "a read with its own event_id needs its time too: give `timestamp`, or its"
+                " repetition cannot be told from another read",
+            )
+        if read.order is not None and not is_order_reference(read.order):
+            return refused("bad_order", MENDS["bad_order"])
+        if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
+            return refused("bad_corrects", MENDS["bad_corrects"])
+        try:
+            unit = identify(read.text, aim=read.aim, product=reader.product)
+        except NotIdentified as error:
+            return refused(error.reason, error.detail)
+        if read.same_as is not None and (read.parent or read.corrects):
+            return refused("bad_same_as", SAME_AS_ALONE)
+        if read.same_as is not None and station.business_step in OUTBOUND_STEPS:
+            return refused("bad_same_as", SAME_AS_ELSEWHERE)
+        named = dict.fromkeys(("parent", "same_as"))
+        for name in named:
+            spelling = getattr(read, name)
+            if spelling is None:
+                continue
+            try:
+                named[name] = identify(spelling).key
+            except NotIdentified as error:
+                return refused(f"bad_{name}", f"`{name}`: {error.detail}")
+            if named[name] == unit.key or len(spelling) > NAME_LENGTH_MAX:
+                return refused(f"bad_{name}", MENDS[f"bad_{name}"])
+        scan = claim(
+            station,
+            unit.key,
+            event_id=event_id,
+            reader=reader_id,
+            sequence=sequence,
+            event_time=event_time or record_time,
+            record_time=record_time,
+            order=read.order,
+            read=as_text(read.text)[:SCAN_READ_LENGTH_MAX],
+            corrects=read.corrects,
+            **named,
+        )
+        headers = cloud_event_headers(
+            id=event_id,
+            source=f"/{self._prefix}/gateway/{reader_id}",
+            type="scantrail.scan.v1",
+            subject=unit.key,
+            time=scan.event_time,
+        )
+        topic = topic_name(self._prefix, Topic.SCANS)
+        return Outgoing(topic, unit.key.encode(), encode(scan), headers)
+
+    def set_aside(self, read: RejectedRead) -> Outgoing:
+        """The record of a read that makes no scan."""
+        topic = topic_name(self._prefix, Topic.READS_REJECTED)
+        return Outgoing(topic, read.reader.encode(), encode(read), [])
+
+
+def as_text(raw: bytes | str) -> str:
+    """What was read, as text that every store takes: bytes that are none are escaped."""
+    text = raw.decode("utf-8", "backslashreplace") if isinstance(raw, bytes) else raw
+    return text.replace("\0", "\\x00")[:READ_LENGTH_MAX]

@@ -1,9 +1,10 @@
 """The intake with an outlet that only remembers: what becomes of each read, and why."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ import structlog
 from prometheus_client import REGISTRY
 
 from component.fake_outlet import FakeOutlet
+from scantrail.domain.product import Product
 from scantrail.domain.scan import content_digest
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
@@ -63,6 +65,7 @@ def an_intake(
     outlet: FakeOutlet,
     stations: dict[str, Station],
     now: Callable[[], datetime] = lambda: NOW,
+    products: Mapping[str, Product] = MappingProxyType({}),
 ) -> Intake:
     readers = {
         "scanner": ReaderSettings(id="scanner", station="dock-1", protocol="tcp"),
@@ -71,7 +74,7 @@ def an_intake(
         "lost": ReaderSettings(id="lost", station="nowhere", protocol="http-generic"),
     }
     outgoing: Any = outlet
-    return Intake("test", Known(readers, stations), outgoing, now=now)
+    return Intake("test", Known(readers, stations, products), outgoing, now=now)
 
 
 async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
@@ -105,6 +108,7 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
         "parent": None,
         "derived_from": None,
         "same_as": None,
+        "expected_after": None,
         "forwarded_from": [],
     }
     assert dict(record.headers) == {
@@ -116,6 +120,32 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
         "ce_time": b"2026-03-01T11:59:57+00:00",
         "content-type": b"application/json",
     }
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ("receiving packing shipping", (BusinessStep.PACKING, BusinessStep.SHIPPING)),
+        ("shipping returning", ()),
+        ("receiving storing", None),
+        ("", None),
+    ],
+)
+async def test_a_scan_says_after_which_steps_its_product_expects_it(
+    outlet: FakeOutlet,
+    stations: dict[str, Station],
+    steps: str,
+    expected: tuple[BusinessStep, ...] | None,
+) -> None:
+    phone = Product(id=GTIN, name="Phone", steps=tuple(map(BusinessStep, steps.split())))
+    pump = Product(id="PUMP-7", name="Pump", steps=(BusinessStep.STORING, BusinessStep.SHIPPING))
+    intake = an_intake(outlet, stations, products={GTIN: phone, "PUMP-7": pump})
+    await intake.take("scanner", [Read(f"{BARCODE}A1"), Read("356938035643809")])
+    await intake.take("plain", [Read("A7")])
+    of_phone, of_imei, of_pump = outlet.scans
+    assert of_phone.expected_after == expected
+    assert of_imei.expected_after is None, "its key does not tell its product"
+    assert of_pump.expected_after == pump.steps
 
 
 async def test_without_a_time_and_an_id_of_its_own_a_read_gets_the_gateways(

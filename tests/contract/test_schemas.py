@@ -132,13 +132,16 @@ PLAIN_WORDS = {
         "shipped_twice",
         "decommissioned",
         "two_sites",
+        "unexpected_step",
     },
     (Topic.RECALLS, "kind"): {"list", "range", "prefix", "all"},
 }
 
 ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.SCANS, "business_step"): BusinessStep,
+    (Topic.SCANS, "expected_after"): BusinessStep,
     (Topic.MOVEMENTS, "business_step"): BusinessStep,
+    (Topic.MOVEMENTS, "expected_after"): BusinessStep,
     (Topic.MOVEMENTS, "phase"): Phase,
     (Topic.MOVEMENTS, "kind"): FactKind,
     (Topic.ALERTS, "kind"): AlertKind,
@@ -146,6 +149,7 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.RECALLS, "status"): RecallStatus,
     (Topic.STATIONS, "business_step"): BusinessStep,
     (Topic.PRODUCTS, "serials"): Serials,
+    (Topic.PRODUCTS, "steps"): BusinessStep,
 }
 
 #: Places where the code sees what no schema can say: the ends of a range must fit each other, and
@@ -353,7 +357,7 @@ def words_of(schema: Any, field: str = "") -> Iterator[tuple[str, list[str]]]:
         if "enum" in schema:
             yield field, schema["enum"]
         for name, part in schema.items():
-            yield from words_of(part, name)
+            yield from words_of(part, field if name == "items" else name)
     elif isinstance(schema, list):
         for part in schema:
             yield from words_of(part, field)
@@ -697,6 +701,7 @@ def test_a_station_conforms(station: Station) -> None:
         id=TEXTS,
         name=TEXTS,
         serials=st.sampled_from(Serials),
+        steps=st.lists(st.sampled_from(BusinessStep), unique=True, max_size=5).map(tuple),
         version=st.integers(1, 1 << 31),
     )
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from scantrail.contracts.records import alerts, encode, movements
 from scantrail.contracts.topics import Topic
-from scantrail.domain.alert import Alert
+from scantrail.domain.alert import Alert, AlertStatus
 from scantrail.domain.recall import Recall, RecallStatus, Selector
 from scantrail.domain.vocabulary import BusinessStep
 
@@ -162,6 +162,27 @@ async def test_a_duplicate_is_raised_and_withdrawn_when_a_late_scan_explains_it(
     assert raised.event_id == withdrawn.event_id == again.event_id
     assert raised.station == withdrawn.station == "gate-2"  # not where the return was scanned
     assert raised.event_time == withdrawn.event_time == again.event_time
+
+
+async def test_out_of_sequence_is_raised_and_withdrawn_when_the_missing_scan_comes_late(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    packing = BusinessStep.PACKING
+    received = site.scan("1", 0, expected_after=())
+    out = {"business_step": SHIPPING, "business_location": None, "station": "gate-2"}
+    shipped = site.scan("1", 20, expected_after=(packing, SHIPPING), **out)
+    packed = site.scan("1", 10, business_step=packing, expected_after=(received.business_step,))
+    for movement in site.movements(received, shipped, packed):
+        await site.put_movement(movement, shipped.unit)
+    raised, withdrawn = await told(site, 2)
+    assert (raised.kind, raised.severity, raised.status) == ("out_of_sequence", "warning", "raised")
+    assert raised.text == (
+        f"{shipped.unit} was scanned at station gate-2, and not after packing or shipping, as its"
+        " product expects"
+    )
+    assert (raised.event_id, raised.station) == (shipped.event_id, "gate-2")
+    assert withdrawn == replace(raised, status=AlertStatus.WITHDRAWN)
 
 
 async def test_two_sites_are_a_duplicate_only_within_the_travel_time(site: "Site") -> None:

@@ -102,10 +102,12 @@ async def test_a_product_is_one_under_every_length_of_its_gtin(site: "Site") -> 
     short = GTIN[1:]
     first = await ok(site, "PUT", f"/products/{short}", json={"name": "Phone"})
     assert (first["id"], first["serials"], first["version"]) == (GTIN, "mandatory", 1)
-    body = {"name": "Phone", "serials": "not_used"}
+    assert first["steps"] == []
+    body = {"name": "Phone", "serials": "not_used", "steps": ["receiving", "shipping"]}
     second = await ok(site, "PUT", f"/products/{GTIN}", json=body)
     assert (second["version"], second["serials"]) == (2, "not_used")
-    assert products.decode((await newest(site, Topic.PRODUCTS, 2)).value).id == GTIN
+    published = products.decode((await newest(site, Topic.PRODUCTS, 2)).value)
+    assert (published.id, published.steps) == (GTIN, ("receiving", "shipping"))
     assert (await ok(site, "GET", f"/products/{short}"))["version"] == 2
     await ok(site, "PUT", "/products/PUMP-7", json={"name": "Pump"})
     assert [each["id"] for each in await ok(site, "GET", "/products")] == [GTIN, "PUMP-7"]
@@ -237,6 +239,14 @@ BAD = [
     ("PUT", "/products/P", {}, "name", "required"),
     ("PUT", "/products/P", {"name": ""}, "name", "empty"),
     ("PUT", "/products/P", {"name": "x", "serials": "maybe"}, "serials", "optional"),
+    ("PUT", "/products/P", {"name": "x", "steps": ["fly"]}, "steps[0]", "receiving"),
+    (
+        "PUT",
+        "/products/P",
+        {"name": "x", "steps": ["storing", "shipping", "storing"]},
+        "steps",
+        "storing is named twice",
+    ),
     ("PUT", "/products/P%20", {"name": "x"}, "id", "letter or a digit"),
     ("POST", "/recalls", without(RECALL, "reason"), "reason", "required"),
     ("POST", "/recalls", RECALL | {"id": "R 1"}, "id", "letter or a digit"),

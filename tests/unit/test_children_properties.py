@@ -12,7 +12,7 @@ from scantrail.domain.children import CHILDREN_MAX, DEPTH_MAX, Link, TooManyChil
 from scantrail.domain.custody import Outcome
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep, Phase
-from unit.world import CARTON, NOON, OTHER, UNIT, World, packed, scanned, shipped
+from unit.world import CARTON, EXPECTED, NOON, OTHER, UNIT, World, packed, scanned, shipped
 
 STEPS = [
     BusinessStep.STORING,
@@ -52,6 +52,7 @@ def stories(draw: st.DrawFn) -> list[Scan]:
                 parent=draw(st.sampled_from(parents)),
                 corrects=draw(st.sampled_from(others)) if is_correction and others else None,
                 repeat_window_s=draw(st.sampled_from([0, 40])),
+                expected_after=draw(EXPECTED),
             )
         )
     return made
@@ -248,3 +249,14 @@ def test_an_older_link_that_comes_later_changes_nothing() -> None:
     assert (again.children, made) == (state.children, [])
     replayed, made = learn(state, link(1, 9), offset=0)
     assert (replayed, made) == (state, [])
+
+
+def test_what_the_carton_went_through_counts_as_the_units_own_step() -> None:
+    expected = (BusinessStep.SHIPPING, BusinessStep.ARRIVING)
+    arrives = scanned("a", 9, business_step=BusinessStep.ARRIVING, expected_after=expected)
+    in_order = replace(packed("p", 0), expected_after=())
+    assert World().tell(in_order, shipped("s", 5), arrives).facts[UNIT] == set()
+    (fact,) = World().tell(in_order, arrives).facts[UNIT]
+    assert (fact.event_id, fact.against, fact.expected_after) == ("a", "p", expected)
+    unknown = World().tell(packed("p", 0), shipped("s", 5), arrives)
+    assert unknown.facts[UNIT] == set(), "nothing is known of its steps before"

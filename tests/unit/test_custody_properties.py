@@ -13,6 +13,7 @@ from scantrail.domain import custody
 from scantrail.domain.custody import Fact, Outcome, UnitState, fold, observe
 from scantrail.domain.scan import Scan, Transaction, clock_skew_s
 from scantrail.domain.vocabulary import BusinessStep
+from unit.world import EXPECTED
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 STEPS = [
@@ -71,6 +72,7 @@ def scans(draw: st.DrawFn) -> list[Scan]:
                 possessing_party=draw(st.sampled_from([None, "acme", "haul"])),
                 transactions=draw(st.sampled_from([(), order("1"), order("2")])),
                 corrects=draw(st.sampled_from([None, None, None, *others])) if others else None,
+                expected_after=draw(EXPECTED),
             )
         )
     return made

@@ -11,7 +11,16 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from scantrail.domain.custody import Fact, Observation, Outcome, UnitState, observe
+from scantrail.domain.custody import (
+    Fact,
+    FactKind,
+    FactRule,
+    Observation,
+    Outcome,
+    UnitState,
+    observe,
+)
+from scantrail.domain.product import Product, expected_after
 from scantrail.domain.scan import Scan, Transaction
 from scantrail.domain.vocabulary import BusinessStep
 
@@ -205,6 +214,130 @@ SCENARIOS = {
         c1~e1 11:00 n/office inspecting .      .    . | dock-1 acme conflicting_event
     """,
 }
+
+
+#: Each with the order of steps that the product expects.
+IN_ORDER = {
+    "step by step, and counted in between": (
+        "receiving storing shipping",
+        """
+        e1 09:00 n/dock-1 receiving      dock-1 acme . | dock-1 acme
+        e2 10:00 n/hall-a storing        hall-a .    . | hall-a acme
+        e3 11:00 n/hall-b storing        hall-b .    . | hall-b acme
+        e4 12:00 n/count  cycle_counting .      .    . | hall-b acme
+        e5 13:00 n/gate   shipping       .      haul . | .      haul
+        """,
+    ),
+    "shipped without having been packed": (
+        "receiving packing shipping",
+        """
+        e1 09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e2 10:00 n/gate   shipping   .      haul . | .      haul +unexpected_step@e2
+        """,
+    ),
+    "the packing station's scan comes late": (
+        "receiving packing shipping",
+        """
+        e1 09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e3 11:00 n/gate   shipping   .      haul . | .      haul +unexpected_step@e3
+        e2 10:00 n/pack-1 packing    pack-1 .    . | .      haul late -unexpected_step@e3
+        """,
+    ),
+    "never received at all": (
+        "receiving storing shipping",
+        """
+        e1 09:00 n/hall-a storing    hall-a acme . | hall-a acme +unexpected_step@e1
+        e2 10:00 n/gate   shipping   .      haul . | .      haul
+        """,
+    ),
+    "a product whose units are captured at shipping only": (
+        "shipping",
+        """
+        e1 09:00 n/gate   shipping   .      haul . | .      haul
+        """,
+    ),
+    "the order begins anew after a return": (
+        "receiving storing shipping",
+        """
+        e1 09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e2 10:00 n/hall-a storing    hall-a .    . | hall-a acme
+        e3 11:00 n/gate   shipping   .      haul . | .      haul
+        e4 12:00 n/dock-1 returning  dock-1 acme . | dock-1 acme
+        e5 13:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e6 14:00 n/gate   shipping   .      haul . | .      haul +unexpected_step@e6
+        """,
+    ),
+    "a clone is told as that, and not as out of sequence too": (
+        "receiving storing shipping",
+        """
+        e1 09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e2 10:00 n/hall-a storing    hall-a .    . | hall-a acme
+        e3 10:10 s/dock-9 storing    dock-9 .    . | dock-9 acme +two_sites@e3
+        e4 10:20 s/dock-9 receiving  hall-9 .    . | hall-9 acme +received_in_custody@e4
+        """,
+    ),
+    "at another site it is both, for the journey may have been long enough": (
+        "receiving storing shipping arriving",
+        """
+        e1 09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e2 19:00 s/dock-9 arriving   dock-9 .    . | dock-9 acme +two_sites@e2 +unexpected_step@e2
+        """,
+    ),
+    "going back is out of sequence, a repeat read is not": (
+        "receiving storing picking shipping",
+        """
+        e1 09:00    n/dock-1 receiving dock-1 acme . | dock-1 acme
+        e2 10:00    n/hall-a storing   hall-a .    . | hall-a acme
+        e3 11:00    n/hall-a picking   cart   .    . | cart   acme
+        e4 12:00    n/hall-a storing   hall-a .    . | hall-a acme +unexpected_step@e4
+        e5 12:00:30 n/hall-a storing   hall-a .    . | hall-a acme repeat_read
+        """,
+    ),
+    "a correction takes the step back that explained the next": (
+        "receiving packing shipping",
+        """
+        e1    09:00 n/dock-1 receiving  dock-1 acme . | dock-1 acme
+        e2    10:00 n/pack-1 packing    pack-1 .    . | pack-1 acme
+        e3    11:00 n/gate   shipping   .      haul . | .      haul
+        c1~e2 12:00 n/office inspecting .      .    . | .      haul corrected +unexpected_step@e3
+        """,
+    ),
+}
+
+
+@pytest.mark.parametrize(("steps", "story"), IN_ORDER.values(), ids=IN_ORDER.keys())
+def test_scenario_of_a_product_that_expects_an_order_of_steps(steps: str, story: str) -> None:
+    product = Product(id="p", name="P", steps=tuple(map(BusinessStep, steps.split())))
+    known: UnitState | None = None
+    for offset, line in enumerate(story.strip().splitlines()):
+        told, expected = line.split("|")
+        scan = scan_from(told)
+        scan = replace(scan, expected_after=expected_after(product, scan.business_step))
+        seen = observe(known, scan, offset=offset)
+        assert shown(seen) == tuple(expected.split()), line
+        known = seen.state
+
+
+def test_what_came_before_the_product_had_an_order_is_not_judged() -> None:
+    known = observe(None, scan_from("e1 09:00 n/dock-1 receiving dock-1 acme ."), offset=0).state
+    shipped = replace(
+        scan_from("e2 10:00 n/gate shipping . haul ."),
+        expected_after=(BusinessStep.PACKING, BusinessStep.SHIPPING),
+    )
+    assert observe(known, shipped, offset=1).facts_added == ()
+    assert observe(None, shipped, offset=1).facts_added == (
+        Fact(
+            FactKind.OUT_OF_SEQUENCE,
+            "e2",
+            FactRule.UNEXPECTED_STEP,
+            "",
+            0.0,
+            "gate",
+            "n",
+            shipped.event_time,
+            (BusinessStep.PACKING, BusinessStep.SHIPPING),
+        ),
+    )
 
 
 @pytest.mark.parametrize("story", SCENARIOS.values(), ids=SCENARIOS.keys())

@@ -19,7 +19,7 @@ from scantrail.domain.custody import (
 from scantrail.domain.joining import JoinedInACircle, forward
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep, Phase
-from unit.world import CARTON, World, packed, scanned, shipped
+from unit.world import CARTON, EXPECTED, World, packed, scanned, shipped
 
 OLDER, YOUNGER, COMPONENT = "sgtin:09506000134352.7", "imei:35693803564380", "sn:ecu.5"
 
@@ -70,6 +70,7 @@ def stories(draw: st.DrawFn) -> list[Scan]:
                 parent=draw(st.sampled_from(parents)),
                 corrects=draw(st.sampled_from(others)) if is_correction and others else None,
                 repeat_window_s=draw(st.sampled_from([0, 40])),
+                expected_after=draw(EXPECTED),
             )
         )
     return made

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from hypothesis import strategies as st
+
 from scantrail.contracts.records import (
     decode_link,
     decode_scan,
@@ -25,6 +27,11 @@ from scantrail.domain.vocabulary import BusinessStep
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 UNIT, CARTON, OTHER = "sn:p.1", "sscc:1", "sscc:2"
+
+#: What products say of a step: nothing, that it begins their order, or after which others it comes.
+EXPECTED = st.sampled_from(
+    [None, (), (BusinessStep.STORING, BusinessStep.SHIPPING), (BusinessStep.RECEIVING,)]
+)
 
 Record = Scan | Link
 #: Of so many records that wait, the one that comes next, and whether it comes once more.

@@ -2,7 +2,7 @@
 
 import re
 from enum import StrEnum
-from typing import TypeVar, get_type_hints
+from typing import TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -44,6 +44,7 @@ class ProductBody(_Body, frozen=True, kw_only=True):
 
     name: str
     serials: Serials = Serials.MANDATORY
+    steps: tuple[BusinessStep, ...] = ()
 
 
 class PurchaserBody(_Body, frozen=True, kw_only=True):
@@ -143,8 +144,10 @@ def _place_of_nul(body: bytes) -> str:
 
 
 def _choices(kind: type, field: str) -> str:
-    """The words that an enumerated field takes; nothing for other fields."""
-    annotated = get_type_hints(kind).get(field)
+    """The words that an enumerated field takes, or each of a list; nothing for other fields."""
+    annotated = get_type_hints(kind).get(field.partition("[")[0])
+    if field.endswith("]"):
+        (annotated, *_) = get_args(annotated)
     if isinstance(annotated, type) and issubclass(annotated, StrEnum):
         return f": give one of {', '.join(annotated)}"
     return ""

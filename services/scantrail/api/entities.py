@@ -128,10 +128,14 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     async def put_product(name: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """Name a product and decide about its serials; its next version where it exists."""
         body = decode_body(await request.body(), ProductBody)
+        again = [step for place, step in enumerate(body.steps) if step in body.steps[:place]]
+        if again:
+            raise bad_field("steps", f"{again[0]} is named twice: an order has each step once")
         new = Product(
             id=_checked_product(name, "id"),
             name=short_text(body.name, "name"),
             serials=body.serials,
+            steps=body.steps,
         )
         return await store(tables.product, Topic.PRODUCTS, new)
 

@@ -32,6 +32,8 @@ PER_CARTON = 5
 #: Units that leave by their IMEI, of which somebody says only afterwards whose it is.
 RENAMED = 20
 RENAMED_RECALLED = 5
+#: Units that are shipped without ever having been stored.
+HASTY = 10
 REDELIVERED_SHARE = 0.01
 LATE_SHARE = 0.01
 
@@ -53,6 +55,7 @@ class Life:
     imei: str | None = None
     cloned: bool = False
     recalled: bool = False
+    hasty: bool = False
     #: the scan at LINE reaches the gateway after all later ones
     late: bool = False
     #: places whose HTTP scan is delivered twice
@@ -131,7 +134,8 @@ class Plan:
             for life in self.lives
             if life.recalled and {STAGE, GATE} & set(life.path)
         }
-        return duplicates | recalled
+        hasty = {("out_of_sequence", life.key) for life in self.lives if life.hasty}
+        return duplicates | recalled | hasty
 
 
 def order_ref(number: int) -> str:
@@ -198,9 +202,12 @@ def make_plan(seed: int, *, units: int = UNITS) -> Plan:
     punctual = [life for life in shipped if not life.late and not life.carton]
     for life in punctual[: round(movements * REDELIVERED_SHARE)]:
         life.redelivered.append(GATE)
-    for number, life in enumerate(each for each in punctual if not each.redelivered):
-        if number < RENAMED:
-            life.imei = imei(number)
+    plain = [life for life in punctual if not life.redelivered]
+    for number, life in enumerate(plain[:RENAMED]):
+        life.imei = imei(number)
+    for life in plain[RENAMED:][:HASTY]:
+        life.path.remove(SHELF)
+        life.hasty = True
     return Plan(lives, _malformed(gtins[0]))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import httpx
 
 from scantrail.cli.devices import HttpReader, ListeningReader, TextReader
-from scantrail.cli.site import HOST, PLACES, PRODUCTS, Place
+from scantrail.cli.site import HOST, PLACES, PRODUCTS, STEPS, Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,5 +50,5 @@ async def furnish(api: httpx.AsyncClient) -> None:
         answer = await api.put(f"/stations/{place.station}", json=place.body)
         answer.raise_for_status()
     for gtin, name in PRODUCTS.items():
-        answer = await api.put(f"/products/{gtin}", json={"name": name})
+        answer = await api.put(f"/products/{gtin}", json={"name": name, "steps": STEPS})
         answer.raise_for_status()

@@ -69,6 +69,10 @@ PRODUCTS = {
 }
 
 
+#: In which order its stations are expected; in between there may be others.
+STEPS = (DOCK.step, SHELF.step, GATE.step)
+
+
 def readers_toml(ports: Mapping[str, int]) -> str:
     """The readers' file of the site; `ports` by reader id, for those over TCP."""
     tables = []

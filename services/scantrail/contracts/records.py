@@ -77,6 +77,7 @@ class FactRecord(msgspec.Struct, frozen=True, gc=False):
     station: str | None = None
     site: str | None = None
     at: Time | None = None
+    expected_after: tuple[BusinessStep, ...] = ()
 
 
 class Revealed(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -358,6 +359,8 @@ def _check_recall(recall: Recall) -> None:
 
 def _check_product(product: Product) -> None:
     _check_entity(product, "product")
+    if len(set(product.steps)) != len(product.steps):
+        raise UnreadableRecord("not_a_product", "steps must name each step once")
 
 
 def _check_station(station: Station) -> None:
@@ -431,6 +434,7 @@ def facts(records: tuple[FactRecord, ...], scan: Scan) -> list[Fact]:
             r.station or scan.station,
             r.site or scan.site,
             r.at or scan.event_time,
+            r.expected_after,
         )
         for r in records
     ]

@@ -14,6 +14,7 @@ from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
 class AlertKind(StrEnum):
     DUPLICATE_SERIAL = "duplicate_serial"
+    OUT_OF_SEQUENCE = "out_of_sequence"
     RECALLED_AT_SHIPPING = "recalled_at_shipping"
 
 
@@ -26,6 +27,7 @@ class AlertStatus(StrEnum):
 
 SEVERITY = {
     AlertKind.DUPLICATE_SERIAL: "warning",
+    AlertKind.OUT_OF_SEQUENCE: "warning",
     AlertKind.RECALLED_AT_SHIPPING: "critical",
 }
 
@@ -85,7 +87,7 @@ def judge(
     `revealed`.
     """
     raised = [
-        _duplicate(scan, fact, AlertStatus.RAISED)
+        _contradicted(scan.unit, fact, AlertStatus.RAISED)
         for fact in facts_added
         if _contradicts(fact, site_travel_s)
     ]
@@ -101,7 +103,7 @@ def judge(
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}
     withdrawn = [
-        _duplicate(scan, fact, AlertStatus.WITHDRAWN)
+        _contradicted(scan.unit, fact, AlertStatus.WITHDRAWN)
         for fact in facts_withdrawn
         if _contradicts(fact, site_travel_s)
     ]
@@ -116,24 +118,27 @@ def _contradicts(fact: Fact, site_travel_s: float) -> bool:
     return fact.rule is not FactRule.TWO_SITES or fact.elapsed_s <= site_travel_s
 
 
-def _duplicate(scan: Scan, fact: Fact, status: AlertStatus) -> Alert:
+def _contradicted(unit: str, fact: Fact, status: AlertStatus) -> Alert:
+    kind = AlertKind(fact.kind.value)
     seen = {
         FactRule.RECEIVED_IN_CUSTODY: "received although it is in custody elsewhere",
         FactRule.SHIPPED_TWICE: "shipped again without having been returned",
         FactRule.DECOMMISSIONED: "seen again although it was decommissioned",
         FactRule.TWO_SITES: f"seen at two sites within {fact.elapsed_s:.0f} s",
+        FactRule.UNEXPECTED_STEP: f"scanned at station {fact.station}, and not after"
+        f" {' or '.join(fact.expected_after)}, as its product expects",
     }[fact.rule]
     return Alert(
-        id=alert_id(AlertKind.DUPLICATE_SERIAL, scan.unit, fact.event_id),
-        kind=AlertKind.DUPLICATE_SERIAL,
-        severity=SEVERITY[AlertKind.DUPLICATE_SERIAL],
+        id=alert_id(kind, unit, fact.event_id),
+        kind=kind,
+        severity=SEVERITY[kind],
         status=status,
-        unit=scan.unit,
+        unit=unit,
         event_id=fact.event_id,
         station=fact.station,
         site=fact.site,
         event_time=fact.at,
-        text=f"{scan.unit} was {seen}",
+        text=f"{unit} was {seen}",
     )
 
 

@@ -65,6 +65,7 @@ class Outcome(StrEnum):
 
 class FactKind(StrEnum):
     DUPLICATE_SERIAL = "duplicate_serial"
+    OUT_OF_SEQUENCE = "out_of_sequence"
 
 
 class FactRule(StrEnum):
@@ -74,6 +75,7 @@ class FactRule(StrEnum):
     SHIPPED_TWICE = "shipped_twice"
     DECOMMISSIONED = "decommissioned"
     TWO_SITES = "two_sites"
+    UNEXPECTED_STEP = "unexpected_step"
 
 
 class Fact(NamedTuple):
@@ -82,13 +84,15 @@ class Fact(NamedTuple):
     kind: FactKind
     event_id: str
     rule: FactRule
-    #: the earlier scan that it contradicts
+    #: the earlier scan that it contradicts; empty where there is none
     against: str
     elapsed_s: float
     #: of the scan that carries it, which need not be the one that revealed it
     station: str
     site: str
     at: datetime
+    #: of an unexpected step: after which ones its product expects it
+    expected_after: tuple[BusinessStep, ...] = ()
 
 
 class Tie(NamedTuple):
@@ -116,6 +120,7 @@ class Visit(NamedTuple):
     order: str | None
     repeat_window_s: float
     tie: Tie | None = None
+    expected_after: tuple[BusinessStep, ...] | None = None
 
     @property
     def order_key(self) -> tuple[datetime, str, int, str]:
@@ -155,6 +160,9 @@ class Position(NamedTuple):
     departure: Departure | None = None
     #: the unit into which it is packed or assembled
     parent: str | None = None
+    #: the last step that its product's order names, and what its parents went through since; empty
+    #: where nothing is known of that, as of what came before the product had an order
+    in_order: tuple[BusinessStep, ...] = ()
 
 
 class Voided(NamedTuple):
@@ -380,9 +388,8 @@ def fold(base: Position | None, visits: tuple[Visit, ...]) -> tuple[Position | N
     """The position after `visits`, which are sorted, and the facts that they reveal."""
     position, facts = base, list[Fact]()
     for visit in visits:
-        position, fact, _ = step(position, visit)
-        if fact is not None:
-            facts.append(fact)
+        position, told, _ = step(position, visit)
+        facts += told
     return position, facts
 
 
@@ -392,12 +399,11 @@ def only_in(some: Sequence[Fact], others: Sequence[Fact]) -> tuple[Fact, ...]:
 
 
 def _append(state: UnitState, visit: Visit) -> Observation:
-    current, fact, is_repeat = step(state.current, visit)
+    current, facts, is_repeat = step(state.current, visit)
     moved = _archive(_with(state, (*state.kept, visit), current))
     if current is None or current is state.current:
         return Observation(Outcome.NOT_INSIDE, moved, visit_id=visit.event_id)
     outcome = Outcome.REPEAT_READ if is_repeat else Outcome.MOVED
-    facts = () if fact is None else (fact,)
     return Observation(outcome, moved, facts, (), current.visit_id)
 
 
@@ -407,15 +413,14 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
     earlier, later = state.kept[:place], state.kept[place:]
     position, _ = fold(state.base, earlier)  # these tell the same as before
     _, facts_before = fold(position, later)
-    after, fact, is_repeat = step(position, visit)
+    after, told, is_repeat = step(position, visit)
     if after is None or after is position:
         kept = (*earlier, visit, *later)
         return Observation(
             Outcome.NOT_INSIDE, _archive(state._replace(kept=kept)), visit_id=visit.event_id
         )
     current, facts_after = fold(after, later)
-    if fact is not None:
-        facts_after.insert(0, fact)
+    facts_after[:0] = told
     folded = _with(state, (*earlier, visit, *later), current)
     return Observation(
         Outcome.REPEAT_READ if is_repeat else Outcome.LATE,
@@ -530,7 +535,7 @@ def _correct(state: UnitState, correction: Visit, scan: Scan) -> Observation:
     )
 
 
-def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact | None, bool]:
+def step(before: Position | None, visit: Visit) -> tuple[Position | None, tuple[Fact, ...], bool]:
     """One scan in its place: (position after, what it contradicts, whether it is a repeat).
 
     `before` itself comes back where the scan is derived from a parent in which the unit is not.
@@ -539,7 +544,7 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact |
     is_derived = False
     if tie is not None and tie.depth:
         if before is None or before.parent != tie.parent:
-            return before, None, False
+            return before, (), False
         is_derived = True
     phase = _phase_after(visit)
     order = visit.order if phase is _SHIPPED else None
@@ -555,10 +560,11 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact |
             event_id=visit.event_id,
             departure=_departure_after(None, visit),
             parent=None if tie is None else tie.parent,
+            in_order=_in_order_after((), visit),
         )
-        return after, None, False
+        return after, _out_of_sequence(None, visit), False
     if _is_repeat(before, visit):
-        return before._replace(seen_at=visit.at), None, True
+        return before._replace(seen_at=visit.at), (), True
     location, party = visit.business_location, visit.possessing_party
     disposition = visit.disposition
     stayed = before.phase is _ON_SITE and before.site == visit.site
@@ -590,9 +596,10 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, Fact |
         event_id=before.event_id if is_unmoved else visit.event_id,
         departure=_departure_after(before.departure, visit),
         parent=_parent_after(before, visit),
+        in_order=_in_order_after(before.in_order, visit),
     )
     # A derived scan tells nothing of the unit that its parent's did not: that one is contradicted.
-    return after, None if is_derived else _contradiction(before, visit), False
+    return after, () if is_derived else _contradictions(before, visit), False
 
 
 def _phase_after(visit: Visit) -> Phase:
@@ -615,6 +622,7 @@ def _arrived(
     event_id: str,
     departure: Departure | None,
     parent: str | None,
+    in_order: tuple[BusinessStep, ...],
 ) -> Position:
     return Position(
         phase,
@@ -633,6 +641,7 @@ def _arrived(
         visit.order,
         departure,
         parent,
+        in_order,
     )
 
 
@@ -690,10 +699,17 @@ def _leaves_again(departure: Departure, visit: Visit) -> bool:
     )
 
 
-def _contradiction(before: Position, visit: Visit) -> Fact | None:
+def _contradictions(before: Position, visit: Visit) -> tuple[Fact, ...]:
+    """A duplicate explains why a unit is out of sequence; two sites do only if it was too fast,
+    which is not judged here."""
     rule = _broken_rule(before, visit)
     if rule is None:
-        return None
+        return _out_of_sequence(before, visit)
+    fact = _duplicate(before, visit, rule)
+    return (fact, *_out_of_sequence(before, visit)) if rule is FactRule.TWO_SITES else (fact,)
+
+
+def _duplicate(before: Position, visit: Visit, rule: FactRule) -> Fact:
     against = before.event_id
     if rule is FactRule.SHIPPED_TWICE and before.departure is not None:
         against = before.departure.event_id
@@ -720,6 +736,38 @@ def _broken_rule(before: Position, visit: Visit) -> FactRule | None:
         moved = told is not None and told != before.business_location
         return FactRule.RECEIVED_IN_CUSTODY if moved or visit.site != before.site else None
     return FactRule.TWO_SITES if before.site != visit.site else None
+
+
+def _in_order_after(before: tuple[BusinessStep, ...], visit: Visit) -> tuple[BusinessStep, ...]:
+    step = visit.business_step
+    if visit.expected_after is not None:
+        return (step,)
+    is_derived = visit.tie is not None and visit.tie.depth > 0
+    return (*before, step) if is_derived and before and step not in before else before
+
+
+def _out_of_sequence(before: Position | None, visit: Visit) -> tuple[Fact, ...]:
+    """What the expected order of a product's steps makes of a scan.
+
+    Of a unit of which no such step is known only the first scan of all can be judged.
+    """
+    expected = visit.expected_after
+    if not expected or (before is not None and not before.in_order):
+        return ()
+    if before is not None and any(step in expected for step in before.in_order):
+        return ()
+    fact = Fact(
+        FactKind.OUT_OF_SEQUENCE,
+        visit.event_id,
+        FactRule.UNEXPECTED_STEP,
+        "" if before is None else before.event_id,
+        0.0 if before is None else (visit.at - before.seen_at).total_seconds(),
+        visit.station,
+        visit.site,
+        visit.at,
+        expected,
+    )
+    return (fact,)
 
 
 def _archive(state: UnitState) -> UnitState:
@@ -808,6 +856,7 @@ def visit_of(scan: Scan) -> Visit:
         order_reference(scan),
         scan.repeat_window_s,
         None if scan.parent is None and scan.derived_from is None else _tie(scan),
+        scan.expected_after,
     )
 
 

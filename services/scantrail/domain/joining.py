@@ -137,5 +137,6 @@ def _scan(visit: Visit, target: str, unit: str, cause: Scan) -> Scan:
         scan_of(visit, target, visit.event_id, cause.record_time),
         disposition=visit.disposition,
         parent=visit.tie and visit.tie.parent,
+        expected_after=visit.expected_after,
         forwarded_from=(unit,),
     )

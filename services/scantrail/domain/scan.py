@@ -71,6 +71,9 @@ class Scan:
     #: Another, older key of the same unit, into which this one is joined from now on. The unit's
     #: own key: the last of `forwarded_from` was joined into it.
     same_as: str | None = None
+    #: After which steps the unit's product expects this one, of those that its order names: none
+    #: where this one begins it; None where the order does not name this one, or there is none.
+    expected_after: tuple[BusinessStep, ...] | None = None
     #: Keys of the unit under which the scan came, before it was forwarded: a tracker did that.
     forwarded_from: tuple[str, ...] = ()
 

@@ -37,6 +37,7 @@ def claim(
     corrects: str | None = None,
     parent: str | None = None,
     same_as: str | None = None,
+    expected_after: tuple[BusinessStep, ...] | None = None,
 ) -> Scan:
     """The scan that a read of `unit` at `station` makes."""
     return Scan(
@@ -60,4 +61,5 @@ def claim(
         corrects=corrects,
         parent=parent,
         same_as=same_as,
+        expected_after=expected_after,
     )

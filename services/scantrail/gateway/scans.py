@@ -12,11 +12,11 @@ from scantrail.contracts.records import (
     encode,
 )
 from scantrail.contracts.topics import Topic, topic_name
-from scantrail.domain.identifiers import NotIdentified
-from scantrail.domain.product import Product
+from scantrail.domain.identifiers import NotIdentified, product_and_serial
+from scantrail.domain.product import Product, expected_after
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station, claim
-from scantrail.domain.vocabulary import OUTBOUND_STEPS
+from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 from scantrail.gateway.decoders.outcome import MENDS, Read
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.spool import Outgoing
@@ -149,6 +149,7 @@ class ScanMaker:
             order=read.order,
             read=as_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
+            expected_after=self._expected_after(unit.key, station.business_step),
             **named,
         )
         headers = cloud_event_headers(
@@ -160,6 +161,11 @@ class ScanMaker:
         )
         topic = topic_name(self._prefix, Topic.SCANS)
         return Outgoing(topic, unit.key.encode(), encode(scan), headers)
+
+    def _expected_after(self, unit: str, step: BusinessStep) -> tuple[BusinessStep, ...] | None:
+        name, _ = product_and_serial(unit)
+        product = None if name is None else self._known.products.get(name)
+        return None if product is None else expected_after(product, step)
 
     def set_aside(self, read: RejectedRead) -> Outgoing:
         """The record of a read that makes no scan."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from scantrail.gateway.contexts import ContextSettings
 from scantrail.gateway.readers import (
     DEFAULT_END,
     DEFAULT_HEARTBEAT,
@@ -318,3 +319,37 @@ def test_two_readers_may_share_a_port_on_two_addresses(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ReaderSettingsError, match="cannot be read"):
         load_readers(tmp_path / "none.toml")
+
+
+def test_a_readers_context(tmp_path: Path) -> None:
+    told = "[reader.context]\nlocation = 'L-(.+)'\nparent = true\ntimeout_s = 60\n"
+    (reader,) = readers(tmp_path, TCP + told)
+    assert reader.context == ContextSettings(
+        location=re.compile("L-(.+)"), parent=True, timeout_s=60
+    )
+    assert readers(tmp_path, TCP)[0].context is None
+
+
+@pytest.mark.parametrize(
+    ("told", "line", "text"),
+    [
+        ("context = 7", 8, "a table [reader.context] with lines such as"),
+        ("[reader.context]\ntimeout_s = 60", 8, "a table [reader.context] with lines such as"),
+        ("[reader.context]\nparent = true\nshelf = 'x'", 10, "unknown key 'shelf'; one of end,"),
+        ("[reader.context]\nparent = 'yes'", 9, "true or false is expected for parent, not 'yes'"),
+        ("[reader.context]\nlocation = 7", 9, "a pattern is expected for location, not 7"),
+        ("[reader.context]\norder = '('", 9, "'(' is no regular expression"),
+        ("[reader.context]\nparent = true\nend = ''", 10, "a text is expected for end, not ''"),
+        (
+            "[reader.context]\nparent = true\ntimeout_s = 0",
+            10,
+            "seconds above 0, up to 86400, is expected for timeout_s, not 0",
+        ),
+    ],
+)
+def test_a_wrong_context_is_refused_with_its_line(
+    tmp_path: Path, told: str, line: int, text: str
+) -> None:
+    with pytest.raises(ReaderSettingsError, match=re.escape(text)) as refused:
+        readers(tmp_path, TCP + told)
+    assert f"readers.toml:{line}: reader 'dock-1': context: " in str(refused.value)

@@ -134,7 +134,8 @@ async def _live(
     dock = [*codes(DOCK), *malformed(DOCK)]
     random.Random(0).shuffle(dock)
     await during("receiving", floor.text[DOCK].send(dock))
-    await during("storing", floor.text[SHELF].send(codes(SHELF)))
+    label = (SHELF.label or "").encode()
+    await during("storing", floor.text[SHELF].send([label, *codes(SHELF)]))
     await during("receiving the clones", floor.text[SOUTH].send(codes(SOUTH)))
     at_line = {life.key: _read(life, LINE) for life in of(LINE)}
     punctual = [at_line[life.key] for life in of(LINE) if not life.late]

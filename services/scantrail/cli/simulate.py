@@ -56,7 +56,7 @@ async def _live(floor: Floor, serial: str, number: int) -> None:
 
     await floor.text[DOCK].send([code.encode()])
     await wait()
-    await floor.text[SHELF].send([code.encode()])
+    await floor.text[SHELF].send([(SHELF.label or "").encode(), code.encode()])
     await wait()
     if chance.random() < CLONED_SHARE:
         await floor.text[SOUTH].send([code.encode()])

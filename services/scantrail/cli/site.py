@@ -27,6 +27,8 @@ class Place:
     location: str | None
     protocol: str
     party: str | None = None
+    #: what is scanned there before its units: it says where they are
+    label: str | None = None
 
     @property
     def reader(self) -> str:
@@ -39,14 +41,22 @@ class Place:
             "name": self.name,
             "site": self.site,
             "business_step": self.step.value,
-            "business_location": self.location,
+            "business_location": None if self.label else self.location,
             "possessing_party": self.party,
             "repeat_window_s": 10,
         }
 
 
 DOCK = Place("dock-1", "Dock 1", "north", BusinessStep.RECEIVING, "Dock 1", "listen", OWNER)
-SHELF = Place("shelf-a", "Hall A", "north", BusinessStep.STORING, "Hall A, aisle 4", "connect")
+SHELF = Place(
+    "shelf-a",
+    "Hall A",
+    "north",
+    BusinessStep.STORING,
+    "Hall A, aisle 4",
+    "connect",
+    label="L-Hall A, aisle 4",
+)
 LINE = Place("line-1", "Line 1", "north", BusinessStep.ASSEMBLING, "Line 1", "http")
 STAGE = Place("stage-1", "Staging", "north", BusinessStep.STAGING_OUTBOUND, "Staging", "listen")
 PACK = Place("pack-1", "Packing", "north", BusinessStep.PACKING, "Packing", "http")
@@ -87,6 +97,8 @@ def readers_toml(ports: Mapping[str, int]) -> str:
                 f'address = "{HOST}:{ports[place.reader]}"',
                 'ack = "\\u0006"',
             ]
+        if place.label:
+            lines += ["[reader.context]", "location = 'L-(.+)'"]
         tables.append("\n".join(lines))
     head = "# The readers of the simulated site. docs/readers.md tells how to add your own.\n"
     return head + "\n" + "\n\n".join(tables) + "\n"

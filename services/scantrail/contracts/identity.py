@@ -328,6 +328,7 @@ def _refuse_gtin(text: str, what: str, more: str = "") -> NoReturn:
     raise NotIdentified(
         "not_a_unit",
         f"{what} GTIN {text.zfill(14)}: a product, not one unit of it; scan its serial{more}",
+        gtin=None if more else text.zfill(14),
     )
 
 

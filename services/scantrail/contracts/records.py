@@ -134,6 +134,9 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     corrects: str | None = None
     parent: str | None = None
     same_as: str | None = None
+    #: of the reader's context when it was read
+    location: str | None = None
+    product: str | None = None
     #: what the device tells of a tag's read: it decides the station, and whether it is a stray
     antenna: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None
     rssi_dbm: float | None = None
@@ -349,6 +352,8 @@ _REJECTED_LENGTHS = {
     "corrects": NAME_LENGTH_MAX,
     "parent": NAME_LENGTH_MAX,
     "same_as": NAME_LENGTH_MAX,
+    "location": NAME_LENGTH_MAX,
+    "product": NAME_LENGTH_MAX,
     "direction": NAME_LENGTH_MAX,
 }
 

@@ -83,13 +83,15 @@ REASONS: Final = frozenset(
 
 class NotIdentified(Exception):
     """A text that names no unit. `reason` is one of REASONS; `detail` is for people: what was
-    understood, and what mends it."""
+    understood, and what mends it. `gtin` has 14 digits where the text is a product's GTIN and says
+    nothing of a serial."""
 
-    def __init__(self, reason: str, detail: str) -> None:
+    def __init__(self, reason: str, detail: str, *, gtin: str | None = None) -> None:
         assert reason in REASONS, reason
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+        self.gtin = gtin
 
 
 class Identified(NamedTuple):

@@ -34,12 +34,13 @@ def claim(
     record_time: datetime,
     order: str | None,
     read: str,
+    location: str | None = None,
     corrects: str | None = None,
     parent: str | None = None,
     same_as: str | None = None,
     expected_after: tuple[BusinessStep, ...] | None = None,
 ) -> Scan:
-    """The scan that a read of `unit` at `station` makes."""
+    """The scan that a read of `unit` at `station` makes; it is at `location`, where one is told."""
     return Scan(
         event_id=event_id,
         unit=unit,
@@ -51,7 +52,7 @@ def claim(
         site=station.site,
         read_point=station.read_point,
         business_step=station.business_step,
-        business_location=station.business_location,
+        business_location=location or station.business_location,
         disposition=station.disposition,
         possessing_party=station.possessing_party,
         transactions=(Transaction(type="order", id=order),) if order else (),

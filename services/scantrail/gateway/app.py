@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scantrail.contracts.records import products, stations
 from scantrail.contracts.topics import Topic
+from scantrail.gateway.contexts import Contexts
 from scantrail.gateway.copies import Copy
 from scantrail.gateway.http import build_http
 from scantrail.gateway.intake import Intake
@@ -38,7 +39,8 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     known_stations = Copy(Topic.STATIONS, stations, folder)
     known_products = Copy(Topic.PRODUCTS, products, folder)
     known = Known(readers, known_stations.by_id, known_products.by_id)
-    intake = Intake(settings.topic_prefix, known, outlet)
+    contexts = Contexts(folder / "contexts.json")
+    intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts)
     http = build_http(intake)
     try:
         async with asyncio.TaskGroup() as tasks:

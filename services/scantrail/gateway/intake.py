@@ -12,6 +12,7 @@ from scantrail.contracts.records import (
     RejectedRead,
 )
 from scantrail.contracts.topics import Topic
+from scantrail.gateway.contexts import Context, Contexts, NotContext, changed
 from scantrail.gateway.decoders.outcome import (
     MENDS,
     Control,
@@ -35,8 +36,8 @@ log = logger(__name__)
 #: Reads whose repetition within a reader's debounce_s is noticed.
 REMEMBERED_READS = 20_000
 
-#: Reader, station, code, order, what it corrects, parent, what it is the same as.
-_Seen = tuple[str, str, str, str | None, str | None, str | None, str | None]
+#: Reader, station, code, and what else is told of the unit: another story is another read.
+_Seen = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +66,13 @@ class Intake:
         known: Known,
         outlet: Outlet,
         *,
+        contexts: Contexts | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._known = known
         self._maker = ScanMaker(prefix, known)
         self._outlet = outlet
+        self._contexts = contexts or Contexts()
         self._now = now
         self._start = secrets.token_hex(4)  # ids of another start are others
         self._sequence = 0
@@ -92,7 +95,13 @@ class Intake:
         accepted, counts = 0, Counter[str]()
         seen: dict[_Seen, datetime] = {}
         sightings: Sightings = {}
-        for index, outcome in enumerate(outcomes):
+        context = before = self._contexts.of(reader_id)
+        for index, told in enumerate(outcomes):
+            outcome, context = self._in_context(reader, told, context)
+            if outcome is None:
+                counts["context"] += 1
+                accepted += 1
+                continue
             if isinstance(outcome, NoRead | Heartbeat | Control):
                 word = "no_read" if isinstance(outcome, NoRead) else "control"
                 counts[word] += 1
@@ -125,15 +134,34 @@ class Intake:
                 seen[_seen(reader, outcome)] = self._time_of(outcome)
         if records:
             await self._outlet.keep(records)
+        if context != before:
+            await self._contexts.keep(reader_id, context)
         self._remember(seen)
         self._strays.remember(sightings)
         if counts["lost"]:
             log.warning("reader lost reads", reader=reader_id, count=counts["lost"])
         for word, count in counts.items():  # what was refused for want of room comes again
             metrics.READS.labels(protocol, word).inc(count)
-        for told in rejected:
-            metrics.REJECTED.labels(Topic.READS_REJECTED.value, told.reason).inc()
+        for refusal in rejected:
+            metrics.REJECTED.labels(Topic.READS_REJECTED.value, refusal.reason).inc()
         return Taken(accepted, tuple(rejected))
+
+    def _in_context(
+        self, reader: ReaderSettings | None, told: Outcome, context: Context
+    ) -> tuple[Outcome | None, Context]:
+        """A read with what the reader's context says of it, and that context; no read where it only
+        changes it."""
+        if reader is None or reader.context is None or not isinstance(told, Read):
+            return told, context
+        now = self._now()
+        try:
+            after = changed(context, reader.context, told, now, self._known.products)
+        except NotContext as error:
+            raw = told.text.encode("utf-8", "surrogatepass")
+            return Invalid(error.reason, raw), error.after
+        if after is not None:
+            return None, after
+        return context.of(told, reader.context, now), context
 
     async def replay(self, reads: Sequence[RejectedRead]) -> Taken:
         """Take reads that were set aside once more, under the ids and times they had."""
@@ -176,6 +204,8 @@ class Intake:
             corrects=read.corrects,
             parent=read.parent,
             same_as=read.same_as,
+            location=read.location,
+            product=read.product,
         )
         why = reader and self._why_stray(read.reason, reader, sent, sightings)
         if why:
@@ -266,4 +296,5 @@ class Intake:
 
 def _seen(reader: ReaderSettings, read: Read) -> _Seen:
     station = reader.station_at(read.antenna)
-    return reader.id, station, read.text, read.order, read.corrects, read.parent, read.same_as
+    told = read.order, read.corrects, read.parent, read.same_as, read.location, read.product
+    return reader.id, station, read.text, *told

@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 from scantrail.domain.identifiers import NotIdentified, product_id
+from scantrail.gateway.contexts import ContextSettings, context_settings
 
 Protocol = Literal["tcp", "http-generic", "http-impinj", "http-zebra"]
 Mode = Literal["listen", "connect"]
@@ -69,9 +70,10 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
             "max_frame",
             "encoding",
             "product",
+            "context",
         }
     ),
-    "http-generic": _TAG_KEYS | {"debounce_s", "product", "direction"},
+    "http-generic": _TAG_KEYS | {"debounce_s", "product", "context", "direction"},
     "http-impinj": _TAG_KEYS | {"debounce_s"},  # it tells no direction
     "http-zebra": _TAG_KEYS | {"debounce_s", "direction"},
 }
@@ -93,7 +95,8 @@ class ReaderSettings:
     between the codes of one frame. Each of `gs_aliases` stands for FNC1. `ack` is sent once a read
     is durable. The same read within `debounce_s` seconds is one; a reader silent for `silence_s`
     seconds is taken for dead (None: never). `product` is the product whose plain serials the
-    reader expects.
+    reader expects. `context` says which of its codes are no units, but what the next ones are
+    scanned for.
 
     A reader of tags may have more than one station: `antennas` names that of an antenna. A read
     counts that has at least `rssi_min_dbm`, the `direction` (None: any), and is, at its antenna,
@@ -119,6 +122,7 @@ class ReaderSettings:
     max_frame: int = 4096
     encoding: str = "utf-8"
     product: str | None = None
+    context: ContextSettings | None = None
     antennas: Mapping[int, str] = field(default_factory=dict)
     rssi_min_dbm: float | None = None
     reads_min: int = 1
@@ -202,6 +206,7 @@ class _Table:
             "debounce_s": self._seconds,
             "max_frame": self._max_frame,
             "product": self._product,
+            "context": self._context,
             "antennas": self._antennas,
             "rssi_min_dbm": self._rssi,
             "reads_min": self._reads_min,
@@ -382,6 +387,9 @@ class _Table:
             return product_id(self._text(key))
         except NotIdentified as error:
             self.refuse(key, error.detail)
+
+    def _context(self, key: str) -> ContextSettings:
+        return context_settings(self._table[key], self.refuse)
 
     def _address(self, mode: str) -> tuple[str, int]:
         text = self._required("address")

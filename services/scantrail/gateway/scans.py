@@ -86,6 +86,8 @@ class ScanMaker:
                 corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
                 parent=read.parent and read.parent[:NAME_LENGTH_MAX],
                 same_as=read.same_as and read.same_as[:NAME_LENGTH_MAX],
+                location=read.location,
+                product=read.product,
                 antenna=read.antenna,
                 rssi_dbm=read.rssi_dbm,
                 direction=read.direction,
@@ -120,7 +122,7 @@ class ScanMaker:
         if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
             return refused("bad_corrects", MENDS["bad_corrects"])
         try:
-            unit = identify(read.text, aim=read.aim, product=reader.product)
+            unit = identify(read.text, aim=read.aim, product=read.product or reader.product)
         except NotIdentified as error:
             return refused(error.reason, error.detail)
         if read.same_as is not None and (read.parent or read.corrects):
@@ -149,6 +151,7 @@ class ScanMaker:
             order=read.order,
             read=as_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
+            location=read.location,
             expected_after=self._expected_after(unit.key, station.business_step),
             **named,
         )

@@ -15,7 +15,8 @@ class Read:
     clock; `order` the order it was read for; `event_id` its own id of the read, kept over its
     retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written;
     `corrects` the event id of the scan that it voids; `parent` any spelling of the unit into which
-    this one is packed or assembled; `same_as` any spelling of the older identifier of this unit.
+    this one is packed or assembled; `same_as` any spelling of the older identifier of this unit;
+    `location` where it is from now on, `product` of which it is.
     `fingerprint` stands in for `event_id` where the device gives none, but its time: what it says
     of this read, in short, the same when it sends the read again. `times_read` is how many reads
     the device tells of in this one.
@@ -34,6 +35,8 @@ class Read:
     corrects: str | None = None
     parent: str | None = None
     same_as: str | None = None
+    location: str | None = None
+    product: str | None = None
     fingerprint: str | None = None
     times_read: int = 1
 
@@ -77,6 +80,8 @@ Outcome = Read | NoRead | Heartbeat | Control | Lost | Invalid
 
 #: What to tell people of each reason of Invalid: what is wrong, and the mend.
 MENDS: Final = {
+    "bad_carton": "the carton's number (SSCC) has a wrong check digit: scan it again; until then"
+    " units are packed into none",
     "bad_code": "the code must be text, and an EPC hexadecimal (of an Impinj reader, `epc` is"
     " base64); a number loses leading zeros",
     "bad_corrects": "`corrects` must be the event id of the scan to void, as its trail shows it",
@@ -85,6 +90,8 @@ MENDS: Final = {
     "bad_event_id": "`event_id` must be a short printable text or a whole number",
     "bad_event_time": "`timestamp` is no time: give RFC 3339 with a zone, or seconds since 1970",
     "bad_json": "this is not JSON: send an object, an array, or an object a line",
+    "bad_location": "the label's location must be a printable text of 1 to 256 letters: look at the"
+    " reader's `context`",
     "bad_order": "`order` must be a short printable text or a whole number",
     "bad_parent": "`parent` must spell, as text, the carton or product into which the unit goes",
     "bad_same_as": "`same_as` must spell, as text, another, older identifier of the same unit",

@@ -1,0 +1,224 @@
+"""The context of a reader: what it scanned before its units, written into each of their scans.
+
+At a reader that sends codes and nothing else somebody scans a shelf's label, an order's barcode, a
+carton or a product first, and then units. Such a code makes no scan itself.
+"""
+
+import asyncio
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple, NoReturn, Protocol
+
+import msgspec
+
+from scantrail.contracts.identity import identify
+from scantrail.contracts.records import NAME_LENGTH_MAX, encode
+from scantrail.domain.identifiers import NotIdentified
+from scantrail.domain.product import Product
+from scantrail.domain.scan import is_order_reference
+from scantrail.gateway.decoders.outcome import Read
+from scantrail.infra.logs import logger
+
+log = logger(__name__)
+
+Kind = Literal["location", "order", "parent", "product"]
+
+TIMEOUT_S_DEFAULT: Final = 900.0
+_KEYS: Final = ("end", "location", "order", "parent", "product", "timeout_s")
+
+#: An element string that means a carton, whatever its check digit.
+_LIKE_SSCC: Final = re.compile(r"(?:00|\(00\))[0-9]{18}")
+
+
+class ContextSettings(NamedTuple):
+    """What of a reader's codes is context, from its table `[reader.context]`.
+
+    `location` and `order` match whole codes, and take their first group, or all where there is
+    none. `parent` is an SSCC, `product` a GTIN without a serial; `end` is a code that takes all
+    back. What was set is forgotten after `timeout_s` seconds.
+    """
+
+    location: re.Pattern[str] | None = None
+    order: re.Pattern[str] | None = None
+    parent: bool = False
+    product: bool = False
+    end: str | None = None
+    timeout_s: float = TIMEOUT_S_DEFAULT
+
+
+class Refuse(Protocol):
+    """Says at which line of the readers' file what is wrong with a key, and ends."""
+
+    def __call__(self, key: str, why: str, *, inside: str | None = None) -> NoReturn: ...
+
+
+def context_settings(table: Any, refuse: Refuse) -> ContextSettings:
+    """The settings of a reader's table `context`, checked."""
+    example = "a table [reader.context] with lines such as location = 'L-(.+)' is expected"
+    if not isinstance(table, dict) or not set(table) & set(Kind.__args__):  # type: ignore[attr-defined]
+        refuse("context", example)
+    values: dict[str, Any] = {}
+    for name, value in table.items():
+        if name not in _KEYS:
+            known = ", ".join(_KEYS)
+            refuse("context", f"unknown key {name!r}; one of {known}", inside=name)
+        if name in ("location", "order"):
+            values[name] = _pattern(name, value, refuse)
+            continue
+        fits = {
+            "end": isinstance(value, str) and bool(value),
+            "timeout_s": type(value) in (int, float) and 0 < value <= 86_400,
+        }.get(name, isinstance(value, bool))
+        if not fits:
+            wanted = {"end": "a text", "timeout_s": "seconds above 0, up to 86400,"}
+            told = f"{wanted.get(name, 'true or false')} is expected for {name}, not {value!r}"
+            refuse("context", told, inside=name)
+        values[name] = value
+    return ContextSettings(**values)
+
+
+def _pattern(name: str, value: Any, refuse: Refuse) -> re.Pattern[str]:
+    if not isinstance(value, str) or not value:
+        refuse("context", f"a pattern is expected for {name}, not {value!r}", inside=name)
+    try:
+        return re.compile(value)
+    except (re.error, RecursionError, OverflowError) as error:
+        refuse("context", f"{value!r} is no regular expression: {error}", inside=name)
+
+
+@dataclass(frozen=True, slots=True)
+class Set:
+    """One part of a context, and since when it holds."""
+
+    value: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What holds at a reader until it is replaced or timed out."""
+
+    location: Set | None = None
+    order: Set | None = None
+    parent: Set | None = None
+    product: Set | None = None
+
+    def of(self, read: Read, settings: ContextSettings, now: datetime) -> Read:
+        """`read` with what it does not say itself and the context does."""
+
+        def standing(part: Set | None) -> str | None:
+            at = read.event_time or now
+            limit = timedelta(seconds=settings.timeout_s)
+            return part.value if part is not None and abs(at - part.at) <= limit else None
+
+        # What tells of another scan or another key is not done to the unit at this place.
+        tells_of_others = read.corrects is not None or read.same_as is not None
+        return replace(
+            read,
+            location=read.location or (None if tells_of_others else standing(self.location)),
+            order=read.order or (None if tells_of_others else standing(self.order)),
+            parent=read.parent or (None if tells_of_others else standing(self.parent)),
+            product=read.product or standing(self.product),
+        )
+
+
+class NotContext(Exception):
+    """A code that is meant as context and cannot be. `reason` is one of outcome.MENDS, `after` what
+    still holds: units that follow are not told of the carton, shelf or order before."""
+
+    def __init__(self, reason: str, after: Context) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.after = after
+
+
+def changed(
+    before: Context,
+    settings: ContextSettings,
+    read: Read,
+    now: datetime,
+    products: Mapping[str, Product],
+) -> Context | None:
+    """The context after `read`; None where that is no context, but a unit or nothing known.
+
+    Bare digits, which may be a serial, mean a product only where it is among `products`. Raises
+    NotContext.
+    """
+    if read.text == settings.end:
+        return Context()
+    at = read.event_time or now
+    if (location := _found(settings.location, read.text)) is not None:
+        if not 0 < len(location) <= NAME_LENGTH_MAX or not location.isprintable():
+            raise NotContext("bad_location", replace(before, location=None))
+        return replace(before, location=Set(location, at))
+    if (order := _found(settings.order, read.text)) is not None:
+        if not is_order_reference(order):
+            raise NotContext("bad_order", replace(before, order=None))
+        return replace(before, order=Set(order, at))
+    if not settings.parent and not settings.product:
+        return None
+    try:
+        unit = identify(read.text, aim=read.aim)
+    except NotIdentified as error:
+        if settings.parent and _LIKE_SSCC.fullmatch(read.text):
+            raise NotContext("bad_carton", replace(before, parent=None)) from error
+        is_bare = read.text.isdigit() and read.aim is None and len(read.text) <= 14
+        if not settings.product or error.gtin is None or (is_bare and error.gtin not in products):
+            return None
+        return replace(before, product=Set(error.gtin, at))
+    if not settings.parent or unit.scheme != "sscc":
+        return None
+    return replace(before, parent=Set(unit.key, at))
+
+
+def _found(pattern: re.Pattern[str] | None, text: str) -> str | None:
+    match = None if pattern is None else pattern.fullmatch(text)
+    if match is None:
+        return None
+    return match[1] if match.re.groups else match[0]
+
+
+class Contexts:
+    """The contexts of all readers, kept over a restart in the file at `path`, if there is one."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._writing = asyncio.Lock()
+        self._of: dict[str, Context] = {}
+        if path is None:
+            return
+        try:
+            self._of |= msgspec.json.decode(path.read_bytes(), type=dict[str, Context])
+        except FileNotFoundError:
+            pass
+        except msgspec.MsgspecError as error:
+            log.error("contexts of readers cannot be read; scan them again", reason=str(error))
+
+    def of(self, reader_id: str) -> Context:
+        """What holds at a reader."""
+        return self._of.get(reader_id, Context())
+
+    async def keep(self, reader_id: str, context: Context) -> None:
+        """Let `context` hold at a reader from now on; returns once it is on disk, or cannot be."""
+        self._of[reader_id] = context
+        if self._path is None:
+            return
+        async with self._writing:
+            try:
+                await asyncio.to_thread(_write, self._path, encode(self._of))
+            except OSError as error:  # it holds until a restart
+                log.error("context cannot be written", reader=reader_id, reason=str(error))
+
+
+def _write(path: Path, told: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new")
+    with new.open("wb") as file:
+        file.write(told)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

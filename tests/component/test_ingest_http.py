@@ -11,11 +11,13 @@ from component.fake_outlet import FakeOutlet
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.decoders.generic import ITEMS_MAX
+from scantrail.gateway.guards import Guards, new_token
 from scantrail.gateway.http import BODY_BYTES_MAX, build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.scans import Known
 
+TOKEN, DIGEST = new_token()
 DOCK = Station(
     id="dock-1",
     site="north",
@@ -27,6 +29,12 @@ READERS = {
     "fx": ReaderSettings(id="fx", station="dock-1", protocol="http-zebra"),
     "handheld": ReaderSettings(id="handheld", station="dock-1", protocol="http-generic"),
     "scanner": ReaderSettings(id="scanner", station="dock-1", protocol="tcp"),
+    "closed": ReaderSettings(
+        id="closed", station="dock-1", protocol="http-generic", token_sha256=(DIGEST,)
+    ),
+    "slow": ReaderSettings(
+        id="slow", station="dock-1", protocol="http-impinj", reads_per_s_max=1.0
+    ),
 }
 
 
@@ -41,8 +49,9 @@ async def http(outlet: FakeOutlet) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-def a_gateway(outlet: Any) -> httpx.AsyncClient:
-    app: Any = build_http(Intake("test", Known(READERS, {"dock-1": DOCK}), outlet))
+def a_gateway(outlet: Any, **settings: Any) -> httpx.AsyncClient:
+    intake = Intake("test", Known(READERS, {"dock-1": DOCK}), outlet)
+    app: Any = build_http(intake, Guards(READERS), **settings)
     transport = httpx.ASGITransport(app)
     return httpx.AsyncClient(transport=transport, base_url="http://gateway/ingest/v1")
 
@@ -204,3 +213,42 @@ async def test_an_event_of_another_maker_is_named(
     await http.post("/zebra", params={"reader": "fx"}, json=[impinj(1)])
     assert [read.reason for read in outlet.rejected] == ["not_from_impinj", "not_from_zebra"]
     assert all("address" in read.detail for read in outlet.rejected)
+
+
+async def test_a_reader_with_a_token_is_let_in_with_it_alone(
+    http: httpx.AsyncClient, outlet: FakeOutlet
+) -> None:
+    body = {"code": "0109506000134352217"}
+    for shown in ({}, {"Authorization": "Bearer wrong"}):
+        answer = await http.post("/generic?reader=closed", json=body, headers=shown)
+        assert (answer.status_code, answer.json()["reason"]) == (401, "bad_token")
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert "`scantrail token` makes one" in answer.json()["detail"]
+    assert outlet.calls == 0
+    shown = {"Authorization": f"Bearer {TOKEN}"}
+    answer = await http.post("/generic?reader=closed", json=body, headers=shown)
+    assert answer.json() == {"accepted": 1, "rejected": []}
+    answer = await http.post("/impinj?reader=closed", json=[impinj(1)], auth=("closed", TOKEN))
+    assert answer.status_code == 204, "let in; its reads are set aside, for the path is not its own"
+    assert [read.reason for read in outlet.rejected] == ["wrong_protocol"]
+
+
+async def test_a_reader_that_sends_too_fast_is_told_when_to_come_again(
+    http: httpx.AsyncClient, outlet: FakeOutlet
+) -> None:
+    first = await http.post("/impinj?reader=slow", json=[impinj(n) for n in range(40)])
+    assert first.status_code == 204
+    answer = await http.post("/impinj?reader=slow", json=[impinj(41)])
+    assert (answer.status_code, answer.json()["reason"]) == (429, "too_fast")
+    assert 20 <= int(answer.headers["Retry-After"]) <= 30
+    assert len(outlet.scans) == 40
+
+
+async def test_a_replay_needs_the_services_own_token(outlet: FakeOutlet) -> None:
+    async with a_gateway(outlet, service_token="s3cret") as http:
+        for shown in (b"", "Bearer \u00fc".encode(), b"Bearer s3cre"):
+            headers = {b"Authorization": shown}
+            answer = await http.post("/replay", json=[], headers=headers)
+            assert (answer.status_code, answer.json()["reason"]) == (401, "bad_token")
+        answer = await http.post("/replay", json=[], headers={"Authorization": "Bearer s3cret"})
+        assert answer.json() == {"accepted": 0, "rejected": []}

@@ -1,6 +1,7 @@
 """The readers' file: what it says, and each refusal with its text."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -353,3 +354,39 @@ def test_a_wrong_context_is_refused_with_its_line(
     with pytest.raises(ReaderSettingsError, match=re.escape(text)) as refused:
         readers(tmp_path, TCP + told)
     assert f"readers.toml:{line}: reader 'dock-1': context: " in str(refused.value)
+
+
+DIGEST = "0f" * 32
+
+
+def test_who_may_send_and_how_much(tmp_path: Path) -> None:
+    told = f'token_sha256 = "{DIGEST}"\nreads_per_s_max = 500\n'
+    (reader,) = readers(tmp_path, IMPINJ + told)
+    assert (reader.token_sha256, reader.reads_per_s_max) == ((DIGEST,), 500)
+    (reader,) = readers(tmp_path, IMPINJ + f'token_sha256 = ["{DIGEST}", "{"a" * 64}"]')
+    assert reader.token_sha256 == (DIGEST, "a" * 64)
+    (reader,) = readers(tmp_path, TCP + 'peers = ["192.0.2.7", "2001:db8::/32"]')
+    assert reader.peers == (ip_network("192.0.2.7"), ip_network("2001:db8::/32"))
+
+
+@pytest.mark.parametrize(
+    ("table", "told", "text"),
+    [
+        (IMPINJ, "token_sha256 = 'secret'", "64 hexadecimal digits are expected"),
+        (IMPINJ, "token_sha256 = []", "64 hexadecimal digits are expected"),
+        (IMPINJ, "reads_per_s_max = 0", "reads a second from 1 to 1000000 are expected, not 0"),
+        (IMPINJ, "peers = ['192.0.2.7']", "has no meaning for protocol 'http-impinj'"),
+        (TCP, f"token_sha256 = '{DIGEST}'", "has no meaning for protocol 'tcp'"),
+        (TCP, "peers = ['dock.example']", "such as '192.0.2.7' or '192.0.2.0/24' are expected"),
+        (
+            TCP.replace("listen", "connect"),
+            "peers = ['192.0.2.7']",
+            "who may connect is asked where the reader does: take it out",
+        ),
+    ],
+)
+def test_wrong_words_on_who_may_send_are_refused(
+    tmp_path: Path, table: str, told: str, text: str
+) -> None:
+    with pytest.raises(ReaderSettingsError, match=re.escape(text)):
+        readers(tmp_path, table + told)

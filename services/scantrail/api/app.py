@@ -41,7 +41,11 @@ async def run_api(settings: Settings, health: Health) -> None:
     engine = connect_database(settings, statement_timeout_s=STATEMENT_S_MAX)
     outbox = Outbox(settings, engine)
     try:
-        async with httpx.AsyncClient(base_url=settings.gateway_url, timeout=30) as gateway:
+        token = settings.service_token
+        shown = {"Authorization": f"Bearer {token}"} if token else {}
+        async with httpx.AsyncClient(
+            base_url=settings.gateway_url, timeout=30, headers=shown
+        ) as gateway:
             app = build_api(engine, outbox, gateway)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve_http(app, settings.listen_host, settings.api_port))

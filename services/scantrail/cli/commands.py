@@ -25,6 +25,7 @@ from scantrail.cli.up import run_up
 from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.refolding import CannotRefold
+from scantrail.gateway.guards import new_token
 from scantrail.gateway.readers import ReaderSettingsError
 from scantrail.infra.database import migrate
 from scantrail.infra.logs import configure_logging
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "config", help="print every setting as it is in force here, secrets hidden"
     )
     config.add_argument("name", nargs="?", help="only the value of this one, secret or not")
+    commands.add_parser("token", help="make a token for a reader over HTTP, and its digest")
     name = commands.add_parser("identify", help="say which unit each text names, a JSON line each")
     name.add_argument("text", nargs="+")
     decode = commands.add_parser(
@@ -127,6 +129,10 @@ def _run(asked: argparse.Namespace) -> int:
             print("the database has the newest shape")
         case "config":
             _print_config(settings, asked.name, runs_here=running is not None)
+        case "token":
+            token, digest = new_token()
+            print(f"the reader sends:       Authorization: Bearer {token}")
+            print(f'its [[reader]] table:   token_sha256 = "{digest}"')
         case "identify":
             for text in asked.text:
                 print(json.dumps(_identified(text), default=str))

@@ -13,6 +13,7 @@ from scantrail.contracts.records import products, stations
 from scantrail.contracts.topics import Topic
 from scantrail.gateway.contexts import Contexts
 from scantrail.gateway.copies import Copy
+from scantrail.gateway.guards import Guards
 from scantrail.gateway.http import build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.outlet import Outlet
@@ -41,7 +42,9 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     known = Known(readers, known_stations.by_id, known_products.by_id)
     contexts = Contexts(folder / "contexts.json")
     intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts)
-    http = build_http(intake)
+    is_required = settings.reader_tokens == "required"
+    guards = Guards(readers, is_required=is_required)
+    http = build_http(intake, guards, service_token=settings.service_token)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(outlet.drain())
@@ -63,9 +66,16 @@ def _readers(settings: Settings) -> dict[str, ReaderSettings]:
     if not settings.readers_file:
         return {}
     try:
-        return {reader.id: reader for reader in load_readers(Path(settings.readers_file))}
+        readers = {reader.id: reader for reader in load_readers(Path(settings.readers_file))}
     except ReaderSettingsError as error:
         raise SystemExit(f"scantrail gateway: {error}") from error
+    for reader in readers.values() if settings.reader_tokens == "required" else ():
+        if reader.protocol.startswith("http-") and not reader.token_sha256:
+            raise SystemExit(
+                f"scantrail gateway: {settings.readers_file}: reader {reader.id!r} has no"
+                " token_sha256, and SCANTRAIL_READER_TOKENS=required: `scantrail token` makes one"
+            )
+    return readers
 
 
 async def _serve(reader: ReaderSettings, intake: Intake, health: Health) -> None:

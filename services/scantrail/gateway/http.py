@@ -1,5 +1,7 @@
 """Reads over HTTP, and reads that were set aside and are sent again."""
 
+import hmac
+import math
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -15,9 +17,11 @@ from scantrail.gateway.decoders.bodies import decode_body
 from scantrail.gateway.decoders.generic import ITEMS_MAX, decode_generic
 from scantrail.gateway.decoders.json_body import UnreadableBody
 from scantrail.gateway.decoders.outcome import Invalid
+from scantrail.gateway.guards import Guards
 from scantrail.gateway.intake import Intake, Taken
 from scantrail.gateway.readers import IDENTIFIER, Protocol
 from scantrail.gateway.spool import SpoolFull
+from scantrail.infra import metrics
 from scantrail.infra.web import answer_http, problem
 
 BODY_BYTES_MAX = 1 << 20
@@ -30,8 +34,11 @@ _DEVICES: Final[Mapping[str, Protocol]] = {"impinj": "http-impinj", "zebra": "ht
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
 
 
-def build_http(intake: Intake) -> Litestar:
-    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra` and `/replay`."""
+def build_http(intake: Intake, guards: Guards, *, service_token: str = "") -> Litestar:
+    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra` and `/replay`.
+
+    `service_token` is what the api must show for a replay (empty: nothing).
+    """
 
     @post("/ingest/v1/generic", status_code=200)
     async def generic(
@@ -39,11 +46,12 @@ def build_http(intake: Intake) -> Litestar:
         reader: FromQuery[str],
     ) -> Response[dict[str, Any]]:
         """One read, an array, `{"reads": […]}` or a JSON object a line; see docs/readers.md."""
-        if not IDENTIFIER.fullmatch(reader):
-            return _bad_reader()
+        if (refusal := _refusal(guards, reader, request)) is not None:
+            return refusal
         body = await request.body()
         try:
             outcomes = decode_generic(body)
+            guards.count(reader, len(outcomes))
         except UnreadableBody as error:
             invalid = Invalid(error.reason, body[:BODY_BYTES_MAX])
             return await _answer(intake.take(reader, [invalid], sent_as="http-generic"), told=error)
@@ -52,6 +60,12 @@ def build_http(intake: Intake) -> Litestar:
     @post("/ingest/v1/replay", status_code=200, request_max_body_size=REPLAY_BYTES_MAX)
     async def replay(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
         """Records of `reads.rejected`, once what was missing is configured."""
+        shown = request.headers.get("Authorization", "")
+        if service_token and not hmac.compare_digest(
+            shown.encode(errors="replace"), f"Bearer {service_token}".encode()
+        ):
+            told = "a replay is asked for by the api: set SCANTRAIL_SERVICE_TOKEN of both alike"
+            return _unauthorized(told)
         try:
             reads = _rejected_reads.decode(await request.body())
             for read in reads:
@@ -61,7 +75,7 @@ def build_http(intake: Intake) -> Litestar:
         return await _answer(intake.replay(reads))
 
     return Litestar(
-        [generic, replay, *(_device_path(intake, name) for name in _DEVICES)],
+        [generic, replay, *(_device_path(intake, guards, name) for name in _DEVICES)],
         request_max_body_size=BODY_BYTES_MAX,
         exception_handlers={HTTPException: answer_http},
         openapi_config=None,
@@ -69,16 +83,17 @@ def build_http(intake: Intake) -> Litestar:
     )
 
 
-def _device_path(intake: Intake, name: str) -> HTTPRouteHandler:
+def _device_path(intake: Intake, guards: Guards, name: str) -> HTTPRouteHandler:
     """`POST /ingest/v1/{name}`: 204 once each item is durable, as a scan or with the reason why it
     is none. A device would send what was refused again, for ever; only 503 tells it to."""
     protocol = _DEVICES[name]
 
     @post(f"/ingest/v1/{name}", name=name)
     async def device(request: Request[Any, Any, State], reader: FromQuery[str]) -> Response[Any]:
-        if not IDENTIFIER.fullmatch(reader):
-            return _bad_reader()
+        if (refusal := _refusal(guards, reader, request)) is not None:
+            return refusal
         outcomes = decode_body(protocol, await request.body())
+        guards.count(reader, len(outcomes))
         for first in range(0, len(outcomes), ITEMS_MAX):
             some = outcomes[first : first + ITEMS_MAX]
             answer = await _answer(intake.take(reader, some, sent_as=protocol))
@@ -89,9 +104,33 @@ def _device_path(intake: Intake, name: str) -> HTTPRouteHandler:
     return device
 
 
-def _bad_reader() -> Response[dict[str, Any]]:
-    told = "give the reader's id: 1 to 64 letters, digits, '.', '_' or '-'"
-    return problem(400, "Bad input", told, field="reader", reason="bad_reader")
+def _refusal(
+    guards: Guards, reader: str, request: Request[Any, Any, State]
+) -> Response[dict[str, Any]] | None:
+    """Why a request is not looked at; what it sends is not read then."""
+    if not IDENTIFIER.fullmatch(reader):
+        told = "give the reader's id: 1 to 64 letters, digits, '.', '_' or '-'"
+        return problem(400, "Bad input", told, field="reader", reason="bad_reader")
+    if not guards.lets_in(reader, request.headers.get("Authorization")):
+        metrics.REFUSED.labels("bad_token").inc()
+        return _unauthorized(
+            f"the token is none of reader {reader!r}: `scantrail token` makes one; its digest goes"
+            " into the readers' file, the token itself into the device (Bearer, or Basic with the"
+            " reader's id as user)"
+        )
+    if (wait_s := guards.wait_s(reader)) > 0:
+        metrics.REFUSED.labels("too_fast").inc()
+        told = "the reader sends more than its reads_per_s_max: send it again later"
+        refusal = problem(429, "Too many reads", told, reason="too_fast")
+        refusal.headers["Retry-After"] = str(math.ceil(wait_s))
+        return refusal
+    return None
+
+
+def _unauthorized(told: str) -> Response[dict[str, Any]]:
+    refusal = problem(401, "Not authorized", told, reason="bad_token")
+    refusal.headers["WWW-Authenticate"] = 'Bearer realm="scantrail"'
+    return refusal
 
 
 async def _answer(taking: Any, told: UnreadableBody | None = None) -> Response[dict[str, Any]]:

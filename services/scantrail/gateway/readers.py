@@ -26,6 +26,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
@@ -33,6 +34,7 @@ from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.gateway.contexts import ContextSettings, context_settings
 
 Protocol = Literal["tcp", "http-generic", "http-impinj", "http-zebra"]
+Network = IPv4Network | IPv6Network
 Mode = Literal["listen", "connect"]
 
 DEFAULT_END: Final = (b"\r\n", b"\r", b"\n")
@@ -50,12 +52,18 @@ IDENTIFIER: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 #: What a reader of tags asks of a read: stray reads are counted, and make no scan.
 _TAG_KEYS: Final = frozenset({"antennas", "rssi_min_dbm", "reads_min", "reads_window_s"})
 
+#: What a reader that posts must show, and how much it may send.
+_POSTING_KEYS: Final = frozenset({"token_sha256", "reads_per_s_max"})
+_RATE_RANGE: Final = (1, 1_000_000)
+_DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
 #: Keys that each protocol knows, beside id, station and protocol.
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
     "tcp": frozenset(
         {
             "mode",
             "address",
+            "peers",
             "start",
             "end",
             "no_read",
@@ -73,9 +81,9 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
             "context",
         }
     ),
-    "http-generic": _TAG_KEYS | {"debounce_s", "product", "context", "direction"},
-    "http-impinj": _TAG_KEYS | {"debounce_s"},  # it tells no direction
-    "http-zebra": _TAG_KEYS | {"debounce_s", "direction"},
+    "http-generic": _TAG_KEYS | _POSTING_KEYS | {"debounce_s", "product", "context", "direction"},
+    "http-impinj": _TAG_KEYS | _POSTING_KEYS | {"debounce_s"},  # it tells no direction
+    "http-zebra": _TAG_KEYS | _POSTING_KEYS | {"debounce_s", "direction"},
 }
 
 
@@ -97,6 +105,11 @@ class ReaderSettings:
     seconds is taken for dead (None: never). `product` is the product whose plain serials the
     reader expects. `context` says which of its codes are no units, but what the next ones are
     scanned for.
+
+    One that connects must do so from `peers` (none: from anywhere).
+
+    A reader that posts needs a token of which `token_sha256` has the digest (none: no token), and
+    may send `reads_per_s_max` reads a second in the long run (None: any number).
 
     A reader of tags may have more than one station: `antennas` names that of an antenna. A read
     counts that has at least `rssi_min_dbm`, the `direction` (None: any), and is, at its antenna,
@@ -128,6 +141,9 @@ class ReaderSettings:
     reads_min: int = 1
     reads_window_s: float | None = None
     direction: str | None = None
+    token_sha256: tuple[str, ...] = ()
+    reads_per_s_max: float | None = None
+    peers: tuple[Network, ...] = ()
 
     def station_at(self, antenna: int | None) -> str:
         """The station of a read at `antenna`: the reader's own where no other is named."""
@@ -212,6 +228,9 @@ class _Table:
             "reads_min": self._reads_min,
             "reads_window_s": self._seconds,
             "direction": self._text,
+            "token_sha256": self._digests,
+            "peers": self._peers,
+            "reads_per_s_max": self._rate,
         }
         values |= {key: reading(key) for key, reading in readings.items() if key in self._table}
         self._refuse_half_a_count(values)
@@ -366,6 +385,30 @@ class _Table:
         if type(value) is not int or not low <= value <= high:
             self.refuse(key, f"a number of reads from {low} to {high} is expected, not {value!r}")
         return value
+
+    def _digests(self, key: str) -> tuple[str, ...]:
+        value = self._table[key]
+        digests = (value,) if isinstance(value, str) else self._texts(key)
+        if not digests or not all(_DIGEST.fullmatch(digest) for digest in digests):
+            self.refuse(key, "64 hexadecimal digits are expected, as `scantrail token` prints them")
+        return digests
+
+    def _peers(self, key: str) -> tuple[Network, ...]:
+        if self._table.get("mode") != "listen":
+            self.refuse(key, "who may connect is asked where the reader does: take it out")
+        try:
+            return tuple(ip_network(text) for text in self._texts(key))
+        except ValueError as error:
+            self.refuse(
+                key, f"{error}: addresses such as '192.0.2.7' or '192.0.2.0/24' are expected"
+            )
+
+    def _rate(self, key: str) -> float:
+        value = self._table[key]
+        low, high = _RATE_RANGE
+        if type(value) not in (int, float) or not low <= value <= high:
+            self.refuse(key, f"reads a second from {low} to {high} are expected, not {value!r}")
+        return float(value)
 
     def _pattern(self, key: str) -> re.Pattern[str]:
         text = self._text(key)

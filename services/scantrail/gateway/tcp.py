@@ -2,7 +2,10 @@
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
+from collections.abc import Iterable
+from typing import SupportsIndex, cast
 
 from scantrail.gateway.decoders.outcome import Invalid, Outcome, Read
 from scantrail.gateway.decoders.text import TextDecoder
@@ -19,6 +22,9 @@ CONNECT_S_MAX = 5.0
 RETRY_S_FIRST = 0.5
 RETRY_S_MAX = 30.0
 
+#: Connections to one reader's address: a reader has one, and may leave some that it lost behind.
+CONNECTIONS_MAX = 32
+
 
 async def serve_reader(reader: ReaderSettings, intake: Intake) -> None:
     """Run one reader's connections until cancelled. OSError where its address is taken."""
@@ -30,19 +36,28 @@ async def serve_reader(reader: ReaderSettings, intake: Intake) -> None:
 
 async def _listen(reader: ReaderSettings, intake: Intake) -> None:
     host, port = _address(reader)
-    talks = set[asyncio.Task[None]]()
+    loop = asyncio.get_running_loop()
+    talks: dict[asyncio.Task[None], _Stream] = {}
 
     def ended(talk: asyncio.Task[None]) -> None:
-        talks.discard(talk)
+        talks.pop(talk, None)
         if not talk.cancelled() and (error := talk.exception()) is not None:
             log.error("connection failed", reader=reader.id, exc_info=error)
 
     def connected(stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if not _is_peer(reader, writer):
+            writer.close()
+            return
+        if len(talks) >= CONNECTIONS_MAX:
+            longest_silent = min(talks, key=lambda talk: talks[talk].heard)
+            log.warning("too many connections: the longest silent is closed", reader=reader.id)
+            metrics.REFUSED.labels("too_many_connections").inc()
+            longest_silent.cancel()
+            del talks[longest_silent]
         talk = asyncio.create_task(_talk(reader, intake, stream, writer))
-        talks.add(talk)
+        talks[talk] = cast(_Stream, stream)
         talk.add_done_callback(ended)
 
-    loop = asyncio.get_running_loop()
     server = await loop.create_server(
         lambda: asyncio.StreamReaderProtocol(_Stream(), connected), host, port
     )
@@ -73,11 +88,36 @@ async def _connect_on(reader: ReaderSettings, intake: Intake) -> None:
 
 
 class _Stream(asyncio.StreamReader):
-    """Gives what came before the connection was lost; asyncio's own would give the error first."""
+    """Gives what came before the connection was lost; asyncio's own would give the error first.
+
+    `heard` is when the last bytes came.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = asyncio.get_running_loop().time()
+
+    def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        self.heard = asyncio.get_running_loop().time()
+        super().feed_data(data)
 
     def set_exception(self, exc: BaseException) -> None:
         log.warning("reader lost", reason=str(exc))
         self.feed_eof()
+
+
+def _is_peer(reader: ReaderSettings, writer: asyncio.StreamWriter) -> bool:
+    """Whether who connects is among the reader's `peers`, where it has any."""
+    if not reader.peers:
+        return True
+    peer = writer.get_extra_info("peername")
+    address = ipaddress.ip_address(peer[0].partition("%")[0]) if peer else None
+    mapped = getattr(address, "ipv4_mapped", None) or address
+    if mapped is not None and any(mapped in network for network in reader.peers):
+        return True
+    log.warning("a connection of somebody else is closed", reader=reader.id, peer=str(peer))
+    metrics.REFUSED.labels("wrong_peer").inc()
+    return False
 
 
 async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

@@ -13,6 +13,11 @@ READS = Counter(
     "Reads that a reader sent, by what became of them",
     ["protocol", "outcome"],
 )
+REFUSED = Counter(
+    "scantrail_requests_refused_total",
+    "Requests of readers that were not looked at, by the reason",
+    ["reason"],
+)
 READER_UP = Gauge("scantrail_reader_up", "1 while the reader is connected", ["reader"])
 SPOOL_SCANS = Gauge("scantrail_spool_scans", "Records on disk that Kafka has not yet taken")
 SPOOL_REFUSED = Counter(

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 from collections.abc import Awaitable, Callable
 
@@ -15,6 +16,9 @@ log = logger(__name__)
 
 #: Seconds from SIGTERM to the end, whatever hangs.
 STOP_S_MAX = 15.0
+
+#: Open files and connections that a process asks the system for; some have 1,024 at first.
+FILES_MAX = 65_536
 
 
 def configured(service: str) -> Settings:
@@ -35,9 +39,18 @@ def run_service(
     A second signal, or a stop that takes longer than STOP_S_MAX, ends the process at once.
     """
     settings = configured(service)
+    _take_connections()
     health = Health(*lacking)
     with health_server(settings, service, health):
         asyncio.run(_until_told(work(settings, health), health))
+
+
+def _take_connections() -> None:
+    """Let the process have as many connections as the machine allows it."""
+    soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if most == resource.RLIM_INFINITY else min(most, FILES_MAX)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
 def health_server(settings: Settings, service: str, health: Health) -> HealthServer:

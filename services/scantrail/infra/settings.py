@@ -65,6 +65,14 @@ class Settings:
     alerter_health_port: int = _setting(8614, "alerter: /livez /readyz /metrics")
     api_health_port: int = _setting(8615, "api: /livez /readyz /metrics")
     gateway_url: str = _setting("http://127.0.0.1:8601", "where the api sends reads to be replayed")
+    reader_tokens: str = _setting(
+        "optional",
+        "whether every reader over HTTP must have a token, or only those with `token_sha256`",
+        choices="optional required",
+    )
+    service_token: str = _setting(
+        "", "what the api shows the gateway for a replay; empty: nothing", secret=True
+    )
     readers_file: str = _setting("", "TOML file with a [[reader]] table per reader")
     ack_limit_s: float = _setting(
         1.5, "without Kafka's answer for so long, a scan goes to disk", least=0.01

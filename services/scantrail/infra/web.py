@@ -9,8 +9,16 @@ from typing import Any
 import uvicorn
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 STOP_S_MAX = 5
+
+#: Seconds for a request's head, and then for its body: a device sends both at once.
+HEAD_S_MAX = 10.0
+BODY_S_MAX = 20.0
+
+#: Bytes of bodies that are being received, of all requests together.
+IN_HAND_BYTES_MAX = 64 << 20
 
 _MISSING = re.compile(r"Missing required query parameter '(\w+)'")
 
@@ -30,7 +38,59 @@ def answer_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dic
         more["field"], detail = first.get("key", ""), first.get("message", detail)
     elif missing := _MISSING.match(detail):
         more["field"], detail = missing[1], f"the address lacks ?{missing[1]}=…"
-    return problem(error.status_code, "Refused", detail, **more)
+    refusal = problem(error.status_code, "Refused", detail, **more)
+    refusal.headers.update(error.headers or {})
+    return refusal
+
+
+class _Patience:
+    """Bounds what requests that are never finished hold: time, and memory."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._in_hand = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        deadline = asyncio.get_running_loop().time() + BODY_S_MAX
+        received, is_whole = 0, False
+
+        async def bounded() -> Any:
+            nonlocal received, is_whole
+            if is_whole:  # what comes now is the end of the connection
+                return await receive()
+            try:
+                async with asyncio.timeout_at(deadline):
+                    message = await receive()
+            except TimeoutError:
+                told = f"the body was not there within {BODY_S_MAX:.0f} s: send it again"
+                raise HTTPException(told, status_code=408, headers=_CLOSE) from None
+            received += len(message.get("body", b""))
+            self._in_hand += len(message.get("body", b""))
+            is_whole = not message.get("more_body", False)
+            if self._in_hand > IN_HAND_BYTES_MAX:
+                told = "too much is being sent at once: nothing was taken, send it again later"
+                raise HTTPException(told, status_code=503, headers={**_CLOSE, "Retry-After": "5"})
+            return message
+
+        try:
+            await self._app(scope, bounded, send)
+        finally:
+            self._in_hand -= received
+
+
+_CLOSE = {"Connection": "close"}
+
+
+class _Protocol(HttpToolsProtocol):
+    """A connection that is closed where no request begins on it in time."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.loop.call_later(HEAD_S_MAX, self._close_if_silent)
+
+    def _close_if_silent(self) -> None:
+        if self.cycle is None and not self.transport.is_closing():
+            self.transport.close()
 
 
 class _Server(uvicorn.Server):
@@ -46,13 +106,13 @@ async def serve_http(app: Any, host: str, port: int) -> None:
     SystemExit, with one sentence, where the port is taken.
     """
     config = uvicorn.Config(
-        app,
+        _Patience(app),
         host=host,
         port=port,
         log_config=None,
         access_log=False,
         lifespan="off",
-        http="httptools",
+        http=_Protocol,
         timeout_graceful_shutdown=STOP_S_MAX,
     )
     server = _Server(config)

@@ -1,0 +1,88 @@
+"""Who may send as which reader over HTTP, and how many reads."""
+
+import base64
+import binascii
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from hashlib import sha256
+
+from scantrail.gateway.readers import ReaderSettings
+
+#: Reads that may come at once, in seconds of a reader's rate: what it kept while we were away.
+BURST_S = 10.0
+
+
+class Guards:
+    """What is let in, by the readers' file.
+
+    A reader that has tokens needs one of them. Where `is_required`, one that has none is let in
+    under no circumstances, nor is one that nobody configured.
+    """
+
+    def __init__(
+        self,
+        readers: Mapping[str, ReaderSettings],
+        *,
+        is_required: bool = False,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._readers = readers
+        self._is_required = is_required
+        self._now = now
+        self._left: dict[str, tuple[float, float]] = {}  # reads, and when that was counted
+
+    def lets_in(self, reader_id: str, authorization: str | None) -> bool:
+        """Whether `authorization`, a request's header, shows a token of the reader: as Bearer, or
+        as the password of Basic with the reader's id as its name."""
+        reader = self._readers.get(reader_id)
+        tokens = reader.token_sha256 if reader else ()
+        if not tokens:
+            return not self._is_required
+        shown = _digest(_token(reader_id, authorization or ""))
+        return any([hmac.compare_digest(shown, token) for token in tokens])
+
+    def wait_s(self, reader_id: str) -> float:
+        """Seconds until the reader may send again: 0 where it may now."""
+        rate = self._rate(reader_id)
+        return 0.0 if rate is None else max(0.0, -self._reads_left(reader_id, rate) / rate)
+
+    def count(self, reader_id: str, reads: int) -> None:
+        """Count what a reader has sent. One that sends too many at once waits longer for it."""
+        rate = self._rate(reader_id)
+        if rate is not None:
+            self._left[reader_id] = (self._reads_left(reader_id, rate) - reads, self._now())
+
+    def _rate(self, reader_id: str) -> float | None:
+        reader = self._readers.get(reader_id)
+        return reader.reads_per_s_max if reader else None
+
+    def _reads_left(self, reader_id: str, rate: float) -> float:
+        now = self._now()
+        left, since = self._left.get(reader_id, (rate * BURST_S, now))
+        return min(rate * BURST_S, left + rate * (now - since))
+
+
+def new_token() -> tuple[str, str]:
+    """A token, and its digest for the readers' file: the token itself stands nowhere here."""
+    token = secrets.token_urlsafe(32)
+    return token, _digest(token)
+
+
+def _digest(token: str) -> str:
+    # One round: a token of 256 random bits cannot be guessed, however fast.
+    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _token(reader_id: str, authorization: str) -> str:
+    scheme, _, shown = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return shown.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        name, _, password = base64.b64decode(shown, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+    return password if name == reader_id else ""

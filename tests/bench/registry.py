@@ -1,6 +1,16 @@
 """Every part of the bench, and the choice among them."""
 
-from bench import chain, fold, gateway, lookup, projector, tracker, tracker_store, tracker_workers
+from bench import (
+    chain,
+    fold,
+    gateway,
+    identity,
+    lookup,
+    projector,
+    tracker,
+    tracker_store,
+    tracker_workers,
+)
 from bench.measure import Part
 
 #: In this order they run.
@@ -10,8 +20,10 @@ PARTS = (
     tracker_store.PART,
     tracker_workers.PART,
     projector.PART,
+    identity.PART,
     gateway.HTTP,
     gateway.TCP,
+    gateway.ACK,
     chain.PART,
     lookup.PART,
 )

@@ -26,6 +26,7 @@ def test_a_prefix_selects_the_parts_that_give_such_a_name() -> None:
     assert [part.names[0] for part in select("gateway")] == [
         "gateway_http_scans_per_s",
         "gateway_tcp_scans_per_s",
+        "gateway_ack_p99_ms",
     ]
     assert [part.names[0] for part in select("tracker_vs")] == ["tracker_scans_per_s"]
     assert [part.names[0] for part in select("tracker_rss")] == ["tracker_rss_mb"]

@@ -538,7 +538,7 @@ async def test_a_replay_without_room_raises(intake: Intake, outlet: FakeOutlet) 
 
 def counted(outcome: str, protocol: str = "tcp") -> float:
     """scantrail_reads_total, as it stands."""
-    labels = {"protocol": protocol, "outcome": outcome}
+    labels = {"reader": "scanner", "protocol": protocol, "outcome": outcome}
     return REGISTRY.get_sample_value("scantrail_reads_total", labels) or 0.0
 
 

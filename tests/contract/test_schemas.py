@@ -56,6 +56,7 @@ from scantrail.domain.custody import (
     observe,
 )
 from scantrail.domain.product import Product, Serials
+from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
 from scantrail.domain.scan import Origin, Scan, Transaction
 from scantrail.domain.station import Station, claim
@@ -68,7 +69,7 @@ FOLDER = schemas_dir()
 #: Private, and foreign bytes: neither has a schema.
 WITHOUT_SCHEMA = {Topic.UNITS, Topic.SCANS_REJECTED}
 DESCRIBED = sorted(set(Topic) - WITHOUT_SCHEMA)
-COMPACTED = {Topic.RECALLS, Topic.STATIONS, Topic.PRODUCTS, Topic.UNITS}
+COMPACTED = {Topic.READER_STATUS, Topic.RECALLS, Topic.STATIONS, Topic.PRODUCTS, Topic.UNITS}
 
 #: Topic-level settings of Kafka 4: another name would be refused when the topic is created.
 KAFKA_TOPIC_CONFIGS = {
@@ -111,6 +112,7 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.MOVEMENTS, "$.$defs.fact"): FactRecord,
     (Topic.READS_REJECTED, "$"): RejectedRead,
     (Topic.ALERTS, "$"): Alert,
+    (Topic.READER_STATUS, "$"): ReaderStatus,
     (Topic.RECALLS, "$"): Recall,
     (Topic.RECALLS, "$.properties.selectors.items"): Selector,
     (Topic.STATIONS, "$"): Station,
@@ -211,6 +213,7 @@ def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
         Topic.MOVEMENTS: records.movements.decode,
         Topic.READS_REJECTED: records.rejected_reads.decode,
         Topic.ALERTS: records.alerts.decode,
+        Topic.READER_STATUS: records.reader_statuses.decode,
         Topic.STATIONS: records.stations.decode,
         Topic.PRODUCTS: records.products.decode,
     }
@@ -259,7 +262,9 @@ def test_every_topic_has_its_folder_and_every_folder_its_topic() -> None:
 
 
 def test_the_table_names_every_topic() -> None:
-    rows = re.findall(r"^\| \[?([a-z.]+)\]?[ (|]", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| \[?([a-z.-]+)\]?[ (|]", (FOLDER / "README.md").read_text(), re.MULTILINE
+    )
     assert sorted(set(rows) - {"topic"}) == sorted(Topic)
 
 
@@ -709,6 +714,27 @@ def test_a_station_conforms(station: Station) -> None:
 )
 def test_a_product_conforms(product: Product) -> None:
     conforms(Topic.PRODUCTS, encode(product))
+
+
+@few
+@given(
+    st.builds(
+        ReaderStatus,
+        id=TEXTS,
+        station=TEXTS,
+        protocol=TEXTS,
+        started_at=TIMES,
+        told_at=TIMES,
+        is_up=st.none() | st.booleans(),
+        since=st.none() | TIMES,
+        heard_at=st.none() | TIMES,
+        clock_ahead_s=st.none() | st.floats(-1e9, 1e9),
+        counts=st.dictionaries(TEXTS, st.integers(0, 1 << 40)),
+        context=st.dictionaries(TEXTS, TEXTS),
+    )
+)
+def test_a_readers_status_conforms(status: ReaderStatus) -> None:
+    conforms(Topic.READER_STATUS, encode(status))
 
 
 # ------------------------------------------------------------------------ links, beside the scans

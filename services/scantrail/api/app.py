@@ -25,6 +25,7 @@ from scantrail.api.problems import (
     answer_database_away,
     answer_problem,
 )
+from scantrail.api.readers import build_readers
 from scantrail.api.units import build_units
 from scantrail.api.worklists import build_worklists
 from scantrail.infra.database import connect_database, until_answers
@@ -64,6 +65,7 @@ def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -
             *build_units(engine),
             *build_entities(engine, outbox),
             *build_worklists(engine, gateway),
+            *build_readers(engine),
             create_static_files_router(path="/static", directories=[STATIC]),
         ],
         template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),

@@ -25,6 +25,7 @@ from scantrail.domain.custody import (
     UnitState,
 )
 from scantrail.domain.product import Product
+from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Origin, Scan
 from scantrail.domain.station import Station
@@ -368,6 +369,15 @@ def _check_product(product: Product) -> None:
         raise UnreadableRecord("not_a_product", "steps must name each step once")
 
 
+def _check_reader_status(status: ReaderStatus) -> None:
+    _check_names(status, ("id", "station"), "not_a_reader_status")
+    times = (status.started_at, status.told_at, status.since, status.heard_at)
+    if any(time is not None and time.tzinfo is None for time in times):
+        raise UnreadableRecord("no_time_zone", "times need an offset or Z")
+    if not all(0 <= count < 1 << 63 for count in status.counts.values()):
+        raise UnreadableRecord("not_a_reader_status", "counts must be from 0 to 2^63 - 1")
+
+
 def _check_station(station: Station) -> None:
     _check_entity(station, "station")
     if not 0 < len(station.site) <= NAME_LENGTH_MAX:
@@ -552,6 +562,8 @@ alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
 recalls: "Codec[Recall]" = Codec(Recall, "recall", _check_recall)
 stations: "Codec[Station]" = Codec(Station, "station", _check_station)
 products: "Codec[Product]" = Codec(Product, "product", _check_product)
+
+reader_statuses: "Codec[ReaderStatus]" = Codec(ReaderStatus, "reader_status", _check_reader_status)
 
 Headers = list[tuple[str, bytes]]
 

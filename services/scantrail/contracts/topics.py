@@ -11,6 +11,7 @@ class Topic(StrEnum):
     MOVEMENTS = "movements"  # tracker: key unit
     SCANS_REJECTED = "scans.rejected"  # tracker: key and value as they came
     READS_REJECTED = "reads.rejected"  # gateway: key reader
+    READER_STATUS = "reader-status"  # gateway, compacted: key reader
     ALERTS = "alerts"  # alerter: key alert id
     RECALLS = "recalls"  # api, compacted: key recall id
     STATIONS = "stations"  # api, compacted: key station id

@@ -20,6 +20,7 @@ from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import ReaderSettings, ReaderSettingsError, load_readers
 from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import Spool
+from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.tcp import serve_reader
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
@@ -41,13 +42,15 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     known_products = Copy(Topic.PRODUCTS, products, folder)
     known = Known(readers, known_stations.by_id, known_products.by_id)
     contexts = Contexts(folder / "contexts.json")
-    intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts)
+    statuses = Statuses(settings.topic_prefix, readers, contexts)
+    intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts, statuses=statuses)
     is_required = settings.reader_tokens == "required"
     guards = Guards(readers, is_required=is_required)
     http = build_http(intake, guards, service_token=settings.service_token)
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(outlet.drain())
+            tasks.create_task(statuses.tell(outlet))
             for copy in (known_stations, known_products):
                 tasks.create_task(copy.follow(settings))
             for copy in (known_stations, known_products):
@@ -55,7 +58,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
                 health.has(copy.topic.value)
             for reader in readers.values():
                 if reader.protocol == "tcp":
-                    tasks.create_task(_serve(reader, intake, health))
+                    tasks.create_task(_serve(reader, intake, statuses, health))
             tasks.create_task(serve_http(http, settings.listen_host, settings.gateway_port))
     finally:
         await outlet.stop()
@@ -78,12 +81,14 @@ def _readers(settings: Settings) -> dict[str, ReaderSettings]:
     return readers
 
 
-async def _serve(reader: ReaderSettings, intake: Intake, health: Health) -> None:
+async def _serve(
+    reader: ReaderSettings, intake: Intake, statuses: Statuses, health: Health
+) -> None:
     """A reader whose address is taken keeps the gateway unready, and the others going."""
     lacking = f"address of reader {reader.id}"
     while True:
         try:
-            await serve_reader(reader, intake)
+            await serve_reader(reader, intake, statuses)
         except OSError as error:
             health.lacks(lacking)
             log.error("reader's address cannot be used", reader=reader.id, reason=str(error))

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, NoReturn, Protocol
+from typing import Any, Final, Literal, NamedTuple, NoReturn, Protocol, get_args
 
 import msgspec
 
@@ -59,7 +59,7 @@ class Refuse(Protocol):
 def context_settings(table: Any, refuse: Refuse) -> ContextSettings:
     """The settings of a reader's table `context`, checked."""
     example = "a table [reader.context] with lines such as location = 'L-(.+)' is expected"
-    if not isinstance(table, dict) or not set(table) & set(Kind.__args__):  # type: ignore[attr-defined]
+    if not isinstance(table, dict) or not set(table) & set(get_args(Kind)):
         refuse("context", example)
     values: dict[str, Any] = {}
     for name, value in table.items():
@@ -97,6 +97,10 @@ class Set:
     value: str
     at: datetime
 
+    def stands(self, settings: ContextSettings, at: datetime) -> bool:
+        """Whether it was set not too long before `at`, nor after it."""
+        return abs(at - self.at) <= timedelta(seconds=settings.timeout_s)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
@@ -110,10 +114,10 @@ class Context:
     def of(self, read: Read, settings: ContextSettings, now: datetime) -> Read:
         """`read` with what it does not say itself and the context does."""
 
+        at = read.event_time or now
+
         def standing(part: Set | None) -> str | None:
-            at = read.event_time or now
-            limit = timedelta(seconds=settings.timeout_s)
-            return part.value if part is not None and abs(at - part.at) <= limit else None
+            return part.value if part is not None and part.stands(settings, at) else None
 
         # What tells of another scan or another key is not done to the unit at this place.
         tells_of_others = read.corrects is not None or read.same_as is not None
@@ -201,6 +205,17 @@ class Contexts:
     def of(self, reader_id: str) -> Context:
         """What holds at a reader."""
         return self._of.get(reader_id, Context())
+
+    def standing(
+        self, reader_id: str, settings: ContextSettings | None, now: datetime
+    ) -> dict[str, str]:
+        """What holds at `now` at a reader, by its kind."""
+        context = self.of(reader_id)
+        return {
+            kind: part.value
+            for kind in (get_args(Kind) if settings else ())
+            if (part := getattr(context, kind)) is not None and part.stands(settings, now)
+        }
 
     async def keep(self, reader_id: str, context: Context) -> None:
         """Let `context` hold at a reader from now on; returns once it is on disk, or cannot be."""

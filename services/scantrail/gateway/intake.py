@@ -27,6 +27,7 @@ from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.scans import Known, ScanMaker, as_text
 from scantrail.gateway.spool import Outgoing
+from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.strays import Sightings, Strays, told_stray
 from scantrail.infra import metrics
 from scantrail.infra.logs import logger
@@ -67,12 +68,14 @@ class Intake:
         outlet: Outlet,
         *,
         contexts: Contexts | None = None,
+        statuses: Statuses | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._known = known
         self._maker = ScanMaker(prefix, known)
         self._outlet = outlet
         self._contexts = contexts or Contexts()
+        self._statuses = statuses or Statuses(prefix, known.readers, self._contexts, now=now)
         self._now = now
         self._start = secrets.token_hex(4)  # ids of another start are others
         self._sequence = 0
@@ -89,7 +92,6 @@ class Intake:
         Raises SpoolFull where it cannot be made durable; then nothing of it counts.
         """
         reader = self._known.readers.get(reader_id)
-        protocol = reader.protocol if reader else "unknown"
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
         accepted, counts = 0, Counter[str]()
@@ -140,8 +142,9 @@ class Intake:
         self._strays.remember(sightings)
         if counts["lost"]:
             log.warning("reader lost reads", reader=reader_id, count=counts["lost"])
-        for word, count in counts.items():  # what was refused for want of room comes again
-            metrics.READS.labels(protocol, word).inc(count)
+        times = [o.event_time for o in outcomes if isinstance(o, Read) and o.event_time is not None]
+        # Only now: what was refused for want of room comes again.
+        self._statuses.heard(reader_id, counts, max(times, default=None))
         for refusal in rejected:
             metrics.REJECTED.labels(Topic.READS_REJECTED.value, refusal.reason).inc()
         return Taken(accepted, tuple(rejected))

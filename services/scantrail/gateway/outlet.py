@@ -67,6 +67,10 @@ class Outlet:
             metrics.SPOOL_SCANS.set(self._spool.count)
         metrics.PRODUCE_SECONDS.observe(time.monotonic() - started)
 
+    async def offer(self, records: Sequence[Outgoing]) -> bool:
+        """Send `records` where Kafka takes them now; False where it does not, and they are gone."""
+        return self._live and await self._sent_in_time(records)
+
     async def drain(self) -> None:
         """Connect, send what is on disk, go live, and again when Kafka was away."""
         while True:

@@ -12,6 +12,7 @@ from scantrail.gateway.decoders.text import TextDecoder
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.spool import SpoolFull
+from scantrail.gateway.statuses import Statuses
 from scantrail.infra import metrics
 from scantrail.infra.logs import logger
 
@@ -26,15 +27,15 @@ RETRY_S_MAX = 30.0
 CONNECTIONS_MAX = 32
 
 
-async def serve_reader(reader: ReaderSettings, intake: Intake) -> None:
+async def serve_reader(reader: ReaderSettings, intake: Intake, statuses: Statuses) -> None:
     """Run one reader's connections until cancelled. OSError where its address is taken."""
     if reader.mode == "connect":
-        await _connect_on(reader, intake)
+        await _connect_on(reader, intake, statuses)
     else:
-        await _listen(reader, intake)
+        await _listen(reader, intake, statuses)
 
 
-async def _listen(reader: ReaderSettings, intake: Intake) -> None:
+async def _listen(reader: ReaderSettings, intake: Intake, statuses: Statuses) -> None:
     host, port = _address(reader)
     loop = asyncio.get_running_loop()
     talks: dict[asyncio.Task[None], _Stream] = {}
@@ -54,7 +55,7 @@ async def _listen(reader: ReaderSettings, intake: Intake) -> None:
             metrics.REFUSED.labels("too_many_connections").inc()
             longest_silent.cancel()
             del talks[longest_silent]
-        talk = asyncio.create_task(_talk(reader, intake, stream, writer))
+        talk = asyncio.create_task(_talk(reader, intake, statuses, stream, writer))
         talks[talk] = cast(_Stream, stream)
         talk.add_done_callback(ended)
 
@@ -71,7 +72,7 @@ async def _listen(reader: ReaderSettings, intake: Intake) -> None:
         await asyncio.gather(*talks, return_exceptions=True)
 
 
-async def _connect_on(reader: ReaderSettings, intake: Intake) -> None:
+async def _connect_on(reader: ReaderSettings, intake: Intake, statuses: Statuses) -> None:
     host, port = _address(reader)
     delay_s = RETRY_S_FIRST
     while True:
@@ -83,7 +84,7 @@ async def _connect_on(reader: ReaderSettings, intake: Intake) -> None:
             delay_s = min(2 * delay_s, RETRY_S_MAX)
             continue
         delay_s = RETRY_S_FIRST
-        await _talk(reader, intake, stream, writer)
+        await _talk(reader, intake, statuses, stream, writer)
         await asyncio.sleep(delay_s)
 
 
@@ -132,6 +133,7 @@ async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, async
 async def _talk(
     reader: ReaderSettings,
     intake: Intake,
+    statuses: Statuses,
     stream: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
@@ -143,25 +145,34 @@ async def _talk(
     peer = writer.get_extra_info("peername")
     connection: socket.socket = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    metrics.READER_UP.labels(reader.id).inc()
     log.info("reader connected", reader=reader.id, peer=str(peer))
     decoder = TextDecoder(reader)
     try:
-        while True:
-            data = await _received(reader, stream)
-            outcomes = decoder.feed(data) if data else decoder.end()
-            if outcomes:
-                await intake.take(reader.id, outcomes)
-                await _acknowledge(reader, outcomes, writer)
-            if not data:
-                break
+        with statuses.connected(reader.id):
+            await _take_all(reader, intake, decoder, stream, writer)
     except SpoolFull as error:
         log.error("read refused", reader=reader.id, reason=str(error))
     finally:
-        metrics.READER_UP.labels(reader.id).dec()
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
+
+
+async def _take_all(
+    reader: ReaderSettings,
+    intake: Intake,
+    decoder: TextDecoder,
+    stream: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+) -> None:
+    while True:
+        data = await _received(reader, stream)
+        outcomes = decoder.feed(data) if data else decoder.end()
+        if outcomes:
+            await intake.take(reader.id, outcomes)
+            await _acknowledge(reader, outcomes, writer)
+        if not data:
+            return
 
 
 async def _received(reader: ReaderSettings, stream: asyncio.StreamReader) -> bytes:

@@ -11,7 +11,7 @@ _AGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 READS = Counter(
     "scantrail_reads_total",
     "Reads that a reader sent, by what became of them",
-    ["protocol", "outcome"],
+    ["reader", "protocol", "outcome"],
 )
 REFUSED = Counter(
     "scantrail_requests_refused_total",
@@ -19,6 +19,14 @@ REFUSED = Counter(
     ["reason"],
 )
 READER_UP = Gauge("scantrail_reader_up", "1 while the reader is connected", ["reader"])
+READER_HEARD = Gauge(
+    "scantrail_reader_heard_timestamp_seconds", "When anything came from the reader", ["reader"]
+)
+READER_CLOCK_AHEAD = Gauge(
+    "scantrail_reader_clock_ahead_seconds",
+    "By how much the reader's clock was ahead (behind: negative) in its newest read",
+    ["reader"],
+)
 SPOOL_SCANS = Gauge("scantrail_spool_scans", "Records on disk that Kafka has not yet taken")
 SPOOL_REFUSED = Counter(
     "scantrail_spool_refused_total", "Records kept on disk that Kafka will never take"

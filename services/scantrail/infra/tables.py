@@ -123,6 +123,23 @@ rejected = Table(
     Index("rejected_by_unit", "unit"),
 )
 
+#: Each reader as its gateway last told of it.
+reader_status = Table(
+    "reader_status",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("station", Text, nullable=False),
+    Column("protocol", Text, nullable=False),
+    Column("started_at", _TIME, nullable=False),  # its gateway: the counts are since then
+    Column("told_at", _TIME, nullable=False),
+    Column("is_up", Boolean),
+    Column("since", _TIME),
+    Column("heard_at", _TIME),
+    Column("clock_ahead_s", Double),
+    Column("counts", JSONB, nullable=False),
+    Column("context", JSONB, nullable=False),
+)
+
 consumer_offset = Table(
     "consumer_offset",
     metadata,

@@ -39,7 +39,13 @@ from scantrail.projector.rows import Row, Rows, add_records, refused_row
 
 log = logger(__name__)
 
-TOPICS = (Topic.MOVEMENTS, Topic.ALERTS, Topic.SCANS_REJECTED, Topic.READS_REJECTED)
+TOPICS = (
+    Topic.MOVEMENTS,
+    Topic.ALERTS,
+    Topic.SCANS_REJECTED,
+    Topic.READS_REJECTED,
+    Topic.READER_STATUS,
+)
 RETRY_S = 0.5
 COMMIT_EVERY_S = 1.0
 
@@ -183,6 +189,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION)
         await _merge(connection, tables.alert, rows.alerts.values(), _ALERT)
         await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
+        await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
         for partition, offset in nexts.items():
             await _advance(connection, partition, self._next[partition], offset)
 
@@ -219,6 +226,9 @@ _ALERT = (
 
 #: A read that was replayed and is rejected again waits again; a record read twice changes nothing.
 _REJECTED = "DO UPDATE SET {all} WHERE excluded.record_time > {table}.record_time"
+
+#: One partition, and one gateway for a reader: what comes last is the newest, whatever its clock.
+_LAST = "DO UPDATE SET {all}"
 
 
 async def _merge(

@@ -13,7 +13,9 @@ from scantrail.contracts.records import (
     RejectedRead,
     UnreadableRecord,
     alerts,
+    encode,
     movements,
+    reader_statuses,
     rejected_reads,
 )
 from scantrail.contracts.topics import Topic
@@ -36,6 +38,7 @@ class Rows:
     movements: dict[tuple[str, str, datetime], Row] = field(default_factory=dict)
     alerts: dict[str, Row] = field(default_factory=dict)
     rejected: dict[str, Row] = field(default_factory=dict)
+    readers: dict[str, Row] = field(default_factory=dict)
     record_times: list[datetime] = field(default_factory=list)
 
 
@@ -56,6 +59,8 @@ def add_records(rows: Rows, topic: Topic, records: Iterable[Any]) -> None:
                 _add_alert(rows, record.value)
             elif topic is Topic.READS_REJECTED:
                 _add_rejected_read(rows, record.value)
+            elif topic is Topic.READER_STATUS:
+                _add_reader_status(rows, record.value)
             else:
                 _add_rejected_scan(rows, record)
         except UnreadableRecord as error:
@@ -157,6 +162,23 @@ def _add_alert(rows: Rows, value: bytes | None) -> None:
         alert.event_time,
         alert.text,
         alert.recall,
+    )
+
+
+def _add_reader_status(rows: Rows, value: bytes | None) -> None:
+    status = reader_statuses.decode(value)
+    rows.readers[status.id] = (
+        status.id,
+        status.station,
+        status.protocol,
+        status.started_at,
+        status.told_at,
+        status.is_up,
+        status.since,
+        status.heard_at,
+        status.clock_ahead_s,
+        encode(status.counts).decode(),
+        encode(status.context).decode(),
     )
 
 

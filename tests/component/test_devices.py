@@ -66,6 +66,8 @@ class Bench:
         table = {"id": "r", "station": "s", "protocol": protocol, **settings}
         if protocol == "tcp":
             table |= {"mode": "listen", "address": "0.0.0.0:9004"}
+        if protocol.startswith("mqtt-"):
+            table |= {"address": "broker:1883", "topic": "t"}
         lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
         self.file.write_text("\n".join(["[[reader]]", *lines]) + "\n")
 
@@ -108,6 +110,28 @@ def test_the_frames_of_devices_through_the_command(frame: dict[str, Any], bench:
     for line in printed:
         line.pop("event_time", None)  # the frames' expectation tells no times
     assert printed == frame["expect"]
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [frame for frame in FRAMES if frame["protocol"].startswith("http-")],
+    ids=lambda frame: frame["name"],
+)
+def test_a_message_over_mqtt_means_what_the_same_body_means_over_http(
+    frame: dict[str, Any], bench: Bench
+) -> None:
+    told = []
+    for protocol in (frame["protocol"], frame["protocol"].replace("http-", "mqtt-")):
+        bench.reader(protocol, **frame.get("config", {}))
+        assert bench.decode(json.dumps(frame["json"]).encode()) == 0
+        told.append(bench.printed)
+    assert told[0] == told[1] != []
+
+
+def test_a_password_is_not_needed_to_decode(bench: Bench) -> None:
+    bench.reader("mqtt-zebra", username="scantrail", password_env="NOT_SET_ANYWHERE")
+    assert bench.decode(b'{"idHex": "e1"}') == 0
+    assert bench.printed == [{"epc": "E1"}]
 
 
 def test_the_command_tells_all_that_a_device_says(bench: Bench) -> None:
@@ -168,6 +192,7 @@ def test_the_command_tells_which_scanner_read_nothing(bench: Bench) -> None:
         ("http-generic", b"", "empty", ""),
         ("http-generic", b'[{"id":"SN1"},7]', "not_an_object", "7"),
         ("http-zebra", b'[{"idHex":"e2"},{}]', "not_from_zebra", "{}"),
+        ("mqtt-impinj", b"{]", "bad_json", "{]"),
     ],
 )
 def test_the_command_fails_where_something_is_invalid_and_tells_the_mend(

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scantrail.gateway.decoders.generic import decode_generic
+from scantrail.gateway.decoders.bodies import decode_body
+from scantrail.gateway.decoders.generic import ITEMS_MAX, decode_generic, decode_redelivered
 from scantrail.gateway.decoders.json_body import RAW_LENGTH_MAX, UnreadableBody
 from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, Outcome, Read
 
@@ -190,3 +191,50 @@ def test_noise_is_unreadable_or_has_an_outcome_for_each_item(body: bytes) -> Non
         return
     assert outcomes
     assert all(isinstance(outcome, Read | Heartbeat | Invalid) for outcome in outcomes)
+
+
+@given(bodies)
+def test_noise_in_a_message_never_raises(body: bytes) -> None:
+    assert decode_body("mqtt-generic", body)
+
+
+# ---------------------------------------------------------------------- what may be delivered again
+
+TIMED = {"code": "SN1", "timestamp": "2026-03-01T12:00:00Z"}
+
+
+def fingerprint(**fields: Any) -> str | None:
+    (outcome,) = decode_redelivered(json.dumps(fields).encode())
+    assert isinstance(outcome, Read)
+    return outcome.fingerprint
+
+
+def test_a_read_that_may_come_again_is_known_by_all_that_it_says() -> None:
+    """The first is written out: it must be the same in every release."""
+    first = fingerprint(**TIMED)
+    assert first == "0428f5a7e42465ca3982f6f60170f37b"
+    assert fingerprint(code="SN1", time="2026-03-01T13:00:00.000+0100") == first
+    others = [
+        {"code": "SN2"},
+        {"code": "]d2SN1"},
+        {"timestamp": "2026-03-01T12:00:00.000001Z"},
+        {"antenna": 1},
+        {"direction": "in"},
+        {"order": "PO7"},
+        {"corrects": "a/1"},
+        {"parent": "C1"},
+        {"sameAs": "C1"},
+    ]
+    assert len({first, *(fingerprint(**(TIMED | other)) for other in others)}) == 1 + len(others)
+
+
+def test_a_read_without_a_time_or_with_an_id_of_its_own_has_no_other() -> None:
+    assert fingerprint(code="SN1") is None
+    assert fingerprint(**TIMED, event_id=7) is None
+
+
+def test_a_message_may_have_any_number_of_items() -> None:
+    body = json.dumps([TIMED, {"isHeartBeat": True}, 7] * ITEMS_MAX).encode()
+    assert len(decode_redelivered(body)) == 3 * ITEMS_MAX
+    with pytest.raises(UnreadableBody):
+        decode_generic(body)

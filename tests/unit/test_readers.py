@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from scantrail.gateway.contexts import ContextSettings
+from scantrail.gateway.mqtt_settings import Subscription
 from scantrail.gateway.readers import (
     DEFAULT_END,
     DEFAULT_HEARTBEAT,
@@ -33,10 +34,22 @@ protocol = "http-impinj"
 """
 
 
-def readers(tmp_path: Path, text: str) -> tuple[ReaderSettings, ...]:
+MQTT = """
+[[reader]]
+id = "gate"
+station = "gate"
+protocol = "mqtt-impinj"
+address = "broker:1883"
+topic = "readers/gate/tags"
+"""
+
+
+def readers(
+    tmp_path: Path, text: str, environ: dict[str, str] | None = None
+) -> tuple[ReaderSettings, ...]:
     path = tmp_path / "readers.toml"
     path.write_text(text, encoding="utf-8")
-    return load_readers(path)
+    return load_readers(path, environ)
 
 
 def test_a_reader_with_defaults(tmp_path: Path) -> None:
@@ -152,6 +165,93 @@ def test_a_reader_of_tags_with_everything(tmp_path: Path) -> None:
     ]
 
 
+def test_a_reader_over_mqtt_with_defaults(tmp_path: Path) -> None:
+    (reader,) = readers(tmp_path, MQTT, {})
+    assert reader == ReaderSettings(
+        id="gate",
+        station="gate",
+        protocol="mqtt-impinj",
+        address=("broker", 1883),
+        subscription=Subscription(topic="readers/gate/tags", client_id="scantrail-gate"),
+    )
+    assert reader.subscription is not None
+    assert (reader.subscription.mqtt_version, reader.subscription.offline) == (
+        "3.1.1",
+        frozenset({"offline"}),
+    )
+
+
+def test_a_reader_over_mqtt_with_everything(tmp_path: Path) -> None:
+    text = (
+        MQTT.replace("impinj", "generic")
+        + """
+        mqtt_version = "5"
+        client_id = "gateway-1.gate"
+        shared = "scantrail"
+        username = "scantrail"
+        password_env = "GATE_PASSWORD"
+        tls = true
+        status_topic = "readers/gate/status"
+        offline = ["offline", "0"]
+        product = "X100"
+        debounce_s = 1
+        rssi_min_dbm = -60
+        [reader.antennas]
+        1 = "dock-1"
+        """
+    )
+    (reader,) = readers(tmp_path, text, {"GATE_PASSWORD": "secret"})
+    assert reader.subscription == Subscription(
+        topic="readers/gate/tags",
+        client_id="gateway-1.gate",
+        mqtt_version="5",
+        shared="scantrail",
+        username="scantrail",
+        password="secret",
+        tls=True,
+        status_topic="readers/gate/status",
+        offline=frozenset({"offline", "0"}),
+    )
+    assert (reader.product, reader.debounce_s, reader.antennas) == ("X100", 1.0, {1: "dock-1"})
+    assert "secret" not in repr(reader)
+
+
+def test_a_generic_reader_over_mqtt_may_have_a_context(tmp_path: Path) -> None:
+    text = MQTT.replace("impinj", "generic") + "[reader.context]\nparent = true\n"
+    (reader,) = readers(tmp_path, text, {})
+    assert reader.context is not None
+    assert reader.context.parent
+
+
+def test_no_password_and_no_certificates_are_needed_to_look_at_the_file(tmp_path: Path) -> None:
+    secrets = 'username = "u"\npassword_env = "P"\ntls = true\nca_file = "/nowhere/ca.pem"\n'
+    (reader,) = readers(tmp_path, MQTT + secrets)
+    assert reader.subscription is not None
+    assert (reader.subscription.password, reader.subscription.ca_file) == (None, "/nowhere/ca.pem")
+
+
+@pytest.mark.parametrize(
+    ("environ", "refusal"),
+    [
+        ({}, ":9: reader 'gate': password_env: the environment variable P is not set: put the"),
+        ({"P": ""}, ":9: reader 'gate': password_env: the environment variable P is not set"),
+        ({"P": "p"}, ":11: reader 'gate': ca_file: '/nowhere/ca.pem' cannot be used, PEM is"),
+    ],
+)
+def test_a_gateway_does_not_start_without_its_password_and_certificates(
+    tmp_path: Path, environ: dict[str, str], refusal: str
+) -> None:
+    secrets = 'username = "u"\npassword_env = "P"\ntls = true\nca_file = "/nowhere/ca.pem"\n'
+    with pytest.raises(ReaderSettingsError) as refused:
+        readers(tmp_path, MQTT + secrets, environ)
+    assert str(refused.value).startswith(f"{tmp_path / 'readers.toml'}{refusal}")
+
+
+def test_a_topic_may_be_of_another_reader_at_another_broker(tmp_path: Path) -> None:
+    other = MQTT.replace('"gate"', '"door"').replace("broker", "127.0.0.1")
+    assert len(readers(tmp_path, MQTT + other)) == 2
+
+
 def test_antennas_may_stand_in_one_line(tmp_path: Path) -> None:
     (reader,) = readers(tmp_path, IMPINJ + 'antennas = { 1 = "dock-1" }\n')
     assert reader.antennas == {1: "dock-1"}
@@ -167,6 +267,8 @@ def test_any_free_port_may_be_taken_twice(tmp_path: Path) -> None:
 
 
 SECOND = TCP.replace("dock-1", "dock-2")
+
+SECOND_MQTT = MQTT.replace('id = "gate"', 'id = "door"')
 
 # One line is one file and what is said of it.
 REFUSED = [
@@ -297,6 +399,86 @@ REFUSED = [
     (
         TCP + SECOND.replace("0.0.0.0", "127.0.0.1"),
         ":14: reader 'dock-2': address: reader 'dock-1' listens on 0.0.0.0:9004 already",
+    ),
+    (MQTT + "colour = 1\n", ":8: reader 'gate': colour: unknown key; one of address, antennas,"),
+    (
+        MQTT + "silence_s = 1\n",
+        ":8: reader 'gate': silence_s: has no meaning for protocol 'mqtt-impinj'; take it out",
+    ),
+    (
+        MQTT + 'direction = "in"\n',
+        ":8: reader 'gate': direction: has no meaning for protocol 'mqtt-impinj'; take it out",
+    ),
+    (
+        IMPINJ + 'topic = "t"\n',
+        ":6: reader 'gate': topic: has no meaning for protocol 'http-impinj'; take it out",
+    ),
+    (
+        MQTT + 'password = "secret"\n',
+        ":8: reader 'gate': password: is not written here: name a variable with it in password_env",
+    ),
+    (
+        MQTT.replace('address = "broker:1883"\n', ""),
+        ":2: reader 'gate': address: is missing",
+    ),
+    (MQTT.replace(":1883", ":0"), ":6: reader 'gate': address: port 0: 1 to 65535 is expected"),
+    (MQTT.replace('topic = "readers/gate/tags"\n', ""), ":2: reader 'gate': topic: is missing"),
+    (
+        MQTT.replace("gate/tags", "+/tags"),
+        ":7: reader 'gate': topic: 'readers/+/tags' has a wildcard: who a reader is, its topic",
+    ),
+    (
+        MQTT.replace("readers/gate", "$share/g"),
+        ":7: reader 'gate': topic: '$share/g/tags': name the group in shared, and here the topic",
+    ),
+    (
+        MQTT.replace("readers/gate", "a" * 65_536),
+        ":7: reader 'gate': topic: at most 65535 bytes without NUL are expected",
+    ),
+    (MQTT + "tls = 1\n", ":8: reader 'gate': tls: true or false is expected, not 1"),
+    (MQTT + 'mqtt_version = "4"\n', ":8: reader 'gate': mqtt_version: '4' is unknown; one of 3.1"),
+    (MQTT + "mqtt_version = 5\n", ":8: reader 'gate': mqtt_version: a text is expected, not 5"),
+    (MQTT + 'client_id = "a/b"\n', ":8: reader 'gate': client_id: 'a/b': 1 to 64 letters"),
+    (
+        MQTT + 'shared = "a/b"\nclient_id = "c"\n',
+        ":8: reader 'gate': shared: 'a/b': 1 to 64 letters",
+    ),
+    (
+        MQTT + 'shared = "scantrail"\n',
+        ":8: reader 'gate': shared: needs client_id too: each gateway of the group has a name",
+    ),
+    (
+        MQTT + 'password_env = "P"\n',
+        ":8: reader 'gate': password_env: needs username too: a broker takes no password without",
+    ),
+    (
+        MQTT + 'username = "u"\npassword_env = "my secret"\n',
+        ":9: reader 'gate': password_env: 'my secret' is no name of an environment variable",
+    ),
+    (
+        MQTT + 'offline = ["0"]\n',
+        ":8: reader 'gate': offline: needs status_topic too: where it is told",
+    ),
+    (
+        MQTT + 'status_topic = "readers/#"\n',
+        ":8: reader 'gate': status_topic: 'readers/#' has a wildcard",
+    ),
+    (
+        MQTT + 'status_topic = "readers/gate/tags"\n',
+        ":8: reader 'gate': status_topic: is the topic of the reads; states need one of their own",
+    ),
+    (
+        MQTT + 'ca_file = "ca.pem"\n',
+        ":8: reader 'gate': ca_file: needs tls too: certificates are looked at over TLS only",
+    ),
+    (
+        MQTT + SECOND_MQTT.replace("broker", "BROKER"),
+        ":14: reader 'door': topic: reader 'gate' has 'readers/gate/tags' at BROKER:1883 already;"
+        " give each reader a topic of its own",
+    ),
+    (
+        MQTT + SECOND_MQTT.replace("gate/tags", "door") + 'client_id = "scantrail-gate"\n',
+        ":15: reader 'door': client_id: reader 'gate' has 'scantrail-gate' at broker:1883 already",
     ),
     ("reader = [{ id = 'a' }]\n", ": reader 'a': protocol: is missing"),
     ("[reader]\nid = 'a'\n", ": write [[reader]] with two brackets for each reader"),

@@ -52,7 +52,8 @@ def bytes_of_hex(text: bytes) -> bytes:
 
 
 def decoded(reader: ReaderSettings, data: bytes) -> list[Outcome]:
-    """What `data` says as all that came on one connection of `reader`, or in one body it posted."""
+    """What `data` says as all that came on one connection of `reader`, or as one body that it
+    posted or published."""
     if reader.protocol != "tcp":
         return decode_body(reader.protocol, data)
     decoder = TextDecoder(reader)

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import os
 from pathlib import Path
 
 from scantrail.contracts.records import products, stations
@@ -16,6 +17,7 @@ from scantrail.gateway.copies import Copy
 from scantrail.gateway.guards import Guards
 from scantrail.gateway.http import build_http
 from scantrail.gateway.intake import Intake
+from scantrail.gateway.mqtt import follow_reader
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import ReaderSettings, ReaderSettingsError, load_readers
 from scantrail.gateway.scans import Known
@@ -59,6 +61,8 @@ async def run_gateway(settings: Settings, health: Health) -> None:
             for reader in readers.values():
                 if reader.protocol == "tcp":
                     tasks.create_task(_serve(reader, intake, statuses, health))
+                elif reader.subscription is not None:
+                    tasks.create_task(follow_reader(reader, intake, statuses))
             tasks.create_task(serve_http(http, settings.listen_host, settings.gateway_port))
     finally:
         await outlet.stop()
@@ -69,9 +73,10 @@ def _readers(settings: Settings) -> dict[str, ReaderSettings]:
     if not settings.readers_file:
         return {}
     try:
-        readers = {reader.id: reader for reader in load_readers(Path(settings.readers_file))}
+        found = load_readers(Path(settings.readers_file), os.environ)
     except ReaderSettingsError as error:
         raise SystemExit(f"scantrail gateway: {error}") from error
+    readers = {reader.id: reader for reader in found}
     for reader in readers.values() if settings.reader_tokens == "required" else ():
         if reader.protocol.startswith("http-") and not reader.token_sha256:
             raise SystemExit(

@@ -4,7 +4,7 @@
 [[reader]]
 id = "dock-1-scanner"
 station = "dock-1"
-protocol = "tcp"               # or "http-generic", "http-impinj", "http-zebra"
+protocol = "tcp"               # or "http-generic", "http-impinj", "http-zebra", "mqtt-…"
 mode = "listen"                # tcp: the reader connects to us; "connect": we connect to it
 address = "0.0.0.0:9004"       # tcp
 pattern = '(?P<scanner_no>\\d\\d) (?P<read>.*)'
@@ -17,6 +17,13 @@ rssi_min_dbm = -65
 [reader.antennas]              # last in its table
 1 = "dock-1"
 2 = "dock-2"
+
+[[reader]]
+id = "gate"
+station = "gate"
+protocol = "mqtt-zebra"
+address = "broker:1883"
+topic = "readers/gate/tags"    # who the reader is, its topic tells
 ```
 
 Bytes that cannot be typed are written as text: `start = "\\u0002"`, `end = ["\\u0003"]`.
@@ -32,8 +39,17 @@ from typing import Any, Final, Literal, NoReturn
 
 from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.gateway.contexts import ContextSettings, context_settings
+from scantrail.gateway.mqtt_settings import MQTT_KEYS, Subscription, subscription_settings
 
-Protocol = Literal["tcp", "http-generic", "http-impinj", "http-zebra"]
+Protocol = Literal[
+    "tcp",
+    "http-generic",
+    "http-impinj",
+    "http-zebra",
+    "mqtt-generic",
+    "mqtt-impinj",
+    "mqtt-zebra",
+]
 Network = IPv4Network | IPv6Network
 Mode = Literal["listen", "connect"]
 
@@ -56,6 +72,13 @@ _TAG_KEYS: Final = frozenset({"antennas", "rssi_min_dbm", "reads_min", "reads_wi
 _POSTING_KEYS: Final = frozenset({"token_sha256", "reads_per_s_max"})
 _RATE_RANGE: Final = (1, 1_000_000)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
+
+#: Keys that readers of one make know, over HTTP and over MQTT.
+_BODY_KEYS: Final[Mapping[str, frozenset[str]]] = {
+    "generic": _TAG_KEYS | {"debounce_s", "product", "context", "direction"},
+    "impinj": _TAG_KEYS | {"debounce_s"},  # it tells no direction
+    "zebra": _TAG_KEYS | {"debounce_s", "direction"},
+}
 
 #: Keys that each protocol knows, beside id, station and protocol.
 _KEYS: Final[Mapping[str, frozenset[str]]] = {
@@ -81,9 +104,8 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
             "context",
         }
     ),
-    "http-generic": _TAG_KEYS | _POSTING_KEYS | {"debounce_s", "product", "context", "direction"},
-    "http-impinj": _TAG_KEYS | _POSTING_KEYS | {"debounce_s"},  # it tells no direction
-    "http-zebra": _TAG_KEYS | _POSTING_KEYS | {"debounce_s", "direction"},
+    **{f"http-{make}": keys | _POSTING_KEYS for make, keys in _BODY_KEYS.items()},
+    **{f"mqtt-{make}": keys | MQTT_KEYS | {"address"} for make, keys in _BODY_KEYS.items()},
 }
 
 
@@ -114,6 +136,8 @@ class ReaderSettings:
     A reader of tags may have more than one station: `antennas` names that of an antenna. A read
     counts that has at least `rssi_min_dbm`, the `direction` (None: any), and is, at its antenna,
     at least the tag's `reads_min`th within `reads_window_s` seconds (None: the first counts).
+
+    A reader over MQTT has a `subscription`, and its broker's `address`.
     """
 
     id: str
@@ -144,18 +168,22 @@ class ReaderSettings:
     token_sha256: tuple[str, ...] = ()
     reads_per_s_max: float | None = None
     peers: tuple[Network, ...] = ()
+    subscription: Subscription | None = None
 
     def station_at(self, antenna: int | None) -> str:
         """The station of a read at `antenna`: the reader's own where no other is named."""
         return self.station if antenna is None else self.antennas.get(antenna, self.station)
 
 
-def load_readers(path: Path) -> tuple[ReaderSettings, ...]:
+def load_readers(
+    path: Path, environ: Mapping[str, str] | None = None
+) -> tuple[ReaderSettings, ...]:
     """The readers of the TOML file at `path`, in its order; an empty file has none.
 
-    Raises ReaderSettingsError for what cannot be read or is not meant: an unknown key, protocol,
-    mode or encoding, a wrong type, a pattern without `read`, an id twice, an address on which two
-    readers would listen.
+    Passwords come from `environ`; where it is None, none is needed, nor what the file names on this
+    machine. Raises ReaderSettingsError for what cannot be read or is not meant: an unknown key,
+    protocol, mode or encoding, a wrong type, a pattern without `read`, an id twice, an address on
+    which two readers would listen, a topic on which two would publish, a password that is not set.
     """
     try:
         source = path.read_text(encoding="utf-8")
@@ -174,11 +202,13 @@ def load_readers(path: Path) -> tuple[ReaderSettings, ...]:
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise ReaderSettingsError(f"{path}: write [[reader]] with two brackets for each reader")
     readings = [
-        _Table(path, source, number, len(tables), table) for number, table in enumerate(tables)
+        _Table(path, source, number, len(tables), table, environ)
+        for number, table in enumerate(tables)
     ]
     readers = tuple(reading.settings() for reading in readings)
     _refuse_shared_ids(readers, readings)
     _refuse_shared_addresses(readers, readings)
+    _refuse_shared_topics(readers, readings)
     return readers
 
 
@@ -186,13 +216,20 @@ class _Table:
     """One `[[reader]]` table being read; every refusal says where it stands."""
 
     def __init__(
-        self, path: Path, source: str, number: int, count: int, table: dict[str, Any]
+        self,
+        path: Path,
+        source: str,
+        number: int,
+        count: int,
+        table: dict[str, Any],
+        environ: Mapping[str, str] | None,
     ) -> None:
         self._path = path
         self._source = source
         self._number = number
         self._count = count
         self._table = table
+        self._environ = environ
 
     def settings(self) -> ReaderSettings:
         """The values of the table, checked. Raises ReaderSettingsError."""
@@ -208,6 +245,9 @@ class _Table:
         if protocol == "tcp":
             values["mode"] = self._one_of("mode", ("listen", "connect"))
             values["address"] = self._address(values["mode"])
+        if protocol.startswith("mqtt-"):
+            values["address"] = self._address("connect")
+            values["subscription"] = subscription_settings(self._table, self.refuse, self._environ)
         readings = {
             "start": self._bytes,
             "end": self._ends,
@@ -273,6 +313,8 @@ class _Table:
         for key in self._table:
             if key in known:
                 continue
+            if key == "password":
+                self.refuse(key, "is not written here: name a variable with it in password_env")
             if any(key in keys for keys in _KEYS.values()):
                 self.refuse(key, f"has no meaning for protocol {protocol!r}; take it out")
             self.refuse(key, f"unknown key; one of {_listed(known)}")
@@ -473,6 +515,23 @@ def _refuse_shared_addresses(readers: Iterable[ReaderSettings], tables: Iterable
                     " its own port",
                 )
         listening.append(reader)
+
+
+def _refuse_shared_topics(readers: Iterable[ReaderSettings], tables: Iterable[_Table]) -> None:
+    """Two readers on one topic of a broker, or under one name at it, which would end each other."""
+    seen: dict[tuple[str, object, str], str] = {}
+    for reader, table in zip(readers, tables, strict=True):
+        if reader.address is None or reader.subscription is None:
+            continue
+        host, port = reader.address
+        for key, value, mend in (
+            ("topic", reader.subscription.topic, "give each reader a topic of its own"),
+            ("client_id", reader.subscription.client_id, "give each its own, or leave it out"),
+        ):
+            other = seen.setdefault((key, (host.lower(), port), value), reader.id)
+            if other != reader.id:
+                told = f"reader {other!r} has {value!r} at {host}:{port} already; {mend}"
+                table.refuse(key, told)
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -62,6 +62,10 @@ class Statuses:
         finally:
             self._connections(reader_id, -1)
 
+    def set_up(self, reader_id: str, is_up: bool) -> None:
+        """Whether a reader is there, where something else than its connection to us tells."""
+        self._connections(reader_id, int(is_up) - self._known[reader_id].connections)
+
     def _connections(self, reader_id: str, change: int) -> None:
         known = self._known[reader_id]
         was_up = known.connections > 0

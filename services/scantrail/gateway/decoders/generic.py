@@ -1,4 +1,4 @@
-"""`POST /ingest/v1/generic`: reads as JSON from anything that can send HTTP.
+"""`POST /ingest/v1/generic`: reads as JSON from anything that can send HTTP, or MQTT.
 
 An object, an array, `{"reads": [...]}` or one object per line (NDJSON). Names of fields in any
 case; the first of each row that is not null counts:
@@ -24,7 +24,11 @@ number is refused |
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Any, Final
+
+import msgspec
 
 from scantrail.gateway.decoders.json_body import (
     RefusedItem,
@@ -69,6 +73,28 @@ def decode_generic(body: bytes) -> list[Outcome]:
     if len(items) > ITEMS_MAX:
         raise UnreadableBody("too_many", f"{len(items)} items; send at most {ITEMS_MAX} at once")
     return outcomes_of_items(items, _read)
+
+
+def decode_redelivered(body: bytes) -> list[Outcome]:
+    """As decode_generic, of any number of items, for a transport that delivers a body again where
+    it is not sure.
+
+    A read with the device's time and without an id has a fingerprint then, as 32 hex digits, of all
+    that it says: the same code at the same time is the same read. It must never change from one
+    release to the next: what was delivered before an update may come again after.
+    """
+    outcomes = outcomes_of_items(items_of(body, list_name="reads"), _read)
+    return [_with_fingerprint(each) if isinstance(each, Read) else each for each in outcomes]
+
+
+def _with_fingerprint(read: Read) -> Read:
+    if read.event_time is None or read.event_id is not None:
+        return read
+    at = read.event_time.isoformat(timespec="microseconds")
+    said = (read.text, read.aim, at, read.antenna, read.direction)
+    claimed = (read.order, read.corrects, read.parent, read.same_as)
+    digest = blake2b(msgspec.json.encode((*said, *claimed)), digest_size=16)
+    return replace(read, fingerprint=digest.hexdigest())
 
 
 def _read(item: Mapping[str, Any]) -> list[Outcome]:

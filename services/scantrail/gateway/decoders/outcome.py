@@ -107,6 +107,9 @@ MENDS: Final = {
     " which the sender posts",
     "not_an_object": "each item must be a JSON object",
     "pattern_mismatch": "the frame does not match the reader's `pattern`: mend one of the two",
+    "too_large": "the message is larger than 1 MiB: let the reader tell fewer reads at once",
     "too_many": "too many items in one body: send fewer at once",
     "unfinished_frame": "the connection ended, or the next frame began, before the end of this one",
+    "wrong_topic": "it came by a subscription that the readers' file does not have any more: end"
+    " the old session at the broker, or give the reader another `client_id`",
 }

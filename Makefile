@@ -9,7 +9,7 @@ BENCH_STAMP := $(VENV)/.installed-bench
 INSTALL_LOG := .scantrail/install.log
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test test-faults check demo bench clean
+.PHONY: help install up test broker test-faults check demo bench clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -62,8 +62,23 @@ endef
 up: install ## starts everything and prints the address of the page (EMPTY=1: no simulated site)
 	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty)
 
-test: install check ## checks, then runs every test
+test: install check broker ## checks, then runs every test
 	@$(VENV)/bin/pytest
+
+# The tests' MQTT broker, and openssl for its certificate. Debian has mosquitto outside of PATH.
+broker:
+	@PATH="$$PATH:/usr/sbin:/usr/local/sbin"; \
+	lacks_one() { for tool in mosquitto mosquitto_passwd openssl; do \
+	  command -v $$tool >/dev/null || return 0; done; return 1; }; \
+	if lacks_one && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "mosquitto, for the tests (progress in $(INSTALL_LOG))"; mkdir -p $(dir $(INSTALL_LOG)); \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y --no-install-recommends mosquitto openssl; } > $(INSTALL_LOG) 2>&1 \
+	  || { echo "make: mosquitto could not be installed: see $(INSTALL_LOG)" >&2; exit 1; }; \
+	fi; \
+	if lacks_one; then \
+	  echo "make: the tests need mosquitto and openssl: install the system's packages" >&2; exit 1; \
+	fi
 
 check: install ## style, types and the direction of imports
 	@$(VENV)/bin/ruff check .

@@ -17,11 +17,13 @@ from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway import broker as gateway_broker
 from scantrail.gateway import mqtt
 from scantrail.gateway.broker import BrokerAway, BrokerConnection, Message
+from scantrail.gateway.contexts import Contexts
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.mqtt import follow_reader, next_delay_s
 from scantrail.gateway.mqtt_settings import Subscription
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.scans import Known
+from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.spool import Outgoing
 
 DOCK = Station(
@@ -85,8 +87,10 @@ async def following(
         debounce_s=debounce_s,
         subscription=Subscription(topic=TOPIC, client_id="scantrail-gate", **more),
     )
-    intake = Intake("test", Known({"gate": reader}, {"dock-1": DOCK}), outlet)
-    task = asyncio.create_task(follow_reader(reader, intake))
+    known = Known({"gate": reader}, {"dock-1": DOCK})
+    statuses = Statuses("test", known.readers, Contexts())
+    intake = Intake("test", known, outlet, statuses=statuses)
+    task = asyncio.create_task(follow_reader(reader, intake, statuses))
     try:
         await until(lambda: broker.filters or task.done())
         yield

@@ -23,8 +23,8 @@ from scantrail.gateway.mqtt import follow_reader, next_delay_s
 from scantrail.gateway.mqtt_settings import Subscription
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.scans import Known
-from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.spool import Outgoing
+from scantrail.gateway.statuses import Statuses
 
 DOCK = Station(
     id="dock-1",

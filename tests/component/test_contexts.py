@@ -10,7 +10,7 @@ import pytest
 
 from component.fake_outlet import FakeOutlet
 from scantrail.domain.product import Product
-from scantrail.domain.scan import Scan
+from scantrail.domain.scan import Scan, content_digest
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.contexts import Contexts, ContextSettings
@@ -144,6 +144,29 @@ async def test_reads_that_were_buffered_are_told_by_the_devices_time(outlet: Fak
         Read(f"{UNIT}2", event_time=yesterday + 20 * minute),
     )
     assert [scan.business_location for scan in outlet.scans] == ["A-04", "Hall A"]
+
+
+async def test_a_read_that_is_sent_again_is_told_the_same_after_another_label(
+    outlet: FakeOutlet,
+) -> None:
+    gateway = Gateway(outlet)
+    second = timedelta(seconds=1)
+    unit = Read(f"{UNIT}1", event_id="7", event_time=gateway.now + second)
+    await gateway.read(Read("L-A-04", event_time=gateway.now), unit)
+    label, end = (Read(code, event_time=gateway.now + 2 * second) for code in ("L-B-01", "DONE"))
+    await gateway.read(label, unit, end, unit)
+    assert [scan.business_location for scan in outlet.scans] == ["A-04"] * 3
+    assert len({content_digest(scan) for scan in outlet.scans}) == 1
+
+
+async def test_no_more_is_remembered_than_it_takes(outlet: FakeOutlet, tmp_path: Path) -> None:
+    path = tmp_path / "contexts.json"
+    gateway = Gateway(outlet, path)
+    for number in range(100):
+        gateway.later(1)
+        await gateway.read(f"L-{number}")
+    assert len(path.read_bytes()) < 2_000
+    assert Contexts(path).of("hand").location[-1].value == "99"
 
 
 async def test_a_context_survives_a_restart(outlet: FakeOutlet, tmp_path: Path) -> None:

@@ -92,42 +92,57 @@ def _pattern(name: str, value: Any, refuse: Refuse) -> re.Pattern[str]:
 
 @dataclass(frozen=True, slots=True)
 class Set:
-    """One part of a context, and since when it holds."""
+    """What one part of a context is from a time on; None: nothing any more."""
 
-    value: str
+    value: str | None
     at: datetime
 
-    def stands(self, settings: ContextSettings, at: datetime) -> bool:
-        """Whether it was set not too long before `at`, nor after it."""
-        return abs(at - self.at) <= timedelta(seconds=settings.timeout_s)
+
+#: What held before is remembered: a device that sends a read again under its own id and time, after
+#: another shelf was scanned, must be told the same as before.
+REMEMBERED = 16
+
+#: The last ones of a kind, by their times.
+Part = tuple[Set, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What holds at a reader until it is replaced or timed out."""
+    """What holds at a reader, each until it is replaced or timed out."""
 
-    location: Set | None = None
-    order: Set | None = None
-    parent: Set | None = None
-    product: Set | None = None
+    location: Part = ()
+    order: Part = ()
+    parent: Part = ()
+    product: Part = ()
 
     def of(self, read: Read, settings: ContextSettings, now: datetime) -> Read:
-        """`read` with what it does not say itself and the context does."""
-
-        at = read.event_time or now
-
-        def standing(part: Set | None) -> str | None:
-            return part.value if part is not None and part.stands(settings, at) else None
-
-        # What tells of another scan or another key is not done to the unit at this place.
-        tells_of_others = read.corrects is not None or read.same_as is not None
+        """`read` with what it does not say itself and the context did at its time."""
+        held = self.at(read.event_time or now, settings)
+        if read.corrects is not None or read.same_as is not None:
+            # It tells of another scan or another key, and is not done to the unit at this place.
+            held = {kind: told for kind, told in held.items() if kind == "product"}
         return replace(
             read,
-            location=read.location or (None if tells_of_others else standing(self.location)),
-            order=read.order or (None if tells_of_others else standing(self.order)),
-            parent=read.parent or (None if tells_of_others else standing(self.parent)),
-            product=read.product or standing(self.product),
+            location=read.location or held.get("location"),
+            order=read.order or held.get("order"),
+            parent=read.parent or held.get("parent"),
+            product=read.product or held.get("product"),
         )
+
+    def at(self, time: datetime, settings: ContextSettings) -> dict[str, str]:
+        """What held at a time, by its kind."""
+        oldest = time - timedelta(seconds=settings.timeout_s)
+        held: dict[str, str] = {}
+        for kind in get_args(Kind):
+            before = [part for part in getattr(self, kind) if part.at <= time]
+            if before and before[-1].at >= oldest and before[-1].value is not None:
+                held[kind] = before[-1].value
+        return held
+
+    def with_set(self, kind: Kind, value: str | None, at: datetime) -> "Context":
+        """This, and from `at` on also `value`."""
+        parts = sorted((*getattr(self, kind), Set(value, at)), key=lambda part: part.at)
+        return replace(self, **{kind: tuple(parts[-REMEMBERED:])})
 
 
 class NotContext(Exception):
@@ -152,31 +167,33 @@ def changed(
     Bare digits, which may be a serial, mean a product only where it is among `products`. Raises
     NotContext.
     """
-    if read.text == settings.end:
-        return Context()
     at = read.event_time or now
+    if read.text == settings.end:
+        for kind in get_args(Kind):
+            before = before.with_set(kind, None, at)
+        return before
     if (location := _found(settings.location, read.text)) is not None:
         if not 0 < len(location) <= NAME_LENGTH_MAX or not location.isprintable():
-            raise NotContext("bad_location", replace(before, location=None))
-        return replace(before, location=Set(location, at))
+            raise NotContext("bad_location", before.with_set("location", None, at))
+        return before.with_set("location", location, at)
     if (order := _found(settings.order, read.text)) is not None:
         if not is_order_reference(order):
-            raise NotContext("bad_order", replace(before, order=None))
-        return replace(before, order=Set(order, at))
+            raise NotContext("bad_order", before.with_set("order", None, at))
+        return before.with_set("order", order, at)
     if not settings.parent and not settings.product:
         return None
     try:
         unit = identify(read.text, aim=read.aim)
     except NotIdentified as error:
         if settings.parent and _LIKE_SSCC.fullmatch(read.text):
-            raise NotContext("bad_carton", replace(before, parent=None)) from error
+            raise NotContext("bad_carton", before.with_set("parent", None, at)) from error
         is_bare = read.text.isdigit() and read.aim is None and len(read.text) <= 14
         if not settings.product or error.gtin is None or (is_bare and error.gtin not in products):
             return None
-        return replace(before, product=Set(error.gtin, at))
+        return before.with_set("product", error.gtin, at)
     if not settings.parent or unit.scheme != "sscc":
         return None
-    return replace(before, parent=Set(unit.key, at))
+    return before.with_set("parent", unit.key, at)
 
 
 def _found(pattern: re.Pattern[str] | None, text: str) -> str | None:
@@ -210,12 +227,7 @@ class Contexts:
         self, reader_id: str, settings: ContextSettings | None, now: datetime
     ) -> dict[str, str]:
         """What holds at `now` at a reader, by its kind."""
-        context = self.of(reader_id)
-        return {
-            kind: part.value
-            for kind in (get_args(Kind) if settings else ())
-            if (part := getattr(context, kind)) is not None and part.stands(settings, now)
-        }
+        return self.of(reader_id).at(now, settings) if settings else {}
 
     async def keep(self, reader_id: str, context: Context) -> None:
         """Let `context` hold at a reader from now on; returns once it is on disk, or cannot be."""

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,12 +17,18 @@ READY_S_MAX = 40.0
 
 
 class Process:
-    """`python -m scantrail.<name>`, its output in a file."""
+    """`python -m scantrail.<name>`, its output in a file, begun by the command `inside`."""
 
     def __init__(
-        self, name: str, settings: Settings, folder: Path, more: Mapping[str, str] | None = None
+        self,
+        name: str,
+        settings: Settings,
+        folder: Path,
+        more: Mapping[str, str] | None = None,
+        inside: Sequence[str] = (),
     ) -> None:
         self.name = name
+        self._inside = inside
         self._log = folder / f"{name}.log"
         self._port = getattr(settings, f"{name}_health_port")
         environ = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
@@ -33,7 +39,7 @@ class Process:
         """Also again, once it has ended, as its supervisor does."""
         with self._log.open("ab") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", f"scantrail.{self.name}"],
+                [*self._inside, sys.executable, "-m", f"scantrail.{self.name}"],
                 env=self._environ,
                 cwd=self._log.parent,
                 stdin=subprocess.DEVNULL,

@@ -10,8 +10,22 @@ from typing import Any, NamedTuple, TypeVar
 import msgspec
 
 from scantrail.contracts.records import Headers
+from scantrail.infra.logs import logger
+
+log = logger(__name__)
 
 T = TypeVar("T")
+
+#: Bytes kept free beside the database: on a full disk not even a removal has room otherwise. It is
+#: more than the log ever has, for what is in the log needs that room in the database's file.
+RESERVE_BYTES = 8 << 20
+
+#: Bytes of appends that share a transaction; bytes of the log that are written to the file at once.
+GROUP_BYTES = 1 << 20
+LOG_BYTES = 1 << 20
+
+#: An empty database that has more gives them back to the disk.
+EMPTY_BYTES_MAX = 8 << 20
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS spool (
@@ -56,6 +70,8 @@ class Spool:
         self._waiting: list[tuple[Sequence[Outgoing], asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._db = self._thread.submit(_open, path).result()
+        self._reserve = path.with_suffix(".reserve")
+        self._thread.submit(self._keep_reserve).result()
         self.count, self.bytes = self._thread.submit(self._measure).result()
 
     async def append(self, records: Sequence[Outgoing]) -> None:
@@ -98,7 +114,7 @@ class Spool:
 
     async def _write(self) -> None:
         while self._waiting:
-            waiting, self._waiting = self._waiting, []
+            waiting = self._next_group()
             records = [record for some, _ in waiting for record in some]
             writing = self._run(self._insert, records)
             (error,) = await asyncio.gather(writing, return_exceptions=True)
@@ -114,6 +130,14 @@ class Spool:
                 kept.set_exception(full)
                 kept.exception()  # the one who asked may be gone
         self._writer = None
+
+    def _next_group(self) -> list[tuple[Sequence[Outgoing], asyncio.Future[None]]]:
+        size, count = 0, 0
+        while count < len(self._waiting) and size < GROUP_BYTES:
+            size += sum(map(_size, self._waiting[count][0]))
+            count += 1
+        group, self._waiting = self._waiting[:count], self._waiting[count:]
+        return group
 
     async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work, *arguments)
@@ -137,8 +161,42 @@ class Spool:
         return [(row[0], Outgoing(row[1], row[2], row[3], _unpacked(row[4]))) for row in rows]
 
     def _remove(self, first: int, last: int) -> None:
+        try:
+            self._delete(first, last)
+        except sqlite3.OperationalError as error:
+            log.warning("the spool's disk has no room: its reserve is used", reason=str(error))
+            self._reserve.unlink(missing_ok=True)
+            self._to_the_file()
+            self._delete(first, last)
+        if not self._reserve.exists():
+            self._to_the_file()
+        if self._db.execute("SELECT 1 FROM spool LIMIT 1").fetchone() is None:
+            self._emptied()
+
+    def _delete(self, first: int, last: int) -> None:
         with self._db:
             self._db.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
+
+    def _emptied(self) -> None:
+        ((pages,),) = self._db.execute("PRAGMA page_count").fetchall()
+        ((page_bytes,),) = self._db.execute("PRAGMA page_size").fetchall()
+        if pages * page_bytes > EMPTY_BYTES_MAX or not self._reserve.exists():
+            self._db.execute("VACUUM")
+            self._to_the_file()
+        self._keep_reserve()
+
+    def _to_the_file(self) -> None:
+        """What stands in the log goes into the database's file, and the log's room is free."""
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+    def _keep_reserve(self) -> None:
+        """Take the reserve's room where there is some; else again when the spool is empty."""
+        try:
+            with self._reserve.open("ab") as file:
+                file.write(bytes(max(0, RESERVE_BYTES - file.tell())))
+        except OSError as error:
+            self._reserve.unlink(missing_ok=True)
+            log.warning("no room for the spool's reserve", reason=str(error))
 
     def _set_aside(self, number: int, reason: str) -> None:
         with self._db:
@@ -155,6 +213,8 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # each commit is on disk
+    db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
+    db.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // 4096}")
     db.executescript(_SCHEMA)
     return db
 

@@ -60,6 +60,7 @@ from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
 from scantrail.domain.scan import Origin, Scan, Transaction
 from scantrail.domain.station import Station, claim
+from scantrail.domain.unit_ids import Identifier, join_id, told_scan
 from scantrail.domain.vocabulary import BusinessStep, Phase
 from scantrail.tracker.app import Tracking
 from scantrail.tracker.failures import FailureLimit
@@ -69,7 +70,14 @@ FOLDER = schemas_dir()
 #: Private, and foreign bytes: neither has a schema.
 WITHOUT_SCHEMA = {Topic.UNITS, Topic.SCANS_REJECTED}
 DESCRIBED = sorted(set(Topic) - WITHOUT_SCHEMA)
-COMPACTED = {Topic.READER_STATUS, Topic.RECALLS, Topic.STATIONS, Topic.PRODUCTS, Topic.UNITS}
+COMPACTED = {
+    Topic.READER_STATUS,
+    Topic.RECALLS,
+    Topic.STATIONS,
+    Topic.PRODUCTS,
+    Topic.IDENTIFIERS,
+    Topic.UNITS,
+}
 
 #: Topic-level settings of Kafka 4: another name would be refused when the topic is created.
 KAFKA_TOPIC_CONFIGS = {
@@ -117,6 +125,7 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.RECALLS, "$.properties.selectors.items"): Selector,
     (Topic.STATIONS, "$"): Station,
     (Topic.PRODUCTS, "$"): Product,
+    (Topic.IDENTIFIERS, "$"): Identifier,
 }
 
 _NOT_PUBLISHED = {
@@ -216,6 +225,7 @@ def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
         Topic.READER_STATUS: records.reader_statuses.decode,
         Topic.STATIONS: records.stations.decode,
         Topic.PRODUCTS: records.products.decode,
+        Topic.IDENTIFIERS: records.identifiers.decode,
     }
     return codecs[topic](value)
 
@@ -682,6 +692,8 @@ def test_a_fact_without_its_place_is_told_at_the_scan_of_its_movement() -> None:
         antenna=st.none() | st.integers(0, 65_535),
         rssi_dbm=st.none() | st.floats(-200, 200),
         direction=MAYBE_TEXTS,
+        product=MAYBE_TEXTS,
+        unit=st.none() | UNITS,
     )
 )
 def test_a_rejected_read_conforms(read: RejectedRead) -> None:
@@ -735,6 +747,35 @@ def test_a_product_conforms(product: Product) -> None:
 )
 def test_a_readers_status_conforms(status: ReaderStatus) -> None:
     conforms(Topic.READER_STATUS, encode(status))
+
+
+@few
+@given(
+    st.builds(
+        Identifier,
+        id=UNITS,
+        unit=UNITS,
+        linked_at=TIMES,
+        version=st.integers(1, 1 << 31),
+        takes_back=MAYBE_TEXTS,
+    ),
+    TIMES,
+)
+def test_an_identifier_conforms_and_so_does_the_scan_that_tells_of_it(
+    link: Identifier, record_time: datetime
+) -> None:
+    conforms(Topic.IDENTIFIERS, encode(link))
+    scan = told_scan(link, record_time)
+    if scan is not None:
+        conforms(Topic.SCANS, encode(scan))
+
+
+def test_an_example_of_a_link_taken_back_names_the_scan_of_the_link() -> None:
+    folder = FOLDER / Topic.IDENTIFIERS / "examples"
+    link = records.identifiers.decode((folder / "second-imei.json").read_bytes())
+    back = records.identifiers.decode((folder / "taken-back.json").read_bytes())
+    assert (back.id, back.unit) == (link.id, link.id)
+    assert back.takes_back == join_id(link.id, link.unit, link.version)
 
 
 # ------------------------------------------------------------------------ links, beside the scans

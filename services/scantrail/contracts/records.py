@@ -29,6 +29,7 @@ from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Origin, Scan
 from scantrail.domain.station import Station
+from scantrail.domain.unit_ids import Identifier
 from scantrail.domain.vocabulary import BusinessStep, Phase
 
 
@@ -142,6 +143,9 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     antenna: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None
     rssi_dbm: float | None = None
     direction: str | None = None
+    #: what a person told of a serial that names no unit alone: its product, or the unit
+    product: str | None = None
+    unit: str | None = None
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):
@@ -356,6 +360,8 @@ _REJECTED_LENGTHS = {
     "location": NAME_LENGTH_MAX,
     "product": NAME_LENGTH_MAX,
     "direction": NAME_LENGTH_MAX,
+    "product": NAME_LENGTH_MAX,
+    "unit": NAME_LENGTH_MAX,
 }
 
 
@@ -386,7 +392,18 @@ def _check_station(station: Station) -> None:
         raise UnreadableRecord("not_a_station", "repeat_window_s must not be negative")
 
 
-def _check_entity(entity: Station | Product | Recall, name: str) -> None:
+def _check_identifier(link: Identifier) -> None:
+    _check_entity(link, "unit_id")
+    _check_names(link, ("unit",), "not_a_unit_id")
+    if link.takes_back is not None:
+        _check_names(link, ("takes_back",), "not_a_unit_id")
+    if link.linked_at.tzinfo is None:
+        raise UnreadableRecord("no_time_zone", "linked_at needs an offset or Z")
+    if link.linked_at.year not in _YEARS:
+        raise UnreadableRecord("not_a_unit_id", f"linked_at {link.linked_at} is out of range")
+
+
+def _check_entity(entity: Station | Product | Recall | Identifier, name: str) -> None:
     if not 0 < len(entity.id) <= NAME_LENGTH_MAX:
         raise UnreadableRecord(f"not_a_{name}", f"id must have 1 to {NAME_LENGTH_MAX} letters")
     if not 1 <= entity.version < 1 << 63:
@@ -562,6 +579,7 @@ alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
 recalls: "Codec[Recall]" = Codec(Recall, "recall", _check_recall)
 stations: "Codec[Station]" = Codec(Station, "station", _check_station)
 products: "Codec[Product]" = Codec(Product, "product", _check_product)
+identifiers: "Codec[Identifier]" = Codec(Identifier, "unit_id", _check_identifier)
 
 reader_statuses: "Codec[ReaderStatus]" = Codec(ReaderStatus, "reader_status", _check_reader_status)
 

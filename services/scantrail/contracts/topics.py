@@ -16,6 +16,7 @@ class Topic(StrEnum):
     RECALLS = "recalls"  # api, compacted: key recall id
     STATIONS = "stations"  # api, compacted: key station id
     PRODUCTS = "products"  # api, compacted: key product id
+    IDENTIFIERS = "identifiers"  # api, compacted: key a unit key that is not the unit's own
     UNITS = "units"  # tracker's changelog, compacted, private: key unit
 
 

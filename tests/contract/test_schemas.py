@@ -692,7 +692,6 @@ def test_a_fact_without_its_place_is_told_at_the_scan_of_its_movement() -> None:
         antenna=st.none() | st.integers(0, 65_535),
         rssi_dbm=st.none() | st.floats(-200, 200),
         direction=MAYBE_TEXTS,
-        product=MAYBE_TEXTS,
         unit=st.none() | UNITS,
     )
 )

@@ -45,7 +45,7 @@ GTIN = "09506000134352"
 NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 
 _WORK: dict[str, tuple[Callable[[Settings, Health], Awaitable[None]], tuple[str, ...]]] = {
-    "gateway": (run_gateway, ("products", "stations")),
+    "gateway": (run_gateway, ("identifiers", "products", "stations")),
     "projector": (run_projector, ("database", "kafka")),
     "alerter": (run_alerter, ("recalls", "kafka")),
     "api": (run_api, ("database", "kafka")),

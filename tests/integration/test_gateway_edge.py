@@ -629,11 +629,13 @@ async def test_kafka_dies_and_the_gateway_is_restarted_and_nothing_is_lost_or_di
 
 
 async def without_kafka(site: "Site", tmp_path: Path) -> None:
-    """The disk as a gateway left it that knew station dock-1, and no product."""
+    """The disk as a gateway left it that knew station dock-1, no product and no link."""
     folder = Path(site.settings.data_dir) / "gateway"
     folder.mkdir(parents=True)
     (folder / "stations.json").write_bytes(encode({"dock-1": site.station()}))
     (folder / "products.json").write_bytes(b"{}")
+    with sqlite3.connect(folder / "identifiers.db") as db:
+        db.execute("PRAGMA user_version = 1")
 
 
 async def test_a_full_spool_refuses_in_each_protocol_and_takes_reads_again_when_kafka_is_back(
@@ -746,7 +748,7 @@ async def test_without_kafka_and_without_a_snapshot_the_gateway_is_not_ready(
     async with open_site(settings) as site:
         running = site.launch("gateway")
         await site.until_logged("kafka is away")
-        assert running.health.lacking == ["products", "stations"]
+        assert running.health.lacking == ["identifiers", "products", "stations"]
 
 
 async def test_a_broken_snapshot_is_left_aside_and_the_stations_come_from_kafka(

@@ -143,8 +143,7 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     antenna: Annotated[int, msgspec.Meta(ge=0, le=65_535)] | None = None
     rssi_dbm: float | None = None
     direction: str | None = None
-    #: what a person told of a serial that names no unit alone: its product, or the unit
-    product: str | None = None
+    #: the key of the unit, where a person told it of a read that names none
     unit: str | None = None
 
 
@@ -360,7 +359,6 @@ _REJECTED_LENGTHS = {
     "location": NAME_LENGTH_MAX,
     "product": NAME_LENGTH_MAX,
     "direction": NAME_LENGTH_MAX,
-    "product": NAME_LENGTH_MAX,
     "unit": NAME_LENGTH_MAX,
 }
 

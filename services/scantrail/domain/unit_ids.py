@@ -19,7 +19,7 @@ TOLD_BY = "identifiers"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identifier:
-    """`id` is one of the keys of the unit whose scans are kept under `unit`, which is no link itself.
+    """`id` is one of the keys of the unit whose scans are kept under `unit`, which is no link.
 
     Where a link was taken back `unit` is `id` itself, and `takes_back` the event id of the scan
     that told of it. `linked_at` is aware: when a person said so.

@@ -3,7 +3,7 @@ from scantrail.infra.process import run_service
 
 
 def main() -> None:
-    run_service("gateway", run_gateway, "products", "stations")
+    run_service("gateway", run_gateway, "identifiers", "products", "stations")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from scantrail.gateway.contexts import Contexts
 from scantrail.gateway.copies import Copy
 from scantrail.gateway.guards import Guards
 from scantrail.gateway.http import build_http
+from scantrail.gateway.identifiers import Identifiers
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.mqtt import follow_reader
 from scantrail.gateway.outlet import Outlet
@@ -42,7 +43,8 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     outlet = Outlet(settings, spool, health)
     known_stations = Copy(Topic.STATIONS, stations, folder)
     known_products = Copy(Topic.PRODUCTS, products, folder)
-    known = Known(readers, known_stations.by_id, known_products.by_id)
+    known_ids = Identifiers(settings.topic_prefix, folder)
+    known = Known(readers, known_stations.by_id, known_products.by_id, known_ids.unit_of)
     contexts = Contexts(folder / "contexts.json")
     statuses = Statuses(settings.topic_prefix, readers, contexts)
     intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts, statuses=statuses)
@@ -53,9 +55,11 @@ async def run_gateway(settings: Settings, health: Health) -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(outlet.drain())
             tasks.create_task(statuses.tell(outlet))
-            for copy in (known_stations, known_products):
+            tasks.create_task(known_ids.tell(outlet))
+            copies = (known_stations, known_products, known_ids)
+            for copy in copies:
                 tasks.create_task(copy.follow(settings))
-            for copy in (known_stations, known_products):
+            for copy in copies:
                 await copy.loaded.wait()
                 health.has(copy.topic.value)
             for reader in readers.values():
@@ -67,6 +71,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     finally:
         await outlet.stop()
         await spool.close()
+        known_ids.close()
 
 
 def _readers(settings: Settings) -> dict[str, ReaderSettings]:

@@ -209,6 +209,7 @@ class Intake:
             same_as=read.same_as,
             location=read.location,
             product=read.product,
+            unit=read.unit,
         )
         why = reader and self._why_stray(read.reason, reader, sent, sightings)
         if why:

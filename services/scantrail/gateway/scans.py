@@ -1,6 +1,6 @@
 """A read becomes a scan here, or is set aside with the reason. Nothing is sent or remembered."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from scantrail.contracts.records import (
     encode,
 )
 from scantrail.contracts.topics import Topic, topic_name
-from scantrail.domain.identifiers import NotIdentified, product_and_serial
+from scantrail.domain.identifiers import Identified, NotIdentified, product_and_serial
 from scantrail.domain.product import Product, expected_after
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station, claim
@@ -43,6 +43,8 @@ class Known(NamedTuple):
     readers: Mapping[str, ReaderSettings]
     stations: Mapping[str, Station]
     products: Mapping[str, Product] = {}
+    #: the key under which the unit of a key is kept
+    unit_of: Callable[[str], str] = str
 
 
 class ScanMaker:
@@ -91,6 +93,7 @@ class ScanMaker:
                 antenna=read.antenna,
                 rssi_dbm=read.rssi_dbm,
                 direction=read.direction,
+                unit=read.unit,
             )
 
         if reader is None or station_id is None:
@@ -122,27 +125,31 @@ class ScanMaker:
         if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
             return refused("bad_corrects", MENDS["bad_corrects"])
         try:
-            unit = identify(read.text, aim=read.aim, product=read.product or reader.product)
+            read_as = _identified(read, reader).key
         except NotIdentified as error:
             return refused(error.reason, error.detail)
         if read.same_as is not None and (read.parent or read.corrects):
             return refused("bad_same_as", SAME_AS_ALONE)
         if read.same_as is not None and station.business_step in OUTBOUND_STEPS:
             return refused("bad_same_as", SAME_AS_ELSEWHERE)
+        # By a correction a join may be taken back, which only the key that was joined can do.
+        unit = read_as if read.corrects else self._known.unit_of(read_as)
         named = dict.fromkeys(("parent", "same_as"))
         for name in named:
             spelling = getattr(read, name)
             if spelling is None:
                 continue
             try:
-                named[name] = identify(spelling).key
+                key = identify(spelling).key
             except NotIdentified as error:
                 return refused(f"bad_{name}", f"`{name}`: {error.detail}")
-            if named[name] == unit.key or len(spelling) > NAME_LENGTH_MAX:
+            named[name] = self._known.unit_of(key)
+            is_itself = key == read_as or (name == "parent" and named[name] == unit)
+            if is_itself or len(spelling) > NAME_LENGTH_MAX:
                 return refused(f"bad_{name}", MENDS[f"bad_{name}"])
         scan = claim(
             station,
-            unit.key,
+            unit,
             event_id=event_id,
             reader=reader_id,
             sequence=sequence,
@@ -152,21 +159,24 @@ class ScanMaker:
             read=as_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
             location=read.location,
-            expected_after=self._expected_after(unit.key, station.business_step),
+            expected_after=self._expected_after(read_as, unit, station.business_step),
             **named,
         )
         headers = cloud_event_headers(
             id=event_id,
             source=f"/{self._prefix}/gateway/{reader_id}",
             type="scantrail.scan.v1",
-            subject=unit.key,
+            subject=unit,
             time=scan.event_time,
         )
         topic = topic_name(self._prefix, Topic.SCANS)
-        return Outgoing(topic, unit.key.encode(), encode(scan), headers)
+        return Outgoing(topic, unit.encode(), encode(scan), headers)
 
-    def _expected_after(self, unit: str, step: BusinessStep) -> tuple[BusinessStep, ...] | None:
-        name, _ = product_and_serial(unit)
+    def _expected_after(
+        self, read_as: str, unit: str, step: BusinessStep
+    ) -> tuple[BusinessStep, ...] | None:
+        """By the product of the unit's key, or of the one that was read: an IMEI tells none."""
+        name = product_and_serial(unit)[0] or product_and_serial(read_as)[0]
         product = None if name is None else self._known.products.get(name)
         return None if product is None else expected_after(product, step)
 
@@ -174,6 +184,13 @@ class ScanMaker:
         """The record of a read that makes no scan."""
         topic = topic_name(self._prefix, Topic.READS_REJECTED)
         return Outgoing(topic, read.reader.encode(), encode(read), [])
+
+
+def _identified(read: Read, reader: ReaderSettings) -> Identified:
+    """What was read, by what its reader expects or a person told of it. Raises NotIdentified."""
+    if read.unit is not None:
+        return identify(read.unit)
+    return identify(read.text, aim=read.aim, product=read.product or reader.product)
 
 
 def as_text(raw: bytes | str) -> str:

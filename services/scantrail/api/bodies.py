@@ -95,6 +95,21 @@ class NewRecallBody(RecallBody, frozen=True, kw_only=True):
     id: str
 
 
+class IdentifiersBody(_Body, frozen=True, kw_only=True):
+    """`PUT /identifiers`: ids of one unit, in any spelling."""
+
+    ids: tuple[str, ...]
+    unit: str | None = None
+    merge: bool = False
+
+
+class ResolutionBody(_Body, frozen=True, kw_only=True):
+    """`POST /unidentified/{id}`: one of the two."""
+
+    product: str | None = None
+    unit: str | None = None
+
+
 class ReplayBody(_Body, frozen=True, kw_only=True):
     """`POST /rejected/replay`."""
 

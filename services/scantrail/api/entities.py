@@ -24,7 +24,7 @@ from scantrail.api.bodies import (
     maybe_short_text,
     short_text,
 )
-from scantrail.api.outbox import Outbox
+from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
 from scantrail.api.problems import Problem, bad_field
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
@@ -43,9 +43,6 @@ from scantrail.infra import tables
 
 AnyRequest = Request[Any, Any, Any]
 Entity = TypeVar("Entity", Station, Product, Recall)
-
-#: So long an answer waits for Kafka to have the change; it is committed in any case.
-PUBLISH_S_MAX = 3.0
 
 #: What one record of an entity may have; infra.kafka and the topics allow a little more.
 ENTITY_BYTES_MAX = 8 << 20

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, case, exists, or_, select
+from sqlalchemy import Row, Select, case, exists, func, or_, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from scantrail.infra.tables import alert, movement, party, rejected, sales_order, unit
+from scantrail.infra.tables import alert, identifier, movement, party, rejected, sales_order, unit
 
 #: More candidates than a person can choose among are cut.
 CANDIDATES_MAX = 50
@@ -14,6 +14,11 @@ CANDIDATES_MAX = 50
 #: More of what is inside a unit is cut: as many as a parent knows.
 CHILDREN_MAX = 2_000
 
+
+#: As domain.scan.ordered_at: by record_time where the device's clock is off.
+HAPPENED_AT = case(
+    (movement.c.clock_skew_s.is_(None), movement.c.event_time), else_=movement.c.record_time
+)
 
 #: A unit on one of whose scans the tracker failed, before or after the newest that is told of.
 _HELD = or_(
@@ -24,9 +29,10 @@ _HELD = or_(
 
 async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
     """Where the unit is and who has it, with what is open under any of its keys; None where it was
-    never scanned. Of a key that was joined into another, that one's unit."""
+    never scanned. Of a key that is linked to another, or was joined into it, that one's unit."""
     async with engine.connect() as connection:
-        row = await _find_row(connection, key)
+        linked_to = await unit_of(connection, key)
+        row = await _find_row(connection, linked_to) or await _find_row(connection, key)
         followed = {key}
         while row is not None and row.joined is not None and row.joined not in followed:
             followed.add(row.joined)
@@ -34,7 +40,9 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
         if row is None:
             return None
         aliases = (await connection.execute(_aliases_of(row.unit))).all()
-        keys = [row.unit, *(found.unit for found in aliases)]
+        joined = [row.unit, *(found.unit for found in aliases)]
+        links = (await connection.execute(_links_to(joined))).all()
+        keys = [row.unit, *sorted({*joined, *(link.id for link in links)} - {row.unit})]
         open_alerts = (
             select(alert)
             .where(alert.c.unit.in_(keys), alert.c.status == "open")
@@ -57,6 +65,26 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
     }
 
 
+async def unit_of(connection: AsyncConnection, key: str) -> str:
+    """The key to which `key` is linked; itself where it is not."""
+    query = select(identifier.c.unit).where(identifier.c.id == key)
+    found: str | None = (await connection.execute(query)).scalar()
+    return found or key
+
+
+async def ids_of(connection: AsyncConnection, key: str) -> Sequence[Row[Any]]:
+    """The links to `key`, by id."""
+    return (await connection.execute(_links_to([key]))).all()
+
+
+def _links_to(keys: Sequence[str]) -> Select[Any]:
+    return (
+        select(identifier)
+        .where(identifier.c.unit.in_(keys), identifier.c.id != identifier.c.unit)
+        .order_by(identifier.c.id)
+    )
+
+
 async def _find_row(connection: AsyncConnection, key: str) -> Row[Any] | None:
     query = (
         select(unit, party.c.id.label("purchaser_id"), party.c.name, party.c.address, _HELD)
@@ -76,15 +104,13 @@ def _aliases_of(key: str) -> Select[Any]:
 
 
 async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any]]:
-    """Every unit that carries this serial, of whatever product; none that is another of them."""
-    other = unit.alias()
+    """Every unit that carries this serial under one of its keys, of whatever product; once each."""
+    into = func.coalesce(unit.c.joined, unit.c.unit)
     query = (
         select(unit.c.unit, unit.c.product, unit.c.serial)
-        .where(
-            unit.c.serial == serial,
-            ~exists().where(other.c.unit == unit.c.joined, other.c.serial == serial),
-        )
-        .order_by(unit.c.unit)
+        .distinct(into)
+        .where(unit.c.serial == serial)
+        .order_by(into, unit.c.joined.is_not(None), unit.c.unit)
         .limit(CANDIDATES_MAX)
     )
     async with engine.connect() as connection:
@@ -101,11 +127,7 @@ async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict
         select(movement)
         .where(movement.c.unit.in_((found["unit"], *found["aliases"])))
         .order_by(
-            # as domain.scan.ordered_at: by record_time where the device's clock is off
-            case(
-                (movement.c.clock_skew_s.is_(None), movement.c.event_time),
-                else_=movement.c.record_time,
-            ),
+            HAPPENED_AT,
             movement.c.station,
             movement.c.sequence,
             movement.c.event_id,
@@ -148,19 +170,17 @@ async def list_alerts(
     *,
     status: str | None,
     kind: str | None,
-    unit_key: str | None,
+    units: Sequence[str] | None,
     after: str,
     limit: int,
 ) -> list[dict[str, Any]]:
-    """Alerts by id, from the one behind `after` on."""
+    """Alerts by id, from the one behind `after` on; of these keys where any are given."""
     query = select(alert).where(alert.c.id > after).order_by(alert.c.id).limit(limit)
-    for column, wanted in (
-        (alert.c.status, status),
-        (alert.c.kind, kind),
-        (alert.c.unit, unit_key),
-    ):
+    for column, wanted in ((alert.c.status, status), (alert.c.kind, kind)):
         if wanted is not None:
             query = query.where(column == wanted)
+    if units is not None:
+        query = query.where(alert.c.unit.in_(units))
     async with engine.connect() as connection:
         return [_plain(row) for row in (await connection.execute(query)).all()]
 

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.bodies import ReplayBody, decode_body
 from scantrail.api.problems import Problem, bad_field
-from scantrail.api.queries import list_alerts, list_rejected, waiting_reads
+from scantrail.api.queries import find_unit, list_alerts, list_rejected, waiting_reads
 from scantrail.contracts.identity import identify
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.identifiers import NotIdentified
@@ -45,8 +45,9 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
         limit: Limit = 100,
     ) -> dict[str, Any]:
         """Alerts by id; give `next` of one page as `after` of the following."""
+        keys = None if unit is None else await _keys(engine, unit)
         alerts = await list_alerts(
-            engine, status=status, kind=kind, unit_key=_key(unit), after=after, limit=limit
+            engine, status=status, kind=kind, units=keys, after=after, limit=limit
         )
         return {"alerts": alerts, "next": _next(alerts, limit)}
 
@@ -94,14 +95,14 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
     return [get_alerts, get_rejected, replay]
 
 
-def _key(unit: str | None) -> str | None:
-    """The key of any spelling. Raises Problem 400 for what names no unit."""
-    if unit is None:
-        return None
+async def _keys(engine: AsyncEngine, spelling: str) -> list[str]:
+    """Every key of the unit of any spelling. Raises Problem 400 for what names no unit."""
     try:
-        return identify(unit).key
+        key = identify(spelling).key
     except NotIdentified as error:
         raise bad_field("unit", error.detail) from error
+    found = await find_unit(engine, key)
+    return [key] if found is None else [found["unit"], *found["aliases"]]
 
 
 def _next(rows: list[dict[str, Any]], limit: int) -> str | None:

@@ -7,6 +7,7 @@ tracker knows the name, recalls of it are recalls of the unit, and what came und
 the unit's.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,3 +61,43 @@ def told_scan(link: Identifier, record_time: datetime) -> Scan | None:
         corrects=None if is_link else link.takes_back,
         same_as=link.unit if is_link else None,
     )
+
+
+class Contradiction(Exception):
+    """Two ids that are said to be one unit's are of two units, each of which has several."""
+
+    def __init__(self, first: str, first_unit: str, other: str, other_unit: str) -> None:
+        super().__init__(f"{first} is of {first_unit}, and {other} of {other_unit}")
+        self.first, self.first_unit = first, first_unit
+        self.other, self.other_unit = other, other_unit
+
+
+def key_of_all(
+    ids: Sequence[str],
+    unit_of: Mapping[str, str],
+    with_several: Iterable[str],
+    first_seen: Mapping[str, datetime],
+    *,
+    wanted: str | None = None,
+    merge: bool = False,
+) -> str:
+    """Which key becomes that of a unit with all these `ids`.
+
+    `unit_of` tells the key of each one's unit as it is known now, the id itself where it is not
+    linked; `with_several` are those units that have several ids, `first_seen` when keys were seen
+    first. A unit with several ids keeps its key; of several such (with `merge`, else raises
+    Contradiction) and of keys that are no links the one that was seen first counts, then `wanted`,
+    then the order.
+    """
+    several = set(with_several)
+    units = dict[str, str]()  # that have several ids, each with an id that tells of it
+    for id_ in ids:
+        if unit_of[id_] != id_ or id_ in several:
+            units.setdefault(unit_of[id_], id_)
+    if len(units) > 1 and not merge:
+        (first_unit, first), (other_unit, other), *_ = units.items()
+        raise Contradiction(first, first_unit, other, other_unit)
+    candidates = list(units) or list(ids)
+    if seen := [key for key in candidates if key in first_seen]:
+        return min(seen, key=lambda key: first_seen[key])
+    return wanted if wanted in candidates else candidates[0]

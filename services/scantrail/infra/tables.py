@@ -182,6 +182,19 @@ recall = Table(
     Column("document", JSONB, nullable=False),
 )
 
+#: Of units with several ids: each key that is not the unit's own, and the one that is. Of a link
+#: that was taken back `unit` is the key itself.
+identifier = Table(
+    "identifier",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("unit", Text, nullable=False),
+    Column("version", BigInteger, nullable=False),
+    Column("linked_at", _TIME, nullable=False),
+    Column("joined_by", Text),  # the event id of the scan that told the tracker of the link
+    Index("identifier_by_unit", "unit"),
+)
+
 #: People and companies.
 party = Table(
     "party",

@@ -19,7 +19,7 @@ class Read:
     `location` where it is from now on, `product` of which it is.
     `fingerprint` stands in for `event_id` where the device gives none, but its time: what it says
     of this read, in short, the same when it sends the read again. `times_read` is how many reads
-    the device tells of in this one. `unit` is its unit's key where a person told it: no device does.
+    the device tells of in this one. `unit` is the unit's key, as a person told it.
     """
 
     text: str

@@ -27,6 +27,7 @@ from scantrail.api.problems import (
     answer_problem,
 )
 from scantrail.api.readers import build_readers
+from scantrail.api.unidentified import build_unidentified
 from scantrail.api.units import build_units
 from scantrail.api.worklists import build_worklists
 from scantrail.infra.database import connect_database, until_answers
@@ -68,6 +69,7 @@ def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -
             *build_identifiers(engine, outbox),
             *build_worklists(engine, gateway),
             *build_readers(engine),
+            *build_unidentified(engine, gateway),
             create_static_files_router(path="/static", directories=[STATIC]),
         ],
         template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),

@@ -74,7 +74,8 @@ async def unit_of(connection: AsyncConnection, key: str) -> str:
 
 async def ids_of(connection: AsyncConnection, key: str) -> Sequence[Row[Any]]:
     """The links to `key`, by id."""
-    return (await connection.execute(_links_to([key]))).all()
+    links: Sequence[Row[Any]] = (await connection.execute(_links_to([key]))).all()
+    return links
 
 
 def _links_to(keys: Sequence[str]) -> Select[Any]:

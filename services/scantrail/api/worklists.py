@@ -11,8 +11,9 @@ from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.bodies import ReplayBody, decode_body
-from scantrail.api.problems import Problem, bad_field
+from scantrail.api.problems import bad_field
 from scantrail.api.queries import find_unit, list_alerts, list_rejected, waiting_reads
+from scantrail.api.replaying import replay_reads
 from scantrail.contracts.identity import identify
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.identifiers import NotIdentified
@@ -49,7 +50,7 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
         alerts = await list_alerts(
             engine, status=status, kind=kind, units=keys, after=after, limit=limit
         )
-        return {"alerts": alerts, "next": _next(alerts, limit)}
+        return {"alerts": alerts, "next": next_after(alerts, limit)}
 
     @get("/rejected")
     async def get_rejected(
@@ -60,7 +61,7 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
     ) -> dict[str, Any]:
         """Reads and scans that were set aside, with the reason."""
         found = await list_rejected(engine, reader=reader, reason=reason, after=after, limit=limit)
-        return {"rejected": found, "next": _next(found, limit)}
+        return {"rejected": found, "next": next_after(found, limit)}
 
     @post("/rejected/replay", status_code=200)
     async def replay(request: AnyRequest) -> dict[str, Any]:
@@ -71,16 +72,7 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
         )
         if not rows:
             return {"replayed": 0, "rejected": [], "next": None}
-        records = b"[" + b",".join(row.payload for row in rows) + b"]"
-        try:
-            answer = await gateway.post("/ingest/v1/replay", content=records)
-            answer.raise_for_status()
-        except httpx.HTTPError as error:
-            raise Problem(
-                503, "Gateway away", f"nothing was replayed, try again: {error}"
-            ) from error
-        told = answer.json()["rejected"]
-        again = {refusal.pop("index"): refusal for refusal in told}
+        again = await replay_reads(gateway, [row.payload for row in rows])
         done = [row.id for index, row in enumerate(rows) if index not in again]
         refused = [{"id": rows[index].id, **refusal} for index, refusal in again.items()]
         async with engine.begin() as connection:
@@ -105,5 +97,6 @@ async def _keys(engine: AsyncEngine, spelling: str) -> list[str]:
     return [key] if found is None else [found["unit"], *found["aliases"]]
 
 
-def _next(rows: list[dict[str, Any]], limit: int) -> str | None:
+def next_after(rows: list[dict[str, Any]], limit: int) -> str | None:
+    """What to give as `after` of the following page; None behind the last."""
     return rows[-1]["id"] if len(rows) == limit else None

@@ -83,6 +83,9 @@ _AI_LENGTH_MAX: Final = 4
 _ELEMENTS_MAX: Final = 20
 _SERIAL_LENGTH_MAX: Final = 20
 
+#: Stands for a product that is not known.
+_ANY_PRODUCT: Final = "x"
+
 _BIIP: Final = ParseConfig(gs1_element_strings_verify_date=False)
 
 
@@ -105,6 +108,31 @@ def identify(text: str, *, aim: str | None = None, product: str | None = None) -
     if found is not None:
         return found
     return _identify_slowly(_cleaned(text), aim, product)
+
+
+def readings(text: str, *, aim: str | None = None) -> tuple[Identified, ...]:
+    """What a text that `identify` refuses as `ambiguous` can be; none for another.
+
+    Each is the unit of one scheme that bare digits fit: 16 of them an IMEISV or a GIAI (AI 8004),
+    18 an MEID in decimal or an SSCC.
+    """
+    try:
+        identify(text, aim=aim)
+    except NotIdentified as error:
+        if error.reason != "ambiguous":
+            return ()
+    digits = text.strip().replace(" ", "").replace("-", "")
+    if len(digits) == 18:
+        return Identified(f"meid:{_decimal_meid(digits)}", "meid"), sscc(digits)
+    return (imei(digits), *([giai(digits[4:])] if digits.startswith("8004") else []))
+
+
+def serial_in(text: str, *, aim: str | None = None) -> str | None:
+    """The serial in a text that names no product; None where it has none."""
+    try:
+        return identify(text, aim=aim, product=_ANY_PRODUCT).serial
+    except NotIdentified:
+        return None
 
 
 def _cleaned(text: str) -> str:

@@ -120,6 +120,7 @@ rejected = Table(
     Column("unit", Text),
     Column("unit_version", BigInteger),
     Index("rejected_by_reader", "reader", "reason"),
+    Index("rejected_by_reason", "reason", "id"),
     Index("rejected_by_unit", "unit"),
 )
 

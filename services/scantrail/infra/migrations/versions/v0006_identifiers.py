@@ -1,4 +1,4 @@
-"""Identifiers: the keys of units that have several, and the one that is used."""
+"""Identifiers: the keys of units that have several; and set-aside reads by their reason."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -17,3 +17,4 @@ def upgrade() -> None:
         sa.Column("joined_by", sa.Text(), nullable=True),
     )
     op.create_index("identifier_by_unit", "identifier", ["unit"])
+    op.create_index("rejected_by_reason", "rejected", ["reason", "id"])

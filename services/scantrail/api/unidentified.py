@@ -1,0 +1,159 @@
+"""Serials that wait for somebody who says whose they are.
+
+1. the read is locked, and sent through the gateway with what the person told. Died here: it waits.
+2. it is marked as replayed. Died before: it waits still, and told again in the same words it makes
+   the same scan, which counts once.
+"""
+
+from typing import Any
+from urllib.parse import unquote
+
+import httpx
+import msgspec
+from litestar import Request, get, post
+from litestar.params import FromPath, FromQuery
+from sqlalchemy import Row, func, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from scantrail.api.bodies import ResolutionBody, decode_body
+from scantrail.api.problems import Problem, bad_field
+from scantrail.api.queries import find_by_serial, unit_of
+from scantrail.api.replaying import replay_reads
+from scantrail.api.worklists import Limit, next_after
+from scantrail.contracts.identity import identify, readings, serial_in
+from scantrail.contracts.records import RejectedRead, encode, rejected_reads
+from scantrail.domain.identifiers import NotIdentified, product_and_serial, product_id
+from scantrail.domain.product import Serials
+from scantrail.infra.tables import product, rejected
+
+AnyRequest = Request[Any, Any, Any]
+
+#: Why a read waits here: each of these a person can resolve, and no setting alone.
+REASONS = ("ambiguous", "unidentified_serial")
+
+#: More products than a person can choose among are cut.
+PRODUCTS_MAX = 1000
+
+_PREFIX = "/unidentified/"
+
+_WAITS = (
+    rejected.c.source == "read",
+    rejected.c.reason.in_(REASONS),
+    rejected.c.replayed_at.is_(None),
+)
+
+
+def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any]:
+    """The route handlers. `gateway` is a client with the gateway's address as its base."""
+
+    async def shown(row: Row[Any]) -> dict[str, Any]:
+        read = rejected_reads.decode(row.payload)
+        serial = serial_in(read.read, aim=read.aim)
+        can_be = [_candidate(each.key) for each in readings(read.read, aim=read.aim)]
+        known = await find_by_serial(engine, serial) if serial else []
+        return {
+            "id": row.id,
+            "reader": read.reader,
+            "station": read.station,
+            "read": read.read,
+            "event_time": read.event_time,
+            "reason": read.reason,
+            "detail": read.detail,
+            "serial": serial,
+            "candidates": [*can_be, *known],
+        }
+
+    @get("/unidentified")
+    async def get_unidentified(
+        reader: FromQuery[str | None] = None,
+        after: FromQuery[str] = "",
+        limit: Limit = 100,
+    ) -> dict[str, Any]:
+        """Reads of serials without their product, each with the units that it may be; `products`
+        are those whose units carry serials. Give `next` as `after` of the following page."""
+        query = select(rejected).where(*_WAITS, rejected.c.id > after)
+        if reader is not None:
+            query = query.where(rejected.c.reader == reader)
+        async with engine.connect() as connection:
+            rows = (await connection.execute(query.order_by(rejected.c.id).limit(limit))).all()
+            products = await _products(connection)
+        found = [await shown(row) for row in rows]
+        return {"unidentified": found, "products": products, "next": next_after(found, limit)}
+
+    @post("/unidentified/{row_id:path}", status_code=200)
+    async def resolve(request: AnyRequest, row_id: FromPath[str]) -> dict[str, Any]:
+        """Say which unit was read, or of which product: the read goes through the gateway, under
+        its own event id and time."""
+        body = decode_body(await request.body(), ResolutionBody)
+        if (body.product is None) == (body.unit is None):
+            raise bad_field("product", "give `product` or `unit`: one of the two")
+        asked = unquote(request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX))
+        async with engine.begin() as connection:
+            read = await _waiting(connection, asked)
+            if body.product is not None:
+                name = await _known_product(connection, body.product)
+                told = msgspec.structs.replace(read, product=name)
+                key = _key(read.read, "product", aim=read.aim, product=name)
+            else:
+                key = _key(body.unit or "", "unit")
+                told = msgspec.structs.replace(read, unit=key)
+            for refusal in (await replay_reads(gateway, [encode(told)])).values():
+                raise Problem(409, "Refused again", **refusal)
+            await connection.execute(
+                update(rejected).where(rejected.c.id == asked).values(replayed_at=func.now())
+            )
+            unit = await unit_of(connection, key)
+        return {"id": asked, "event_id": read.event_id, "unit": unit}
+
+    return [get_unidentified, resolve]
+
+
+async def _waiting(connection: AsyncConnection, row_id: str) -> RejectedRead:
+    """The read, for nobody else meanwhile. Raises Problem."""
+    query = select(rejected).where(rejected.c.id == row_id).with_for_update()
+    row = (await connection.execute(query)).first()
+    if row is None:
+        raise Problem(404, "Not found", f"there is no read {row_id!r}: take `id` as it is listed")
+    if row.source != "read" or row.reason not in REASONS:
+        raise Problem(
+            409, "Not unidentified", f"{row_id} was set aside as {row.reason}: see /rejected"
+        )
+    if row.replayed_at is not None:
+        raise Problem(409, "Resolved", f"{row_id} was resolved at {row.replayed_at.isoformat()}")
+    return rejected_reads.decode(row.payload)
+
+
+async def _known_product(connection: AsyncConnection, name: str) -> str:
+    """A product's id; a misspelt one would make a unit that nobody finds. Raises Problem 400."""
+    try:
+        known = product_id(name)
+    except NotIdentified as error:
+        raise bad_field("product", error.detail) from error
+    query = select(product.c.id).where(product.c.id == known)
+    if (await connection.execute(query)).first() is None:
+        raise bad_field("product", f"there is no product {known}: PUT /products/{known} first")
+    return known
+
+
+async def _products(connection: AsyncConnection) -> list[dict[str, Any]]:
+    uses = product.c.document["serials"].astext
+    query = (
+        select(product.c.id, product.c.document["name"].astext.label("name"))
+        .where(uses != Serials.NOT_USED.value)
+        .order_by(product.c.id)
+        .limit(PRODUCTS_MAX)
+    )
+    return [dict(row._mapping) for row in await connection.execute(query)]
+
+
+def _candidate(key: str) -> dict[str, Any]:
+    of_product, serial = product_and_serial(key)
+    return {"unit": key, "product": of_product, "serial": serial}
+
+
+def _key(text: str, field: str, *, aim: str | None = None, product: str | None = None) -> str:
+    """The key of a unit. Raises Problem 400 for what names none."""
+    try:
+        return identify(text, aim=aim, product=product).key
+    except NotIdentified as error:
+        raise bad_field(field, error.detail) from error

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Row, Select, case, exists, func, or_, select
+from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.infra.tables import alert, identifier, movement, party, rejected, sales_order, unit
@@ -109,7 +110,7 @@ async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any
     into = func.coalesce(unit.c.joined, unit.c.unit)
     query = (
         select(unit.c.unit, unit.c.product, unit.c.serial)
-        .distinct(into)
+        .ext(distinct_on(into))
         .where(unit.c.serial == serial)
         .order_by(into, unit.c.joined.is_not(None), unit.c.unit)
         .limit(CANDIDATES_MAX)

@@ -113,6 +113,16 @@ def test_a_link_that_was_taken_back_is_no_name_of_the_unit_any_more() -> None:
     assert topics.alerts() == []
 
 
+def test_of_a_merged_unit_an_id_can_be_taken_back_by_the_scan_that_joined_it() -> None:
+    topics = Topics().put(
+        scanned(IMEI, "r", 0), told(BOX), told(IMEI, SECOND), told(BOX, SECOND, version=2)
+    )
+    topics.track().put(told(BOX, BOX, version=3, takes_back=join_id(BOX, IMEI, 1))).track()
+    assert topics.state(SECOND).aliases == (IMEI,)
+    assert topics.state(BOX).joined is None
+    assert topics.rejected == []
+
+
 def test_what_never_was_a_link_tells_nothing() -> None:
     assert told_scan(link(BOX, BOX), NOON) is None
 

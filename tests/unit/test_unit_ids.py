@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from scantrail.contracts.identity import readings, serial_in
 from scantrail.domain.unit_ids import Contradiction, join_id, key_of_all
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -80,3 +81,34 @@ def test_the_event_id_of_a_link_is_its_own() -> None:
     told = [("a", "u", 1), ("a", "u", 2), ("a", "v", 1), ("b", "u", 1)]
     assert len({join_id(*each) for each in told}) == 4
     assert join_id("a", "u", 1) == join_id("a", "u", 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("268435456000000001", ["meid:A0000000000001", "sscc:268435456000000001"]),
+        ("8004123456789012", ["imei:80041234567890", "giai:123456789012"]),
+        ("0109506000134353", ["imei:01095060001343"]),
+        ("01-0950-6000-1343-53", ["imei:01095060001343"]),
+        ("356938035643809", ["imei:35693803564380"]),
+        ("AB-77", []),  # a serial
+        ("", []),
+    ],
+)
+def test_what_a_text_can_be_that_fits_several_schemes(text: str, keys: list[str]) -> None:
+    assert [each.key for each in readings(text)] == keys
+
+
+@pytest.mark.parametrize(
+    ("text", "serial"),
+    [
+        ("AB-77", "AB-77"),
+        ("(21)AB-77", "AB-77"),
+        (" 0042 ", "0042"),
+        ("4012345678901", None),  # a GTIN
+        ("x" * 21, None),
+        ("", None),
+    ],
+)
+def test_the_serial_in_a_text_without_a_product(text: str, serial: str | None) -> None:
+    assert serial_in(text) == serial

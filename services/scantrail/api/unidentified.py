@@ -51,6 +51,7 @@ def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[
         serial = serial_in(read.read, aim=read.aim)
         can_be = [_candidate(each.key) for each in readings(read.read, aim=read.aim)]
         known = await find_by_serial(engine, serial) if serial else []
+        candidates = {each["unit"]: each for each in (*can_be, *known)}
         return {
             "id": row.id,
             "reader": read.reader,
@@ -60,7 +61,7 @@ def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[
             "reason": read.reason,
             "detail": read.detail,
             "serial": serial,
-            "candidates": [*can_be, *known],
+            "candidates": list(candidates.values()),
         }
 
     @get("/unidentified")

@@ -111,13 +111,13 @@ def identify(text: str, *, aim: str | None = None, product: str | None = None) -
 
 
 def readings(text: str, *, aim: str | None = None) -> tuple[Identified, ...]:
-    """What a text that `identify` refuses as `ambiguous` can be; none for another.
+    """Every unit that `text` can name: several where `identify` refuses it as `ambiguous`.
 
-    Each is the unit of one scheme that bare digits fit: 16 of them an IMEISV or a GIAI (AI 8004),
+    Each is of one scheme that bare digits fit: 16 of them an IMEISV or a GIAI (AI 8004),
     18 an MEID in decimal or an SSCC.
     """
     try:
-        identify(text, aim=aim)
+        return (identify(text, aim=aim),)
     except NotIdentified as error:
         if error.reason != "ambiguous":
             return ()

@@ -1,5 +1,6 @@
 """Several ids of one unit, and serials without a product: from people to the tracker and back."""
 
+import asyncio
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -304,19 +305,37 @@ async def test_a_unit_has_no_more_ids_than_the_tracker_takes(site: "Site") -> No
     await (await site.log(Topic.IDENTIFIERS)).until(ALIASES_MAX)
 
 
-async def test_a_unit_is_found_by_ids_that_were_linked_and_never_scanned(site: "Site") -> None:
-    """Before the tracker was told of the link, and whichever key has the scans."""
+async def test_a_unit_is_found_by_ids_of_which_the_tracker_was_not_told_yet(site: "Site") -> None:
+    """Whichever of them has the scans."""
     await site.start("api")
     await site.start("projector")
     await site.put_movement(site.movements(site.scan("x", unit=IMEI))[0], IMEI)
     await site.until(lambda: site.rows("SELECT count(*) FROM unit") == [(1,)])
     await link(site, BOX_READ, SECOND_READ)
-    await link(site, IMEI_READ, BOX_READ)
+    await refused(site, 404, "GET", f"/units/{quote(BOX_READ)}")
+    assert (await link(site, IMEI_READ, BOX_READ))["unit"] == BOX
     for code in (IMEI_READ, BOX_READ, SECOND_READ):
-        answer = await site.ask("GET", f"/units/{quote(code)}")
-        if code == IMEI_READ:
-            assert (answer.status_code, answer.json()["unit"]) == (200, IMEI)
-    assert (await ok(site, "GET", f"/identifiers/{IMEI_READ}"))["unit"] == BOX
+        unit = await ok(site, "GET", f"/units/{quote(code)}")
+        assert (unit["unit"], unit["station"]) == (IMEI, "dock-1")
+        assert unit["aliases"] == [SECOND, BOX]
+
+
+async def test_links_that_are_entered_at_the_same_time_are_of_one_unit_or_refused(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    pairs = [(f"sn:ecu.{n}", f"sn:ecu.{(n + 1) % 6}") for n in range(6)]
+    answers = await asyncio.gather(
+        *(site.ask("PUT", "/identifiers", json={"ids": pair}) for pair in pairs)
+    )
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    units = dict(site.rows("SELECT id, unit FROM identifier"))
+    assert set(units) & set(units.values()) == set()
+    for pair, answer in zip(pairs, answers, strict=True):
+        if answer.status_code == 200:
+            assert len({units.get(id_, id_) for id_ in pair}) == 1, (pair, units)
+    merged = await link(site, *(pair[0] for pair in pairs), merge=True)
+    assert sorted(merged["ids"]) == [pair[0] for pair in pairs]
 
 
 # --------------------------------------------------------------------------------- the gateway

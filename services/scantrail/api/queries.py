@@ -32,8 +32,7 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
     """Where the unit is and who has it, with what is open under any of its keys; None where it was
     never scanned. Of a key that is linked to another, or was joined into it, that one's unit."""
     async with engine.connect() as connection:
-        linked_to = await unit_of(connection, key)
-        row = await _find_row(connection, linked_to) or await _find_row(connection, key)
+        row = await _find_linked_row(connection, key)
         followed = {key}
         while row is not None and row.joined is not None and row.joined not in followed:
             followed.add(row.joined)
@@ -41,9 +40,10 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
         if row is None:
             return None
         aliases = (await connection.execute(_aliases_of(row.unit))).all()
-        joined = [row.unit, *(found.unit for found in aliases)]
-        links = (await connection.execute(_links_to(joined))).all()
-        keys = [row.unit, *sorted({*joined, *(link.id for link in links)} - {row.unit})]
+        others = {await unit_of(connection, row.unit), *(found.unit for found in aliases)}
+        links = (await connection.execute(_links_to([row.unit, *others]))).all()
+        others.update(link.id for link in links)
+        keys = [row.unit, *sorted(others - {row.unit})]
         open_alerts = (
             select(alert)
             .where(alert.c.unit.in_(keys), alert.c.status == "open")
@@ -64,6 +64,19 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
         "children": list(inside),
         "alerts": [_plain(found) for found in alerts],
     }
+
+
+async def _find_linked_row(connection: AsyncConnection, key: str) -> Row[Any] | None:
+    """Of the key to which `key` is linked; where that was not scanned yet, and the tracker has not
+    been told of its links, of the first of its other ids that was."""
+    linked_to = await unit_of(connection, key)
+    if (row := await _find_row(connection, linked_to)) is not None:
+        return row
+    ids = [key, *(link.id for link in await ids_of(connection, linked_to))]
+    for each in dict.fromkeys(ids):
+        if (row := await _find_row(connection, each)) is not None:
+            return row
+    return None
 
 
 async def unit_of(connection: AsyncConnection, key: str) -> str:

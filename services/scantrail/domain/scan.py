@@ -69,7 +69,7 @@ class Scan:
     #: The parent's scan of which this one tells: a tracker made it, no reader.
     derived_from: Origin | None = None
     #: Another, older key of the same unit, into which this one is joined from now on. The unit's
-    #: own key: the last of `forwarded_from` was joined into it.
+    #: own key: the last of `forwarded_from` was joined into it, or both were known to be one.
     same_as: str | None = None
     #: After which steps the unit's product expects this one, of those that its order names: none
     #: where this one begins it; None where the order does not name this one, or there is none.

@@ -1,6 +1,7 @@
 """Which units a notice means, as it is worded."""
 
 import timeit
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -206,3 +207,39 @@ def test_a_version_that_cannot_be_applied_leaves_the_one_before_in_force() -> No
         matcher.put(recall(Selector(kind="unheard of")))
     serial = LISTED.serials[0]
     assert [found.id for found in matcher.match(PHONE, serial)] == [recall(LISTED).id]
+
+
+def test_a_wide_range_among_ten_thousand_costs_a_match_hardly_more() -> None:
+    """All of them begin below the number, and one of the first reaches beyond it."""
+
+    def seconds(*wide: Selector) -> float:
+        ranges = [
+            Selector(kind="range", low=f"{n * 100:09}", high=f"{n * 100 + 50:09}")
+            for n in range(10_000)
+        ]
+        matcher = RecallMatcher()
+        matcher.put(recall(*ranges, *wide))
+        assert len(matcher.match(PHONE, "000999999")) == len(wide)
+        return min(timeit.repeat(lambda: matcher.match(PHONE, "000999999"), number=50, repeat=5))
+
+    assert seconds(Selector(kind="range", low="000000001", high="999999999")) < 20 * seconds()
+
+
+def test_a_change_touches_no_other_recall() -> None:
+    """What a change costs does not grow with the recalls that are there, none of them moved."""
+
+    def seconds(count: int) -> float:
+        matcher = RecallMatcher()
+        for n in range(count):
+            clause = Selector(kind="range", low=f"{n * 100:09}", high=f"{n * 100 + 50:09}")
+            matcher.put(replace(recall(clause, products=()), id=f"R-{n}"))
+        one = replace(recall(LISTED, Selector(kind="prefix", prefix="Z")), id="R-0")
+        assert matcher.match(None, "000000150")
+
+        def change() -> None:
+            matcher.put(one)
+            assert matcher.match(None, "000000150")
+
+        return min(timeit.repeat(change, number=20, repeat=5))
+
+    assert seconds(5_000) < 20 * seconds(50)

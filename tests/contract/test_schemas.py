@@ -55,6 +55,7 @@ from scantrail.domain.custody import (
     UnitState,
     observe,
 )
+from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.product import Product, Serials
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
@@ -76,6 +77,7 @@ COMPACTED = {
     Topic.STATIONS,
     Topic.PRODUCTS,
     Topic.IDENTIFIERS,
+    Topic.HOLDS,
     Topic.UNITS,
 }
 
@@ -126,6 +128,8 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.STATIONS, "$"): Station,
     (Topic.PRODUCTS, "$"): Product,
     (Topic.IDENTIFIERS, "$"): Identifier,
+    (Topic.HOLDS, "$"): Hold,
+    (Topic.HOLDS, "$.properties.reasons.items"): HoldReason,
 }
 
 _NOT_PUBLISHED = {
@@ -226,6 +230,7 @@ def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
         Topic.STATIONS: records.stations.decode,
         Topic.PRODUCTS: records.products.decode,
         Topic.IDENTIFIERS: records.identifiers.decode,
+        Topic.HOLDS: records.holds.decode,
     }
     return codecs[topic](value)
 
@@ -775,6 +780,16 @@ def test_an_example_of_a_link_taken_back_names_the_scan_of_the_link() -> None:
     back = records.identifiers.decode((folder / "taken-back.json").read_bytes())
     assert (back.id, back.unit) == (link.id, link.id)
     assert back.takes_back == join_id(link.id, link.unit, link.version)
+        Hold,
+        id=TEXTS,
+        reasons=st.lists(
+            st.builds(HoldReason, id=TEXTS, text=TEXTS, since=st.none() | TIMES), min_size=1
+        ).map(tuple),
+        version=st.integers(1, 1 << 31),
+    )
+)
+def test_a_hold_conforms(hold: Hold) -> None:
+    conforms(Topic.HOLDS, encode(hold))
 
 
 # ------------------------------------------------------------------------ links, beside the scans

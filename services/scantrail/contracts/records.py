@@ -24,6 +24,7 @@ from scantrail.domain.custody import (
     Rebase,
     UnitState,
 )
+from scantrail.domain.hold import REASONS_MAX, Hold
 from scantrail.domain.product import Product
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall
@@ -402,6 +403,17 @@ def _check_identifier(link: Identifier) -> None:
 
 
 def _check_entity(entity: Station | Product | Recall | Identifier, name: str) -> None:
+def _check_hold(hold: Hold) -> None:
+    _check_entity(hold, "hold")
+    if not 1 <= len(hold.reasons) <= REASONS_MAX:
+        raise UnreadableRecord("not_a_hold", f"reasons must be 1 to {REASONS_MAX}")
+    for reason in hold.reasons:
+        _check_names(reason, ("id",), "not_a_hold", inside="reasons: ")
+        if reason.since is not None and reason.since.tzinfo is None:
+            raise UnreadableRecord("no_time_zone", "since needs an offset or Z")
+
+
+def _check_entity(entity: Station | Product | Recall | Hold, name: str) -> None:
     if not 0 < len(entity.id) <= NAME_LENGTH_MAX:
         raise UnreadableRecord(f"not_a_{name}", f"id must have 1 to {NAME_LENGTH_MAX} letters")
     if not 1 <= entity.version < 1 << 63:
@@ -578,6 +590,7 @@ recalls: "Codec[Recall]" = Codec(Recall, "recall", _check_recall)
 stations: "Codec[Station]" = Codec(Station, "station", _check_station)
 products: "Codec[Product]" = Codec(Product, "product", _check_product)
 identifiers: "Codec[Identifier]" = Codec(Identifier, "unit_id", _check_identifier)
+holds: "Codec[Hold]" = Codec(Hold, "hold", _check_hold)
 
 reader_statuses: "Codec[ReaderStatus]" = Codec(ReaderStatus, "reader_status", _check_reader_status)
 

@@ -17,6 +17,7 @@ class Topic(StrEnum):
     STATIONS = "stations"  # api, compacted: key station id
     PRODUCTS = "products"  # api, compacted: key product id
     IDENTIFIERS = "identifiers"  # api, compacted: key a unit key that is not the unit's own
+    HOLDS = "holds"  # api, compacted: key unit
     UNITS = "units"  # tracker's changelog, compacted, private: key unit
 
 

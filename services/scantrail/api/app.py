@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail import __version__
 from scantrail.api.entities import build_entities
 from scantrail.api.identifiers import build_identifiers
+from scantrail.api.holds import build_holds
 from scantrail.api.outbox import Outbox
 from scantrail.api.page import STATIC, TEMPLATES, build_page
 from scantrail.api.problems import (
@@ -67,6 +68,7 @@ def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -
             *build_units(engine),
             *build_entities(engine, outbox),
             *build_identifiers(engine, outbox),
+            *build_holds(engine, outbox),
             *build_worklists(engine, gateway),
             *build_readers(engine),
             *build_unidentified(engine, gateway),

@@ -28,6 +28,7 @@ log = logger(__name__)
 POLL_S = 0.5
 
 #: So long an answer waits for Kafka to have the change; it is committed in any case.
+#: So long an answer waits for Kafka to have a change; it is committed in any case.
 PUBLISH_S_MAX = 3.0
 
 #: With Kafka away the transaction is given up after so long, and begun again.
@@ -46,8 +47,13 @@ class Outbox:
         self._engine = engine
         self._kick = asyncio.Event()
 
-    async def add(self, connection: AsyncConnection, topic: Topic, key: str, value: bytes) -> int:
-        """Let a record leave with the transaction of `connection`; returns the row's number."""
+    async def add(
+        self, connection: AsyncConnection, topic: Topic, key: str, value: bytes | None
+    ) -> int:
+        """Let a record leave with the transaction of `connection`; returns the row's number.
+
+        Without a value it says that the entity is gone.
+        """
         name = name_of(self._settings, topic)
         row = insert(outbox).values(topic=name, key=key, value=value).returning(outbox.c.id)
         number: int = (await connection.execute(row)).scalar_one()

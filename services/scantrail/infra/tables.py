@@ -156,7 +156,7 @@ outbox = Table(
     Column("id", BigInteger, primary_key=True, autoincrement=True),
     Column("topic", Text, nullable=False),
     Column("key", Text, nullable=False),
-    Column("value", LargeBinary, nullable=False),
+    Column("value", LargeBinary),  # none where the entity is gone
 )
 
 station = Table(
@@ -194,6 +194,13 @@ identifier = Table(
     Column("linked_at", _TIME, nullable=False),
     Column("joined_by", Text),  # the event id of the scan that told the tracker of the link
     Index("identifier_by_unit", "unit"),
+#: What holds each unit: a row of its own for each, without reasons once nothing does.
+hold = Table(
+    "hold",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("document", JSONB, nullable=False),
 )
 
 #: People and companies.

@@ -1,0 +1,119 @@
+"""Holds: entered over the API, kept in PostgreSQL, published to `holds`."""
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pytest
+
+from scantrail.contracts.records import encode, holds
+from scantrail.contracts.topics import Topic
+from scantrail.domain.hold import REASONS_MAX
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+REASON = {"text": "Scratched"}
+
+
+async def ok(site: "Site", method: str, path: str, **more: Any) -> Any:
+    answer = await site.ask(method, path, **more)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+async def test_a_hold_is_put_changed_published_taken_back_and_gone(site: "Site") -> None:
+    await site.start("api")
+    unit, address = site.unit("1"), f"/holds/{site.barcode('1')}"
+    first = await ok(site, "PUT", f"{address}/QA-1", json=REASON)
+    (reason,) = first["reasons"]
+    assert (first["id"], first["version"], first["published"]) == (unit, 1, True)
+    assert (reason["id"], reason["text"]) == ("QA-1", "Scratched")
+    second = await ok(site, "PUT", f"{address}/lot-7", json={"text": "Lot 7"})
+    assert [each["id"] for each in second["reasons"]] == ["QA-1", "lot-7"]
+    assert await ok(site, "GET", address) == second
+    again = await ok(site, "PUT", f"{address}/QA-1", json=REASON)
+    assert again == second  # nothing new, and no new version
+    changed = await ok(site, "PUT", f"{address}/QA-1", json={"text": "Dented"})
+    assert changed["reasons"][0] == reason | {"text": "Dented"}
+    left = await ok(site, "DELETE", f"{address}/QA-1")
+    assert [each["id"] for each in left["reasons"]] == ["lot-7"]
+    gone = await ok(site, "DELETE", f"{address}/lot-7")
+    assert gone == {"id": unit, "reasons": [], "version": 5, "published": True}
+    assert await ok(site, "DELETE", f"{address}/lot-7") == gone
+    assert (await site.ask("GET", address)).status_code == 404
+    records = await (await site.log(Topic.HOLDS)).until(5)
+    assert {record.key for record in records} == {unit.encode()}
+    assert records[-1].value is None
+    versions = [holds.decode(record.value) for record in records[:-1]]
+    assert [hold.version for hold in versions] == [1, 2, 3, 4]
+    assert [encode(hold) for hold in versions] == [record.value for record in records[:-1]]
+    later = await ok(site, "PUT", f"{address}/QA-2", json=REASON)
+    assert later["version"] == 6
+
+
+async def test_what_never_was_held_is_released_without_a_trace(site: "Site") -> None:
+    await site.start("api")
+    told = await ok(site, "DELETE", f"/holds/{site.unit('1')}/QA-1")
+    assert told == {"id": site.unit("1"), "reasons": [], "version": 0, "published": True}
+    assert site.rows("SELECT * FROM hold") == site.rows("SELECT * FROM outbox") == []
+
+
+async def test_any_spelling_names_the_unit_slashes_and_all(site: "Site") -> None:
+    await site.start("api")
+    link = "https://id.example.com/01/09506000134352/21/A%252F1"
+    told = await ok(site, "PUT", f"/holds/{link}/QA-1", json=REASON)
+    assert told["id"] == site.unit("A/1")
+    assert (await ok(site, "GET", f"/holds/{quote(site.unit('A/1'))}"))["version"] == 1
+
+
+async def test_held_units_are_listed_page_by_page(site: "Site") -> None:
+    await site.start("api")
+    for serial in "123":
+        await ok(site, "PUT", f"/holds/{site.unit(serial)}/QA-1", json=REASON)
+    await ok(site, "DELETE", f"/holds/{site.unit('2')}/QA-1")
+    page = await ok(site, "GET", "/holds?limit=1")
+    assert [each["id"] for each in page["holds"]] == [page["next"]] == [site.unit("1")]
+    page = await ok(site, "GET", f"/holds?limit=2&after={page['next']}")
+    assert [each["id"] for each in page["holds"]] == [site.unit("3")]
+    assert page["next"] is None
+
+
+async def test_reasons_put_at_the_same_time_all_count(site: "Site") -> None:
+    await site.start("api")
+    paths = [f"/holds/{site.unit('1')}/QA-{n}" for n in range(8)]
+    await asyncio.gather(*(ok(site, "PUT", path, json=REASON) for path in paths))
+    told = await ok(site, "GET", f"/holds/{site.unit('1')}")
+    assert (len(told["reasons"]), told["version"]) == (8, 8)
+
+
+async def test_more_reasons_than_one_unit_may_have_are_refused(site: "Site") -> None:
+    await site.start("api")
+    address = f"/holds/{site.unit('1')}"
+    for n in range(REASONS_MAX):
+        await ok(site, "PUT", f"{address}/QA-{n}", json=REASON)
+    answer = await site.ask("PUT", f"{address}/QA-more", json=REASON)
+    assert answer.status_code == 409
+    assert (await ok(site, "GET", address))["version"] == REASONS_MAX
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field", "mend"),
+    [
+        ("/holds/4711/QA-1", REASON, "unit", "4711"),
+        ("/holds/QA-1", REASON, "reason", "a slash and the reason's id"),
+        ("/holds/imei:35693803564380/%20", REASON, "reason", "1 to 64 of"),
+        ("/holds/imei:35693803564380/QA-1", {"text": " "}, "text", "must not be empty"),
+        ("/holds/imei:35693803564380/QA-1", {}, "text", "missing"),
+        ("/holds/imei:35693803564380/QA-1", {"text": "a", "to": 1}, "to", "unknown field"),
+    ],
+)
+async def test_what_cannot_be_a_hold_is_refused_with_its_field(
+    site: "Site", path: str, body: dict[str, Any], field: str, mend: str
+) -> None:
+    await site.start("api")
+    answer = await site.ask("PUT", path, json=body)
+    told = answer.json()
+    assert (answer.status_code, told["field"]) == (400, field)
+    assert mend in told["detail"]
+    assert site.rows("SELECT * FROM hold") == []

@@ -24,13 +24,12 @@ from scantrail.contracts.records import (
     encode,
     facts,
     movements,
-    recalls,
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, Seen, judge
 from scantrail.domain.custody import Outcome
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.recall import Recall, RecallMatcher, RecallRefused
+from scantrail.domain.recall import Recall, RecallMatcher
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import (
@@ -41,6 +40,7 @@ from scantrail.infra.kafka import (
     stop_producer,
 )
 from scantrail.infra.logs import logger
+from scantrail.infra.notices import take_recall
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
@@ -73,17 +73,6 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             await consumer.stop()
         await mirror.stop()
         await stop_producer(producer)
-
-
-def take_recall(matcher: RecallMatcher, key: str, value: bytes | None) -> None:
-    """Take over a record of `recalls`; one that cannot be applied is logged and left out."""
-    if value is None:
-        matcher.remove(key)
-        return
-    try:
-        matcher.put(recalls.decode(value))
-    except (UnreadableRecord, RecallRefused) as error:
-        log.error("recall cannot be applied", recall=key, reason=str(error))
 
 
 def judge_batch(

@@ -146,6 +146,8 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     direction: str | None = None
     #: the key of the unit, where a person told it of a read that names none
     unit: str | None = None
+    #: whether a verdict was asked for: what is made of it claims no more than a question does
+    asked: bool = False
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):

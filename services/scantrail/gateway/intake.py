@@ -12,6 +12,7 @@ from scantrail.contracts.records import (
     RejectedRead,
 )
 from scantrail.contracts.topics import Topic
+from scantrail.domain.verdict import asked_at
 from scantrail.gateway.contexts import Context, Contexts, NotContext, changed
 from scantrail.gateway.decoders.outcome import (
     MENDS,
@@ -25,7 +26,7 @@ from scantrail.gateway.decoders.outcome import (
 )
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import Protocol, ReaderSettings
-from scantrail.gateway.scans import Known, ScanMaker, as_text
+from scantrail.gateway.scans import Known, ScanMaker
 from scantrail.gateway.spool import Outgoing
 from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.strays import Sightings, Strays, told_stray
@@ -123,7 +124,7 @@ class Intake:
                 counts["repeat"] += 1
                 accepted += 1
                 continue
-            made = self._made(reader_id, reader, outcome, sent_as)
+            made = self._made(reader_id, outcome, sent_as)
             if isinstance(made, RejectedRead):
                 rejected.append(Rejection(index, made.reason, made.detail))
                 counts["invalid"] += 1
@@ -222,6 +223,8 @@ class Intake:
             sequence=read.sequence,
             event_time=read.event_time,
             record_time=record_time,
+            station=read.station if read.asked else None,
+            claims=asked_at if read.asked else None,
         )
 
     def _why_stray(
@@ -233,38 +236,24 @@ class Intake:
         return told_stray(reader, read)
 
     def _made(
-        self,
-        reader_id: str,
-        reader: ReaderSettings | None,
-        outcome: Read | Invalid,
-        sent_as: Protocol | None,
+        self, reader_id: str, outcome: Read | Invalid, sent_as: Protocol | None
     ) -> Outgoing | RejectedRead:
         self._sequence += 1
         record_time = self._now()
-        minted = f"{reader_id}/{self._start}/{self._sequence}"
-        if isinstance(outcome, Invalid):
-            return RejectedRead(
-                event_id=minted,
-                reader=reader_id,
-                station=reader.station if reader else None,
-                reason=outcome.reason,
-                detail=MENDS[outcome.reason],
-                read=as_text(outcome.raw),
-                event_time=record_time,
-                record_time=record_time,
-                sequence=self._sequence,
-            )
-        event_id, sequence = minted, self._sequence
-        own = outcome.event_id or outcome.fingerprint
-        if own is not None:
-            # The device's own id: the same after a retry, and so must be all that goes with it.
-            event_id, sequence = f"{reader_id}/{own}", outcome.sequence or 0
+        event_id, sequence = f"{reader_id}/{self._start}/{self._sequence}", self._sequence
+        event_time = None
+        if isinstance(outcome, Read):
+            event_time = outcome.event_time
+            own = outcome.event_id or outcome.fingerprint
+            if own is not None:
+                # The device's own id: the same after a retry, and so must be all that goes with it.
+                event_id, sequence = f"{reader_id}/{own}", outcome.sequence or 0
         return self._maker.make(
             reader_id,
             outcome,
             event_id=event_id,
             sequence=sequence,
-            event_time=outcome.event_time,
+            event_time=event_time,
             record_time=record_time,
             sent_as=sent_as,
         )

@@ -76,7 +76,7 @@ class Outlet:
         while True:
             await self._away.wait()
             try:
-                while kept := await _insistently(self._spool.oldest, DRAIN_RECORDS):
+                while kept := await insistently(self._spool.oldest, DRAIN_RECORDS):
                     await self._send_kept(kept)
                     metrics.SPOOL_SCANS.set(self._spool.count)
                 await self._connected()
@@ -117,9 +117,9 @@ class Outlet:
             ((_, record),) = kept
             log.error("kafka will not take a record", topic=record.topic, reason=repr(error))
             metrics.SPOOL_REFUSED.inc()
-            await _insistently(self._spool.set_aside, kept[0], repr(error))
+            await insistently(self._spool.set_aside, kept[0], repr(error))
         else:
-            await _insistently(self._spool.remove, kept)
+            await insistently(self._spool.remove, kept)
             self._health.has(ROOM)
 
     async def _connected(self) -> AIOKafkaProducer:
@@ -160,7 +160,7 @@ class Outlet:
         await asyncio.sleep(RETRY_S)
 
 
-async def _insistently(work: "Callable[..., Awaitable[T]]", *arguments: object) -> T:
+async def insistently(work: "Callable[..., Awaitable[T]]", *arguments: object) -> T:
     """What the disk is asked for, again until it does it: what Kafka has must not stay there."""
     while True:
         try:

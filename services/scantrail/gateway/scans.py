@@ -17,7 +17,7 @@ from scantrail.domain.product import Product, expected_after
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
-from scantrail.gateway.decoders.outcome import MENDS, Read
+from scantrail.gateway.decoders.outcome import MENDS, Invalid, Read
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.spool import Outgoing
 
@@ -57,20 +57,33 @@ class ScanMaker:
     def make(
         self,
         reader_id: str,
-        read: Read,
+        read: Read | Invalid,
         *,
         event_id: str,
         sequence: int,
         event_time: datetime | None,
         record_time: datetime,
         sent_as: Protocol | None = None,
+        station: str | None = None,
+        claims: Callable[[Station], Station] | None = None,
     ) -> Outgoing | RejectedRead:
         """The scan that a read of reader `reader_id` makes, or why it makes none.
 
-        `sent_as` is the protocol in which it came, where the sender could take another.
+        `sent_as` is the protocol in which it came, where the sender could take another. `station`
+        is where it was read, where the reader's own station is not meant; then the reader need not
+        be configured. Of a question, `claims` says what its station claims by it.
         """
         reader = self._known.readers.get(reader_id)
-        station_id = reader.station_at(read.antenna) if reader else None
+        if isinstance(read, Invalid):
+            return _unread(
+                reader_id,
+                read,
+                station=station or (reader.station if reader else None),
+                event_id=event_id,
+                sequence=sequence,
+                record_time=record_time,
+            )
+        station_id = station or (reader.station_at(read.antenna) if reader else None)
 
         def refused(reason: str, detail: str) -> RejectedRead:
             return RejectedRead(
@@ -94,26 +107,29 @@ class ScanMaker:
                 rssi_dbm=read.rssi_dbm,
                 direction=read.direction,
                 unit=read.unit,
+                asked=claims is not None,
             )
 
-        if reader is None or station_id is None:
+        if station_id is None:
             return refused(
                 "unknown_reader",
                 f"no [[reader]] has id {reader_id!r}: add it to the readers' file, restart, replay",
             )
-        if sent_as not in (None, reader.protocol):
+        if reader is not None and sent_as not in (None, reader.protocol):
             return refused(
                 "wrong_protocol",
                 f"reader {reader_id!r} has protocol {reader.protocol!r}, and sent {sent_as!r}: mend"
                 " the readers' file, restart, replay; or the address to which it posts",
             )
-        station = self._known.stations.get(station_id)
-        if station is None:
+        there = self._known.stations.get(station_id)
+        if there is None:
             return refused(
                 "unknown_station",
                 f"station {station_id!r} of reader {reader_id!r} is not configured:"
                 f" PUT /stations/{station_id}, then replay",
             )
+        if claims is not None:
+            there = claims(there)
         if read.event_id is not None and event_time is None:
             return refused(
                 "no_event_time",
@@ -126,11 +142,13 @@ class ScanMaker:
             return refused("bad_corrects", MENDS["bad_corrects"])
         try:
             read_as = _identified(read, reader).key
+            product = read.product or (reader.product if reader else None)
+            unit = identify(read.text, aim=read.aim, product=product)
         except NotIdentified as error:
             return refused(error.reason, error.detail)
         if read.same_as is not None and (read.parent or read.corrects):
             return refused("bad_same_as", SAME_AS_ALONE)
-        if read.same_as is not None and station.business_step in OUTBOUND_STEPS:
+        if read.same_as is not None and there.business_step in OUTBOUND_STEPS:
             return refused("bad_same_as", SAME_AS_ELSEWHERE)
         # By a correction a join may be taken back, which only the key that was joined can do.
         unit = read_as if read.corrects else self._known.unit_of(read_as)
@@ -150,6 +168,8 @@ class ScanMaker:
         scan = claim(
             station,
             unit,
+            there,
+            unit.key,
             event_id=event_id,
             reader=reader_id,
             sequence=sequence,
@@ -160,6 +180,7 @@ class ScanMaker:
             corrects=read.corrects,
             location=read.location,
             expected_after=self._expected_after(read_as, unit, station.business_step),
+            expected_after=self._expected_after(unit.key, there.business_step),
             **named,
         )
         headers = cloud_event_headers(
@@ -191,6 +212,26 @@ def _identified(read: Read, reader: ReaderSettings) -> Identified:
     if read.unit is not None:
         return identify(read.unit)
     return identify(read.text, aim=read.aim, product=read.product or reader.product)
+def _unread(
+    reader_id: str,
+    read: Invalid,
+    *,
+    station: str | None,
+    event_id: str,
+    sequence: int,
+    record_time: datetime,
+) -> RejectedRead:
+    return RejectedRead(
+        event_id=event_id,
+        reader=reader_id,
+        station=station,
+        reason=read.reason,
+        detail=MENDS[read.reason],
+        read=as_text(read.raw),
+        event_time=record_time,
+        record_time=record_time,
+        sequence=sequence,
+    )
 
 
 def as_text(raw: bytes | str) -> str:

@@ -122,6 +122,7 @@ class Mirror:
         self._consumer: AIOKafkaConsumer | None = None
         self._asker: AIOKafkaConsumer | None = None
         self._partitions: list[TopicPartition] = []
+        self._moved = asyncio.Event()
 
     async def start(self) -> None:
         """Connect, and read all that is there. Waits for Kafka and for the topic."""
@@ -140,6 +141,16 @@ class Mirror:
         while any([await consumer.position(tp) < end for tp, end in ends.items()]):
             await self._read(timeout_ms=100)
 
+    async def confirm(self) -> None:
+        """While follow() reads: return once all that was there at the call was applied."""
+        consumer = _started(self._consumer)
+        ends = await _started(self._asker).end_offsets(self._partitions)
+        while True:
+            self._moved.clear()
+            if not any([await consumer.position(tp) < end for tp, end in ends.items()]):
+                return
+            await self._moved.wait()
+
     async def follow(self) -> None:
         """Read on for ever; returns only by being cancelled."""
         while True:
@@ -154,6 +165,7 @@ class Mirror:
         for records in (await _started(self._consumer).getmany(timeout_ms=timeout_ms)).values():
             for record in records:
                 self._apply((record.key or b"").decode(errors="replace"), record.value)
+        self._moved.set()
 
 
 def _started(consumer: AIOKafkaConsumer | None) -> AIOKafkaConsumer:

@@ -50,6 +50,14 @@ DATABASE_WRITE_SECONDS = Histogram(
     "scantrail_database_write_seconds", "One transaction of the projector", buckets=_AGE_BUCKETS
 )
 ALERTS_RAISED = Counter("scantrail_alerts_raised_total", "Alerts", ["kind", "severity"])
+VERDICTS = Counter(
+    "scantrail_verdicts_total", "Answers to conveyors, by what they were", ["verdict", "reason"]
+)
+VERDICT_SECONDS = Histogram(
+    "scantrail_verdict_seconds",
+    "From a conveyor's question to its answer",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1),
+)
 REJECTED = Counter("scantrail_rejected_total", "Rejected records and reads", ["topic", "reason"])
 READY = Gauge("scantrail_ready", "1 while the process does its work")
 BUILD_INFO = Gauge("scantrail_build_info", "The running version", ["version"])

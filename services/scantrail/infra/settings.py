@@ -78,6 +78,12 @@ class Settings:
         1.5, "without Kafka's answer for so long, a scan goes to disk", least=0.01
     )
     spool_bytes_max: int = _setting(1 << 30, "the gateway refuses reads beyond this spool size")
+    verdict_deadline_ms: float = _setting(
+        100.0, "a conveyor is answered within this time, and later than that with hold", least=1
+    )
+    verdict_stale_s: float = _setting(
+        30.0, "recalls and holds older than this, Kafka being away, release nothing", least=2
+    )
     tracker_store: str = _setting(
         "rocksdb", "where the tracker keeps units", choices="rocksdb memory"
     )

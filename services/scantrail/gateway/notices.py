@@ -1,0 +1,73 @@
+"""Recalls and holds in the gateway's memory, and how sure it is that none is missing.
+
+There is no copy of them on disk: a gateway that does not reach Kafka releases nothing anyway.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from functools import partial
+
+from scantrail.contracts.topics import Topic
+from scantrail.domain.hold import Hold
+from scantrail.domain.identifiers import product_and_serial
+from scantrail.domain.recall import Recall, RecallMatcher
+from scantrail.infra.kafka import Mirror, patiently
+from scantrail.infra.notices import take_hold, take_recall
+from scantrail.infra.settings import Settings
+
+#: So often Kafka is asked whether there is more than is known; changes come at once.
+CONFIRM_EVERY_S = 1.0
+
+
+class Notices:
+    """What speaks against units; each change is taken over as it comes while `follow` runs."""
+
+    def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._recalls = RecallMatcher()
+        self._holds: dict[str, Hold] = {}
+        self._confirmed: dict[Topic, float] = {}
+        self._applies = {
+            Topic.RECALLS: partial(take_recall, self._recalls),
+            Topic.HOLDS: partial(take_hold, self._holds),
+        }
+
+    def take(self, topic: Topic, key: str, value: bytes | None) -> None:
+        """Take over one record of `recalls` or of `holds`."""
+        self._applies[topic](key, value)
+
+    def confirm(self, topic: Topic, at: float) -> None:
+        """All records that `topic` had when the clock showed `at` were taken."""
+        self._confirmed[topic] = at
+
+    def against(self, unit: str) -> tuple[list[Recall], Hold | None]:
+        """The active recalls that mean the unit, and what holds it."""
+        return self._recalls.match(*product_and_serial(unit)), self._holds.get(unit)
+
+    def confirmed_s(self) -> float | None:
+        """Seconds since when something may be missing; None until both topics were read once."""
+        if len(self._confirmed) < len(self._applies):
+            return None
+        return self._clock() - min(self._confirmed.values())
+
+    async def follow(self, settings: Settings) -> None:
+        """Read both topics until cancelled; waits for Kafka, at the start and whenever it is
+        away."""
+        async with asyncio.TaskGroup() as tasks:
+            for topic in self._applies:
+                tasks.create_task(self._follow(settings, topic))
+
+    async def _follow(self, settings: Settings, topic: Topic) -> None:
+        mirror = Mirror(settings, topic, partial(self.take, topic))
+        try:
+            await mirror.start()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(mirror.follow())
+                while True:
+                    asked_at = self._clock()
+                    await patiently(mirror.confirm)
+                    self.confirm(topic, asked_at)
+                    await asyncio.sleep(CONFIRM_EVERY_S)
+        finally:
+            await mirror.stop()

@@ -6,19 +6,17 @@ import io
 import json
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from scantrail.cli.commands import run
 from scantrail.cli.devices import ACK, TextReader
 from scantrail.gateway.decoders.outcome import MENDS
+from scantrail.gateway.readers import Protocol
 
 FRAMES_FILE = Path(__file__).parents[1] / "data" / "device-frames.jsonl"
 FRAMES = [json.loads(line) for line in FRAMES_FILE.read_text(encoding="utf-8").splitlines()]
-
-#: Protocols that no reader can have yet.
-NOT_YET = {"tcp-osip"}
 
 
 async def test_units_that_pass_a_scanner_at_once_are_read_one_after_another() -> None:
@@ -64,7 +62,7 @@ class Bench:
 
     def reader(self, protocol: str, **settings: Any) -> None:
         table = {"id": "r", "station": "s", "protocol": protocol, **settings}
-        if protocol == "tcp":
+        if protocol in ("tcp", "tcp-osip"):
             table |= {"mode": "listen", "address": "0.0.0.0:9004"}
         if protocol.startswith("mqtt-"):
             table |= {"address": "broker:1883", "topic": "t"}
@@ -87,16 +85,11 @@ def bench(
     return Bench(tmp_path, monkeypatch, capsys)
 
 
-def test_the_frames_are_of_protocols_that_are_tried_or_named_as_coming() -> None:
-    tried = {"tcp", "http-generic", "http-impinj", "http-zebra"}
-    assert {frame["protocol"] for frame in FRAMES} == tried | NOT_YET
+def test_the_frames_are_of_protocols_that_readers_can_have() -> None:
+    assert {frame["protocol"] for frame in FRAMES} <= set(get_args(Protocol))
 
 
-@pytest.mark.parametrize(
-    "frame",
-    [frame for frame in FRAMES if frame["protocol"] not in NOT_YET],
-    ids=lambda frame: frame["name"],
-)
+@pytest.mark.parametrize("frame", FRAMES, ids=lambda frame: frame["name"])
 def test_the_frames_of_devices_through_the_command(frame: dict[str, Any], bench: Bench) -> None:
     bench.reader(frame["protocol"], **frame.get("config", {}))
     if frame["hex"] is None:
@@ -189,6 +182,7 @@ def test_the_command_tells_which_scanner_read_nothing(bench: Bench) -> None:
     [
         ("tcp", b"SN1\r\n\xe4\r\n", "bad_encoding", "\\xe4"),
         ("tcp", b"SN1\r\nSN2", "unfinished_frame", "SN2"),
+        ("tcp-osip", b"###00160SPS01", "osip_cut_short", "###00160SPS01"),
         ("http-generic", b"", "empty", ""),
         ("http-generic", b'[{"id":"SN1"},7]', "not_an_object", "7"),
         ("http-zebra", b'[{"idHex":"e2"},{}]', "not_from_zebra", "{}"),
@@ -205,6 +199,41 @@ def test_the_command_fails_where_something_is_invalid_and_tells_the_mend(
     mend = last.pop("mend")
     assert last == {"invalid": reason, "raw": raw}
     assert mend == MENDS[reason]
+
+
+def test_the_command_tells_a_controllers_telegrams(bench: Bench) -> None:
+    bench.reader("tcp-osip", product="PUMP-7")
+    with bench.file.open("a") as file:
+        file.write('[reader.osip]\nbarcode_fill = "0"\nlocations = { EXIT = "gate" }\n')
+    request = "REQ_" + "4711".rjust(20, "0") + "EXIT".ljust(20, "*") + "?" * 20 + "0" * 8
+    silent = "UPD_" + "?" * 20 + "LANE".ljust(20, "*") + "00000090"
+    sent = [
+        f"###00160SPS03MFC__{n:05}{body}".ljust(160, "*")
+        for n, body in enumerate([request, silent])
+    ]
+    assert bench.decode("\r\n".join(sent).encode()) == 0
+    assert bench.printed == [
+        {
+            "osip": "REQ_",
+            "sender": "SPS03",
+            "receiver": "MFC__",
+            "seq": 0,
+            "reply": "RES_",
+            "read": "4711",
+            "location": "EXIT",
+            "error": "00000000",
+            "station": "gate",
+        },
+        {
+            "osip": "UPD_",
+            "sender": "SPS03",
+            "receiver": "MFC__",
+            "seq": 1,
+            "no_read": True,
+            "location": "LANE",
+            "error": "00000090",
+        },
+    ]
 
 
 def test_hex_may_have_blanks_and_line_ends(bench: Bench) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scantrail.gateway.decoders.bodies import decode_body
+from scantrail.gateway.decoders.osip import OsipDecoder, Telegram
 from scantrail.gateway.decoders.outcome import (
     MENDS,
     Control,
@@ -51,11 +52,14 @@ def bytes_of_hex(text: bytes) -> bytes:
         raise CannotDecode(f"standard input is not pairs of hex digits: {error}") from error
 
 
-def decoded(reader: ReaderSettings, data: bytes) -> list[Outcome]:
+def decoded(reader: ReaderSettings, data: bytes) -> list[Outcome | Telegram]:
     """What `data` says as all that came on one connection of `reader`, or as one body that it
     posted or published."""
+    if reader.protocol == "tcp-osip":
+        telegrams = OsipDecoder(reader.osip)
+        return [*telegrams.feed(data), *telegrams.end()]
     if reader.protocol != "tcp":
-        return decode_body(reader.protocol, data)
+        return [*decode_body(reader.protocol, data)]
     decoder = TextDecoder(reader)
     return [*decoder.feed(data), *decoder.end()]
 
@@ -68,14 +72,17 @@ def print_decoded(reader: ReaderSettings, data: bytes) -> int:
     return 1 if any(isinstance(outcome, Invalid) for outcome in outcomes) else 0
 
 
-def told_of(reader: ReaderSettings, outcome: Outcome) -> dict[str, Any]:
+def told_of(reader: ReaderSettings, outcome: Outcome | Telegram) -> dict[str, Any]:
     """One outcome in the words of a reader's manual.
 
     `read` (a code) or `epc` (a tag, in hex) with what the device says beside it: `aim`,
     `scanner_no`, `order`, `event_time`, `event_id`, `antenna`, `rssi_dbm`, `seq`, `direction`,
     `corrects`, `parent`, `same_as`; and with what `reader` makes of it: its `station` where
     antennas decide that, and why it is a `stray` as far as one read alone shows it. Else `no_read`,
-    `heartbeat`, `control`, `lost` (a count), or `invalid` (the reason) with `mend` and `raw`.
+    `heartbeat`, `control`, `lost` (a count), or `invalid` (the reason) with `mend` and `raw`. Of a
+    controller's telegram `osip` (its type), `sender`, `receiver`, `seq`, and where there are such
+    `reply` (the type that answers it), `read` or `no_read`, `location`, `target`, `error`, and the
+    `station` of its location.
     """
     match outcome:
         case Read():
@@ -89,9 +96,28 @@ def told_of(reader: ReaderSettings, outcome: Outcome) -> dict[str, Any]:
             return {"control": outcome.text}
         case Lost():
             return {"lost": outcome.count}
+        case Telegram():
+            return dict(_of_telegram(reader, outcome))
         case Invalid():
             raw = outcome.raw.decode("utf-8", "backslashreplace")
             return {"invalid": outcome.reason, "mend": MENDS[outcome.reason], "raw": raw}
+
+
+def _of_telegram(reader: ReaderSettings, telegram: Telegram) -> Iterator[tuple[str, Any]]:
+    yield "osip", telegram.type
+    yield "sender", telegram.sender
+    yield "receiver", telegram.receiver
+    yield "seq", telegram.sequence
+    fields = {
+        "reply": telegram.reply,
+        "read": telegram.barcode,
+        "no_read": telegram.type in ("REQ_", "UPD_") and not telegram.barcode,
+        "location": telegram.actual,
+        "target": telegram.target,
+        "error": telegram.error,
+        "station": reader.osip.locations.get(telegram.actual),
+    }
+    yield from ((name, value) for name, value in fields.items() if value)
 
 
 def _of_read(reader: ReaderSettings, read: Read) -> Iterator[tuple[str, Any]]:

@@ -19,12 +19,15 @@ from scantrail.gateway.http import build_http
 from scantrail.gateway.identifiers import Identifiers
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.mqtt import follow_reader
+from scantrail.gateway.notices import Notices
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import ReaderSettings, ReaderSettingsError, load_readers
 from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import Spool
 from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.tcp import serve_reader
+from scantrail.gateway.verdict_http import build_verdict
+from scantrail.gateway.verdicts import Verdicts
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -33,6 +36,9 @@ from scantrail.infra.web import serve_http
 log = logger(__name__)
 
 BIND_RETRY_S = 2.0
+
+#: Of what the spool may have, the journal of questions has this part.
+JOURNAL_SHARE = 16
 
 
 async def run_gateway(settings: Settings, health: Health) -> None:
@@ -48,9 +54,22 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     contexts = Contexts(folder / "contexts.json")
     statuses = Statuses(settings.topic_prefix, readers, contexts)
     intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts, statuses=statuses)
+    journal = Spool(folder / "questions.db", bytes_max=settings.spool_bytes_max // JOURNAL_SHARE)
+    notices = Notices()
+    verdicts = Verdicts(
+        settings.topic_prefix,
+        known,
+        notices,
+        journal,
+        statuses,
+        deadline_s=settings.verdict_deadline_ms / 1000,
+        stale_s=settings.verdict_stale_s,
+    )
     is_required = settings.reader_tokens == "required"
     guards = Guards(readers, is_required=is_required)
-    http = build_http(intake, guards, service_token=settings.service_token)
+    http = build_http(
+        intake, guards, build_verdict(verdicts, guards), service_token=settings.service_token
+    )
     try:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(outlet.drain())
@@ -58,18 +77,23 @@ async def run_gateway(settings: Settings, health: Health) -> None:
             tasks.create_task(known_ids.tell(outlet))
             copies = (known_stations, known_products, known_ids)
             for copy in copies:
+            tasks.create_task(verdicts.forward(outlet))
+            tasks.create_task(notices.follow(settings))
+            for copy in (known_stations, known_products):
                 tasks.create_task(copy.follow(settings))
             for copy in copies:
                 await copy.loaded.wait()
                 health.has(copy.topic.value)
             for reader in readers.values():
-                if reader.protocol == "tcp":
-                    tasks.create_task(_serve(reader, intake, statuses, health))
+                if reader.is_over_tcp:
+                    tasks.create_task(_serve(reader, intake, verdicts, statuses, health))
                 elif reader.subscription is not None:
                     tasks.create_task(follow_reader(reader, intake, statuses))
             tasks.create_task(serve_http(http, settings.listen_host, settings.gateway_port))
     finally:
+        await verdicts.stop()
         await outlet.stop()
+        await journal.close()
         await spool.close()
         known_ids.close()
 
@@ -92,13 +116,17 @@ def _readers(settings: Settings) -> dict[str, ReaderSettings]:
 
 
 async def _serve(
-    reader: ReaderSettings, intake: Intake, statuses: Statuses, health: Health
+    reader: ReaderSettings,
+    intake: Intake,
+    verdicts: Verdicts,
+    statuses: Statuses,
+    health: Health,
 ) -> None:
     """A reader whose address is taken keeps the gateway unready, and the others going."""
     lacking = f"address of reader {reader.id}"
     while True:
         try:
-            await serve_reader(reader, intake, statuses)
+            await serve_reader(reader, intake, verdicts, statuses)
         except OSError as error:
             health.lacks(lacking)
             log.error("reader's address cannot be used", reader=reader.id, reason=str(error))

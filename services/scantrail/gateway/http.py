@@ -34,8 +34,11 @@ _DEVICES: Final[Mapping[str, Protocol]] = {"impinj": "http-impinj", "zebra": "ht
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
 
 
-def build_http(intake: Intake, guards: Guards, *, service_token: str = "") -> Litestar:
-    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra` and `/replay`.
+def build_http(
+    intake: Intake, guards: Guards, *more: HTTPRouteHandler, service_token: str = ""
+) -> Litestar:
+    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra` and `/replay`, and
+    what `more` there is.
 
     `service_token` is what the api must show for a replay (empty: nothing).
     """
@@ -46,7 +49,7 @@ def build_http(intake: Intake, guards: Guards, *, service_token: str = "") -> Li
         reader: FromQuery[str],
     ) -> Response[dict[str, Any]]:
         """One read, an array, `{"reads": […]}` or a JSON object a line; see docs/readers.md."""
-        if (refusal := _refusal(guards, reader, request)) is not None:
+        if (refusal := refusal_of(guards, reader, request)) is not None:
             return refusal
         body = await request.body()
         try:
@@ -75,7 +78,7 @@ def build_http(intake: Intake, guards: Guards, *, service_token: str = "") -> Li
         return await _answer(intake.replay(reads))
 
     return Litestar(
-        [generic, replay, *(_device_path(intake, guards, name) for name in _DEVICES)],
+        [generic, replay, *(_device_path(intake, guards, name) for name in _DEVICES), *more],
         request_max_body_size=BODY_BYTES_MAX,
         exception_handlers={HTTPException: answer_http},
         openapi_config=None,
@@ -90,7 +93,7 @@ def _device_path(intake: Intake, guards: Guards, name: str) -> HTTPRouteHandler:
 
     @post(f"/ingest/v1/{name}", name=name)
     async def device(request: Request[Any, Any, State], reader: FromQuery[str]) -> Response[Any]:
-        if (refusal := _refusal(guards, reader, request)) is not None:
+        if (refusal := refusal_of(guards, reader, request)) is not None:
             return refusal
         outcomes = decode_body(protocol, await request.body())
         guards.count(reader, len(outcomes))
@@ -104,7 +107,7 @@ def _device_path(intake: Intake, guards: Guards, name: str) -> HTTPRouteHandler:
     return device
 
 
-def _refusal(
+def refusal_of(
     guards: Guards, reader: str, request: Request[Any, Any, State]
 ) -> Response[dict[str, Any]] | None:
     """Why a request is not looked at; what it sends is not read then."""

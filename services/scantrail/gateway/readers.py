@@ -4,7 +4,7 @@
 [[reader]]
 id = "dock-1-scanner"
 station = "dock-1"
-protocol = "tcp"               # or "http-generic", "http-impinj", "http-zebra", "mqtt-…"
+protocol = "tcp"               # or "tcp-osip", "http-impinj", "mqtt-zebra" …
 mode = "listen"                # tcp: the reader connects to us; "connect": we connect to it
 address = "0.0.0.0:9004"       # tcp
 pattern = '(?P<scanner_no>\\d\\d) (?P<read>.*)'
@@ -31,18 +31,21 @@ Bytes that cannot be typed are written as text: `start = "\\u0002"`, `end = ["\\
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 from scantrail.domain.identifiers import NotIdentified, product_id
+from scantrail.domain.verdict import Verdict
 from scantrail.gateway.contexts import ContextSettings, context_settings
+from scantrail.gateway.conveyor_settings import OsipSettings, osip_settings, verdict_answers
 from scantrail.gateway.mqtt_settings import MQTT_KEYS, Subscription, subscription_settings
 
 Protocol = Literal[
     "tcp",
+    "tcp-osip",
     "http-generic",
     "http-impinj",
     "http-zebra",
@@ -102,8 +105,10 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
             "encoding",
             "product",
             "context",
+            "verdict",
         }
     ),
+    "tcp-osip": frozenset({"mode", "address", "silence_s", "product", "peers", "osip"}),
     **{f"http-{make}": keys | _POSTING_KEYS for make, keys in _BODY_KEYS.items()},
     **{f"mqtt-{make}": keys | MQTT_KEYS | {"address"} for make, keys in _BODY_KEYS.items()},
 }
@@ -126,7 +131,8 @@ class ReaderSettings:
     is durable. The same read within `debounce_s` seconds is one; a reader silent for `silence_s`
     seconds is taken for dead (None: never). `product` is the product whose plain serials the
     reader expects. `context` says which of its codes are no units, but what the next ones are
-    scanned for.
+    scanned for. Where `verdict` is set each read is a question, answered by these texts; `osip`
+    says how the telegrams of a conveyor's controller are made.
 
     One that connects must do so from `peers` (none: from anywhere).
 
@@ -169,6 +175,12 @@ class ReaderSettings:
     reads_per_s_max: float | None = None
     peers: tuple[Network, ...] = ()
     subscription: Subscription | None = None
+    verdict: Mapping[Verdict, str] | None = None
+    osip: OsipSettings = field(default_factory=OsipSettings)
+
+    @property
+    def is_over_tcp(self) -> bool:
+        return self.protocol in ("tcp", "tcp-osip")
 
     def station_at(self, antenna: int | None) -> str:
         """The station of a read at `antenna`: the reader's own where no other is named."""
@@ -242,13 +254,13 @@ class _Table:
             "station": self._name("station"),
             "protocol": protocol,
         }
-        if protocol == "tcp":
+        if protocol in ("tcp", "tcp-osip"):
             values["mode"] = self._one_of("mode", ("listen", "connect"))
             values["address"] = self._address(values["mode"])
         if protocol.startswith("mqtt-"):
             values["address"] = self._address("connect")
             values["subscription"] = subscription_settings(self._table, self.refuse, self._environ)
-        readings = {
+        readings: dict[str, Callable[[str], Any]] = {
             "start": self._bytes,
             "end": self._ends,
             "no_read": self._words,
@@ -271,9 +283,12 @@ class _Table:
             "token_sha256": self._digests,
             "peers": self._peers,
             "reads_per_s_max": self._rate,
+            "verdict": lambda key: verdict_answers(self._table[key], self.refuse),
+            "osip": lambda key: osip_settings(self._table[key], self.refuse),
         }
         values |= {key: reading(key) for key, reading in readings.items() if key in self._table}
         self._refuse_half_a_count(values)
+        self._refuse_two_answers(values)
         if "encoding" in self._table:
             values["encoding"] = self._one_of("encoding", ENCODINGS)
         return ReaderSettings(**values)
@@ -324,6 +339,12 @@ class _Table:
             self.refuse("reads_min", "within how many seconds? Give reads_window_s too")
         if "reads_window_s" in values and "reads_min" not in values:
             self.refuse("reads_window_s", "how many reads within it? Give reads_min too")
+
+    def _refuse_two_answers(self, values: Mapping[str, Any]) -> None:
+        for key in ("ack", "debounce_s", "context"):
+            if "verdict" in values and key in values:
+                why = "a reader with `verdict` is answered for each read by itself; take it out"
+                self.refuse(key, why)
 
     def _required(self, key: str) -> str:
         if key not in self._table:

@@ -1,18 +1,22 @@
-"""Text readers over TCP: they connect to us, or we connect to them."""
+"""Readers and conveyors over TCP: they connect to us, or we connect to them."""
 
 import asyncio
 import contextlib
 import ipaddress
 import socket
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import SupportsIndex, cast
 
+from scantrail.domain.verdict import Verdict
+from scantrail.gateway.conveyors import answer_lines, answer_telegrams
+from scantrail.gateway.decoders.osip import OsipDecoder
 from scantrail.gateway.decoders.outcome import Invalid, Outcome, Read
 from scantrail.gateway.decoders.text import TextDecoder
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.spool import SpoolFull
 from scantrail.gateway.statuses import Statuses
+from scantrail.gateway.verdicts import Verdicts
 from scantrail.infra import metrics
 from scantrail.infra.logs import logger
 
@@ -27,15 +31,62 @@ RETRY_S_MAX = 30.0
 CONNECTIONS_MAX = 32
 
 
-async def serve_reader(reader: ReaderSettings, intake: Intake, statuses: Statuses) -> None:
+#: What the next bytes of a connection are answered; none: that it has ended.
+Talk = Callable[[bytes], Awaitable[bytes]]
+
+
+async def serve_reader(
+    reader: ReaderSettings, intake: Intake, verdicts: Verdicts, statuses: Statuses
+) -> None:
     """Run one reader's connections until cancelled. OSError where its address is taken."""
+
+    def begin() -> Talk:
+        if reader.protocol == "tcp-osip":
+            return _telegrams(reader, verdicts)
+        if reader.verdict is not None:
+            return _questions(reader, reader.verdict, verdicts)
+        return _reads(reader, intake)
+
     if reader.mode == "connect":
-        await _connect_on(reader, intake, statuses)
+        await _connect_on(reader, begin, statuses)
     else:
-        await _listen(reader, intake, statuses)
+        await _listen(reader, begin, statuses)
 
 
-async def _listen(reader: ReaderSettings, intake: Intake, statuses: Statuses) -> None:
+def _reads(reader: ReaderSettings, intake: Intake) -> Talk:
+    """Reads that are acknowledged once they are durable, where the reader wants that."""
+    decoder = TextDecoder(reader)
+
+    async def talk(data: bytes) -> bytes:
+        outcomes: list[Outcome] = decoder.feed(data) if data else decoder.end()
+        if outcomes:
+            await intake.take(reader.id, outcomes)
+        return reader.ack * sum(isinstance(outcome, Read | Invalid) for outcome in outcomes)
+
+    return talk
+
+
+def _questions(reader: ReaderSettings, answers: Mapping[Verdict, str], verdicts: Verdicts) -> Talk:
+    decoder = TextDecoder(reader)
+
+    async def talk(data: bytes) -> bytes:
+        outcomes = decoder.feed(data) if data else decoder.end()
+        return await answer_lines(reader, answers, outcomes, verdicts)
+
+    return talk
+
+
+def _telegrams(reader: ReaderSettings, verdicts: Verdicts) -> Talk:
+    decoder = OsipDecoder(reader.osip)
+
+    async def talk(data: bytes) -> bytes:
+        telegrams = decoder.feed(data) if data else decoder.end()
+        return await answer_telegrams(reader, telegrams, verdicts)
+
+    return talk
+
+
+async def _listen(reader: ReaderSettings, begin: Callable[[], Talk], statuses: Statuses) -> None:
     host, port = _address(reader)
     loop = asyncio.get_running_loop()
     talks: dict[asyncio.Task[None], _Stream] = {}
@@ -55,7 +106,7 @@ async def _listen(reader: ReaderSettings, intake: Intake, statuses: Statuses) ->
             metrics.REFUSED.labels("too_many_connections").inc()
             longest_silent.cancel()
             del talks[longest_silent]
-        talk = asyncio.create_task(_talk(reader, intake, statuses, stream, writer))
+        talk = asyncio.create_task(_talk(reader, begin(), statuses, stream, writer))
         talks[talk] = cast(_Stream, stream)
         talk.add_done_callback(ended)
 
@@ -72,7 +123,9 @@ async def _listen(reader: ReaderSettings, intake: Intake, statuses: Statuses) ->
         await asyncio.gather(*talks, return_exceptions=True)
 
 
-async def _connect_on(reader: ReaderSettings, intake: Intake, statuses: Statuses) -> None:
+async def _connect_on(
+    reader: ReaderSettings, begin: Callable[[], Talk], statuses: Statuses
+) -> None:
     host, port = _address(reader)
     delay_s = RETRY_S_FIRST
     while True:
@@ -84,7 +137,7 @@ async def _connect_on(reader: ReaderSettings, intake: Intake, statuses: Statuses
             delay_s = min(2 * delay_s, RETRY_S_MAX)
             continue
         delay_s = RETRY_S_FIRST
-        await _talk(reader, intake, statuses, stream, writer)
+        await _talk(reader, begin(), statuses, stream, writer)
         await asyncio.sleep(delay_s)
 
 
@@ -132,7 +185,7 @@ async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, async
 
 async def _talk(
     reader: ReaderSettings,
-    intake: Intake,
+    talk: Talk,
     statuses: Statuses,
     stream: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
@@ -146,10 +199,9 @@ async def _talk(
     connection: socket.socket = writer.get_extra_info("socket")
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     log.info("reader connected", reader=reader.id, peer=str(peer))
-    decoder = TextDecoder(reader)
     try:
         with statuses.connected(reader.id):
-            await _take_all(reader, intake, decoder, stream, writer)
+            await _take_all(reader, talk, stream, writer)
     except SpoolFull as error:
         log.error("read refused", reader=reader.id, reason=str(error))
     finally:
@@ -160,17 +212,13 @@ async def _talk(
 
 async def _take_all(
     reader: ReaderSettings,
-    intake: Intake,
-    decoder: TextDecoder,
+    talk: Talk,
     stream: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
 ) -> None:
     while True:
         data = await _received(reader, stream)
-        outcomes = decoder.feed(data) if data else decoder.end()
-        if outcomes:
-            await intake.take(reader.id, outcomes)
-            await _acknowledge(reader, outcomes, writer)
+        await _answer(reader, await talk(data), writer)
         if not data:
             return
 
@@ -184,16 +232,14 @@ async def _received(reader: ReaderSettings, stream: asyncio.StreamReader) -> byt
     return b""
 
 
-async def _acknowledge(
-    reader: ReaderSettings, outcomes: list[Outcome], writer: asyncio.StreamWriter
-) -> None:
+async def _answer(reader: ReaderSettings, answer: bytes, writer: asyncio.StreamWriter) -> None:
     """One that does not arrive ends nothing: what else came on the connection is still taken."""
-    if reader.ack:
+    if answer:
         try:
-            writer.write(reader.ack * sum(isinstance(o, Read | Invalid) for o in outcomes))
+            writer.write(answer)
             await writer.drain()
         except OSError as error:
-            log.warning("acknowledgement lost", reader=reader.id, reason=str(error))
+            log.warning("answer lost", reader=reader.id, reason=str(error))
 
 
 def _address(reader: ReaderSettings) -> tuple[str, int]:

@@ -27,6 +27,7 @@ from scantrail.gateway.notices import Notices
 from scantrail.gateway.outlet import Outlet, insistently
 from scantrail.gateway.scans import Known, ScanMaker
 from scantrail.gateway.spool import Outgoing, Spool, SpoolFull
+from scantrail.gateway.statuses import Statuses
 from scantrail.infra import metrics
 from scantrail.infra.kafka import RETRY_S
 from scantrail.infra.logs import logger
@@ -52,6 +53,7 @@ class Verdicts:
         known: Known,
         notices: Notices,
         journal: Spool,
+        statuses: Statuses,
         *,
         deadline_s: float,
         stale_s: float,
@@ -63,6 +65,7 @@ class Verdicts:
         self._maker = ScanMaker(prefix, known)
         self._notices = notices
         self._journal = journal
+        self._statuses = statuses
         self._deadline_s = deadline_s
         self._stale_s = stale_s
         self._now = now
@@ -101,12 +104,18 @@ class Verdicts:
         metrics.VERDICT_SECONDS.observe(self._clock() - began)
         return judged
 
+    def hear(self, reader_id: str) -> None:
+        """The reader's other end is alive, and asked nothing."""
+        self._count(reader_id, "control")
+
     async def confirm_exit(self, reader_id: str, read: Read, *, station: str) -> None:
         """Record that a unit passed `station`, as a scan of what that station is for.
 
         Returns once it is durable. Raises SpoolFull where it cannot be.
         """
-        await self._write([self._recorded(reader_id, read, station, self._now())[0]])
+        record, made = self._recorded(reader_id, read, station, self._now())
+        await self._write([record])
+        self._count(reader_id, "invalid" if isinstance(made, RejectedRead) else "accepted")
 
     async def forward(self, outlet: Outlet) -> None:
         """Send what is in the journal on its way to Kafka, until cancelled."""
@@ -138,6 +147,7 @@ class Verdicts:
             return Judgement(Verdict.UNKNOWN, "no_read", told), []
         now = self._now()
         record, made = self._recorded(reader_id, asked, station, now, asked_at)
+        self._count(reader_id, "invalid" if isinstance(made, RejectedRead) else "accepted")
         if isinstance(made, RejectedRead):
             verdict = Verdict.HOLD if made.reason in _UNSET else Verdict.UNKNOWN
             return Judgement(verdict, made.reason, made.detail), [record]
@@ -174,10 +184,8 @@ class Verdicts:
             claims=claims,
         )
         if isinstance(made, RejectedRead):
-            self._count(reader_id, "invalid")
             metrics.REJECTED.labels(Topic.READS_REJECTED.value, made.reason).inc()
             return self._maker.set_aside(made), made
-        self._count(reader_id, "accepted")
         return made, made
 
     def _record_behind(
@@ -203,5 +211,4 @@ class Verdicts:
             self._added.set()
 
     def _count(self, reader_id: str | None, outcome: str) -> None:
-        reader = None if reader_id is None else self._known.readers.get(reader_id)
-        metrics.READS.labels(reader.protocol if reader else "verdict", outcome).inc()
+        self._statuses.heard(NAMELESS if reader_id is None else reader_id, {outcome: 1}, None)

@@ -107,6 +107,12 @@ MENDS: Final = {
     "not_from_zebra": "no tag (`idHex`) and no event of a Zebra reader: look at the address to"
     " which the sender posts",
     "not_an_object": "each item must be a JSON object",
+    "osip_bad_header": "the telegram is not ASCII, or has no sequence of five digits",
+    "osip_bad_length": "the telegram does not tell the reader's `telegram_length`: mend one of the"
+    " two",
+    "osip_cut_short": "the next telegram, or the connection's end, came before the end of this one",
+    "osip_no_start": "bytes outside a telegram, which begins with ### and its length",
+    "osip_unknown_type": "the telegram's type is none of SYNQ, REQ_, UPD_, LOCU",
     "pattern_mismatch": "the frame does not match the reader's `pattern`: mend one of the two",
     "too_large": "the message is larger than 1 MiB: let the reader tell fewer reads at once",
     "too_many": "too many items in one body: send fewer at once",

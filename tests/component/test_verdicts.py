@@ -1,0 +1,489 @@
+"""Questions of conveyors with a journal on a real disk: what is answered, and what is recorded."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from prometheus_client import REGISTRY
+
+from component.fake_outlet import FakeOutlet
+from scantrail.contracts.records import encode
+from scantrail.contracts.topics import Topic
+from scantrail.domain.hold import Hold, HoldReason
+from scantrail.domain.recall import Recall, Selector
+from scantrail.domain.station import Station
+from scantrail.domain.verdict import Judgement, Verdict
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.gateway.contexts import Contexts
+from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT, OsipSettings
+from scantrail.gateway.conveyors import answer_lines, answer_telegrams
+from scantrail.gateway.decoders.osip import OsipDecoder
+from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, NoRead, Read
+from scantrail.gateway.http import build_http
+from scantrail.gateway.intake import Intake
+from scantrail.gateway.notices import Notices
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.scans import Known
+from scantrail.gateway.spool import Outgoing, Spool, SpoolFull
+from scantrail.gateway.statuses import Statuses
+from scantrail.gateway.verdict_http import build_verdict
+from scantrail.gateway.verdicts import Verdicts
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+GTIN = "09506000134352"
+READERS = {
+    "exit": ReaderSettings(id="exit", station="gate", protocol="tcp", verdict=ANSWERS_DEFAULT),
+    "plc": ReaderSettings(
+        id="plc",
+        station="gate",
+        protocol="tcp-osip",
+        product="PUMP-7",
+        osip=OsipSettings(locations={"OUT": "truck", "SIDE": "lane"}, hold_target="CHECK"),
+    ),
+    "plain": ReaderSettings(id="plain", station="gate", protocol="tcp", product="PUMP-7"),
+}
+GATE = Station(
+    id="gate",
+    site="north",
+    business_step=BusinessStep.SHIPPING,
+    read_point="gate.left",
+    possessing_party="swift",
+)
+LANE = replace(
+    GATE, id="lane", business_step=BusinessStep.STAGING_OUTBOUND, business_location="Lane 4"
+)
+TRUCK = replace(GATE, id="truck")
+RECALL = Recall(
+    id="R-1",
+    title="Battery",
+    reason="heats",
+    selectors=(Selector(kind="prefix", prefix="R"),),
+)
+
+
+def code(serial: str) -> str:
+    return f"01{GTIN}21{serial}"
+
+
+def unit(serial: str) -> str:
+    return f"sgtin:{GTIN}.{serial}"
+
+
+class Belt:
+    """Verdicts with all that they need, and what reached the way to Kafka."""
+
+    def __init__(self, folder: Path, **more: Any) -> None:
+        self.at = 1000.0
+        self.outlet = FakeOutlet()
+        self.notices = Notices(clock=lambda: self.at)
+        self.journal = Spool(folder / "questions.db", bytes_max=more.pop("bytes_max", 1 << 20))
+        self.known = Known(READERS, {each.id: each for each in (GATE, LANE, TRUCK)})
+        statuses = Statuses("test", READERS, Contexts(), now=lambda: NOW)
+        settings = {"deadline_s": 0.1, "stale_s": 30.0, "clock": lambda: self.at} | more
+        self.verdicts = Verdicts(
+            "test", self.known, self.notices, self.journal, statuses, now=lambda: NOW, **settings
+        )
+        self.statuses = statuses
+
+    def ready(self) -> "Belt":
+        for topic in (Topic.RECALLS, Topic.HOLDS):
+            self.notices.confirm(topic, self.at)
+        return self
+
+    def hold(self, serial: str, *reasons: str) -> None:
+        told = tuple(HoldReason(id=each, text="scratched") for each in reasons)
+        value = encode(Hold(id=unit(serial), reasons=told)) if told else None
+        self.notices.take(Topic.HOLDS, unit(serial), value)
+
+    async def ask(self, serial: str, **more: Any) -> Judgement:
+        return await self.verdicts.ask("exit", Read(code(serial)), **more)
+
+    async def forwarded(self) -> FakeOutlet:
+        """Once all that the journal has is on its way."""
+        outgoing: Any = self.outlet
+        forwarding = asyncio.create_task(self.verdicts.forward(outgoing))
+        while self.journal.count:
+            await asyncio.sleep(0.005)
+        forwarding.cancel()
+        await asyncio.wait({forwarding})
+        return self.outlet
+
+    async def steps(self) -> list[tuple[str, str]]:
+        return [(scan.unit, scan.business_step) for scan in (await self.forwarded()).scans]
+
+
+@pytest.fixture
+async def belt(tmp_path: Path) -> AsyncIterator[Belt]:
+    belt = Belt(tmp_path).ready()
+    yield belt
+    await belt.journal.close()
+
+
+# ---------------------------------------------------------------------------------- verdicts
+
+
+async def test_a_release_is_recorded_as_waiting_to_leave(belt: Belt) -> None:
+    judged = await belt.ask("A1")
+    assert (judged.verdict, judged.reason) == (Verdict.RELEASE, "clear")
+    assert belt.journal.count == 1  # on disk, before anybody knows of it
+    (scan,) = (await belt.forwarded()).scans
+    assert (scan.unit, scan.business_step, scan.station) == (unit("A1"), "staging_outbound", "gate")
+    assert (scan.reader, scan.possessing_party, scan.business_location) == ("exit", None, None)
+    assert (scan.event_time, scan.record_time, scan.read) == (NOW, NOW, code("A1"))
+
+
+async def test_a_hold_is_recorded_as_asked_for_and_then_holding(belt: Belt) -> None:
+    belt.hold("A1", "QA-1")
+    judged = await belt.ask("A1")
+    assert (judged.verdict, judged.reason) == (Verdict.HOLD, "held")
+    asked, held = (await belt.forwarded()).scans
+    assert (asked.business_step, held.business_step) == ("staging_outbound", "holding")
+    assert asked.event_id != held.event_id
+    assert (asked.event_time, asked.station) == (held.event_time, held.station)
+    assert asked.sequence < held.sequence  # the hold is the later one at the same time
+
+
+async def test_each_change_counts_at_once(belt: Belt) -> None:
+    told = []
+    for change in ("none", "recall", "close", "hold", "release"):
+        if change in ("recall", "close"):
+            value = encode(RECALL) if change == "recall" else None
+            belt.notices.take(Topic.RECALLS, RECALL.id, value)
+        if change in ("hold", "release"):
+            belt.hold("R1", *(["QA-1"] if change == "hold" else []))
+        told.append((await belt.ask("R1")).reason)
+    assert told == ["clear", "recalled", "clear", "held", "clear"]
+
+
+async def test_what_cannot_be_read_leaves_what_was_known(belt: Belt) -> None:
+    belt.hold("A1", "QA-1")
+    belt.notices.take(Topic.HOLDS, unit("A1"), b"{")
+    belt.notices.take(Topic.RECALLS, RECALL.id, encode(RECALL))
+    belt.notices.take(Topic.RECALLS, RECALL.id, encode(replace(RECALL, selectors=())))
+    assert [(await belt.ask(each)).reason for each in ("A1", "R1")] == ["held", "recalled"]
+
+
+async def test_nothing_is_released_before_both_topics_were_read_nor_when_they_are_old(
+    tmp_path: Path,
+) -> None:
+    belt = Belt(tmp_path)
+    assert (await belt.ask("A1")).reason == "not_ready"
+    belt.notices.confirm(Topic.RECALLS, belt.at)
+    assert (await belt.ask("A1")).reason == "not_ready"
+    belt.notices.confirm(Topic.HOLDS, belt.at)
+    assert (await belt.ask("A1")).reason == "clear"
+    belt.at += 20
+    belt.notices.confirm(Topic.HOLDS, belt.at)
+    belt.at += 10
+    assert (await belt.ask("A1")).reason == "clear"
+    belt.at += 0.5  # of recalls
+    judged = await belt.ask("A1")
+    assert (judged.verdict, judged.reason) == (Verdict.HOLD, "stale")
+    assert [step for _, step in await belt.steps()][-2:] == ["staging_outbound", "holding"]
+    await belt.journal.close()
+
+
+async def test_a_full_journal_holds_and_says_why(tmp_path: Path) -> None:
+    belt = Belt(tmp_path, bytes_max=10).ready()
+    judged = await belt.ask("A1")
+    assert (judged.verdict, judged.reason) == (Verdict.HOLD, "not_recorded")
+    assert "0 of 10 bytes" in judged.detail
+    belt.hold("A1", "QA-1")
+    assert (await belt.ask("A1")).reason == "held"
+    await belt.journal.close()
+
+
+async def test_a_disk_that_takes_too_long_holds_and_the_hold_is_recorded(tmp_path: Path) -> None:
+    belt = Belt(tmp_path, deadline_s=0.05).ready()
+    goes_on = asyncio.Event()
+    append = belt.journal.append
+
+    async def slowly(records: Sequence[Outgoing]) -> None:
+        async def at_last() -> None:
+            await goes_on.wait()
+            await append(records)
+
+        await asyncio.shield(asyncio.ensure_future(at_last()))
+
+    belt.journal.append = slowly  # type: ignore[method-assign]
+    judged = await asyncio.wait_for(belt.ask("A1"), 5)
+    assert (judged.verdict, judged.reason) == (Verdict.HOLD, "late")
+    goes_on.set()
+    await belt.verdicts.stop()
+    while belt.journal.count < 2:
+        await asyncio.sleep(0.005)
+    assert await belt.steps() == [(unit("A1"), "staging_outbound"), (unit("A1"), "holding")]
+    await belt.journal.close()
+
+
+async def test_a_process_that_stood_still_holds_too(tmp_path: Path) -> None:
+    belt = Belt(tmp_path).ready()
+    append = belt.journal.append
+
+    async def while_the_clock_runs(records: Sequence[Outgoing]) -> None:
+        await append(records)
+        belt.at += 0.2
+
+    belt.journal.append = while_the_clock_runs  # type: ignore[method-assign]
+    judged = await belt.ask("A1")
+    assert (judged.reason, judged.detail) == ("late", "200 ms have passed, 100 are allowed")
+    await belt.verdicts.stop()
+    assert [step for _, step in await belt.steps()] == ["staging_outbound", "holding"]
+    await belt.journal.close()
+
+
+async def test_what_names_no_unit_is_unknown_and_set_aside(belt: Belt) -> None:
+    judged = await belt.ask("")
+    assert (judged.verdict, judged.reason) == (Verdict.UNKNOWN, "incomplete")
+    judged = await belt.verdicts.ask("exit", Invalid("unfinished_frame", b"0109"))
+    assert (judged.verdict, judged.reason) == (Verdict.UNKNOWN, "unfinished_frame")
+    rejected = (await belt.forwarded()).rejected
+    assert [(each.reason, each.station) for each in rejected] == [
+        ("incomplete", "gate"),
+        ("unfinished_frame", "gate"),
+    ]
+    assert rejected[0].asked
+
+
+async def test_a_no_read_is_unknown_and_counted(belt: Belt) -> None:
+    labels = {"reader": "exit", "protocol": "tcp", "outcome": "no_read"}
+    before = REGISTRY.get_sample_value("scantrail_reads_total", labels) or 0
+    judged = await belt.verdicts.ask("exit", NoRead())
+    assert (judged.verdict, judged.reason) == (Verdict.UNKNOWN, "no_read")
+    assert belt.journal.count == 0
+    assert REGISTRY.get_sample_value("scantrail_reads_total", labels) == before + 1
+
+
+async def test_a_place_that_nobody_configured_holds(belt: Belt) -> None:
+    assert (await belt.ask("A1", station="nowhere")).reason == "unknown_station"
+    for station in (None, "gate"):
+        judged = await belt.verdicts.ask("nobody", Read(code("A1")), station=station)
+        assert (judged.verdict, judged.reason) == (Verdict.HOLD, "unknown_reader")
+    assert len((await belt.forwarded()).rejected) == 3
+
+
+async def test_a_question_that_is_replayed_is_a_question_again(belt: Belt) -> None:
+    """At a station for shipping: what was never let go must not count as shipped."""
+    belt.known.stations.pop("gate")  # type: ignore[attr-defined]
+    await belt.ask("A1")
+    (rejected,) = (await belt.forwarded()).rejected
+    belt.known.stations["gate"] = GATE  # type: ignore[index]
+    outgoing: Any = belt.outlet
+    taken = await Intake("test", belt.known, outgoing, now=lambda: NOW).replay([rejected])
+    assert taken.accepted == 1
+    assert [scan.business_step for scan in belt.outlet.scans] == ["staging_outbound"]
+
+
+async def test_what_was_written_before_a_crash_is_forwarded_after_it(tmp_path: Path) -> None:
+    belt = Belt(tmp_path).ready()
+    await belt.ask("A1")
+    await belt.journal.close()
+    again = Belt(tmp_path)
+    assert await again.steps() == [(unit("A1"), "staging_outbound")]
+    assert again.journal.count == 0
+    await again.journal.close()
+
+
+async def test_the_journal_waits_while_nothing_takes_its_records(
+    belt: Belt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scantrail.gateway.verdicts.RETRY_S", 0.01)
+    belt.outlet.full = True
+    outgoing: Any = belt.outlet
+    forwarding = asyncio.create_task(belt.verdicts.forward(outgoing))
+    await belt.ask("A1")
+    while belt.outlet.calls < 3:
+        await asyncio.sleep(0.005)
+    assert belt.journal.count == 1
+    belt.outlet.full = False
+    while belt.journal.count:
+        await asyncio.sleep(0.005)
+    await belt.ask("A2")  # and goes on
+    while belt.journal.count:
+        await asyncio.sleep(0.005)
+    forwarding.cancel()
+    await asyncio.wait({forwarding})
+    assert [scan.unit for scan in belt.outlet.scans] == [unit("A1"), unit("A2")]
+
+
+async def test_verdicts_are_counted_by_outcome_and_timed(belt: Belt) -> None:
+    def count(verdict: str, reason: str) -> float:
+        labels = {"verdict": verdict, "reason": reason}
+        return REGISTRY.get_sample_value("scantrail_verdicts_total", labels) or 0
+
+    before = count("release", "clear"), count("hold", "held")
+    timed = REGISTRY.get_sample_value("scantrail_verdict_seconds_count") or 0
+    belt.hold("A2", "QA-1")
+    await belt.ask("A1")
+    await belt.ask("A2")
+    assert (count("release", "clear"), count("hold", "held")) == (before[0] + 1, before[1] + 1)
+    assert REGISTRY.get_sample_value("scantrail_verdict_seconds_count") == timed + 2
+
+
+# ------------------------------------------------------------------------------ lines, telegrams
+
+
+async def test_each_read_of_a_line_is_answered_in_its_order(belt: Belt) -> None:
+    belt.hold("A2", "QA-1")
+    outcomes = [
+        Read(code("A1")),
+        Heartbeat(),
+        Read(code("A2")),
+        NoRead(),
+        Invalid("frame_too_long", b"x"),
+    ]
+    answer = await answer_lines(READERS["exit"], ANSWERS_DEFAULT, outcomes, belt.verdicts)
+    assert answer == (
+        b"RELEASE clear\r\nHOLD held\r\nUNKNOWN no_read\r\nUNKNOWN frame_too_long\r\n"
+    )
+
+
+def telegram(kind: str, body: str, seq: int) -> bytes:
+    return f"###00160SPS01MFC__{seq:05}{kind}{body}".ljust(160, "*").encode()
+
+
+def place(name: str) -> str:
+    return name.ljust(20, "*")
+
+
+async def test_a_controller_is_answered_and_only_an_arrival_outside_ships(belt: Belt) -> None:
+    recall = replace(RECALL, products=("PUMP-7",))
+    belt.notices.take(Topic.RECALLS, recall.id, encode(recall))
+    tail = "0000000020260301120000"
+    stream = [
+        telegram("SYNQ", "20260301120000", 1),
+        telegram("REQ_", place("SN1") + place("SIDE") + place("OUT") + tail, 2),
+        telegram("REQ_", place("R1") + place("SCAN") + place("OUT") + tail, 3),
+        telegram("REQ_", place("?") + place("SCAN") + place("OUT") + tail, 4),
+        telegram("LOCU", place("LANES") + place("OUT") + tail, 5),
+        telegram("UPD_", place("SN1") + place("BEND") + tail, 6),
+        telegram("UPD_", place("SN1") + place("OUT") + tail, 7),
+        telegram("HELO", "", 8),
+    ]
+    reader = READERS["plc"]
+    telegrams = OsipDecoder(reader.osip).feed(b"".join(stream))
+    answer = await answer_telegrams(reader, telegrams, belt.verdicts, now=lambda: NOW)
+    told = [answer[at : at + 160].decode() for at in range(0, len(answer), 160)]
+    assert [(each[18:27], each[67:87].strip("*"), each[87:95]) for each in told[1:]] == [
+        ("00002RES_", "OUT", "00000000"),
+        ("00003RES_", "CHECK", "00000001"),
+        ("00004RES_", "CHECK", "00000002"),
+    ]
+    assert told[0].startswith("###00160MFC__SPS0100001SYNC20260301120000")
+    outlet = await belt.forwarded()
+    assert [(scan.unit, scan.business_step, scan.station) for scan in outlet.scans] == [
+        ("sn:PUMP-7.SN1", "staging_outbound", "lane"),
+        ("sn:PUMP-7.R1", "staging_outbound", "gate"),
+        ("sn:PUMP-7.R1", "holding", "gate"),
+        ("sn:PUMP-7.SN1", "shipping", "truck"),
+    ]
+    assert outlet.scans[3].possessing_party == "swift"
+    assert [each.reason for each in outlet.rejected] == ["osip_unknown_type"]
+    (status,) = [each for each in belt.statuses.now() if each.id == "plc"]
+    assert status.counts == {"accepted": 3, "control": 3, "invalid": 1, "no_read": 1}
+
+
+async def test_an_arrival_that_cannot_be_recorded_ends_the_connection(tmp_path: Path) -> None:
+    belt = Belt(tmp_path, bytes_max=10).ready()
+    reader = READERS["plc"]
+    sent = telegram("UPD_", place("SN1") + place("OUT") + "0" * 22, 1)
+    with pytest.raises(SpoolFull):
+        await answer_telegrams(reader, OsipDecoder(reader.osip).feed(sent), belt.verdicts)
+    await belt.journal.close()
+
+
+# ----------------------------------------------------------------------------------------- HTTP
+
+
+@pytest.fixture
+async def http(belt: Belt) -> AsyncIterator[httpx.AsyncClient]:
+    outgoing: Any = belt.outlet
+    app: Any = build_http(Intake("test", belt.known, outgoing), build_verdict(belt.verdicts))
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(app), base_url="http://gateway"
+    ) as client:
+        yield client
+
+
+async def test_a_question_over_http(belt: Belt, http: httpx.AsyncClient) -> None:
+    belt.hold("A2", "QA-1")
+    answers = []
+    for serial in ("A1", "A2"):
+        question = {"station": "lane", "read": code(serial), "order": "SO-1"}
+        answers.append(await http.post("/verdict/v1", json=question))
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert [answer.json() for answer in answers] == [
+        {
+            "verdict": "release",
+            "reason": "clear",
+            "detail": f"nothing is known against {unit('A1')}",
+            "deadline_ms": 100,
+        },
+        {
+            "verdict": "hold",
+            "reason": "held",
+            "detail": f"{unit('A2')} is held (QA-1: scratched)",
+            "deadline_ms": 100,
+        },
+    ]
+    released, *_ = (await belt.forwarded()).scans
+    assert (released.reader, released.station) == ("verdict", "lane")
+    assert (released.business_location, released.transactions[0].id) == ("Lane 4", "SO-1")
+
+
+async def test_a_reader_may_be_named_for_its_station_and_product(
+    belt: Belt, http: httpx.AsyncClient
+) -> None:
+    answer = await http.post("/verdict/v1", json={"reader": "plain", "read": "SN1"})
+    assert answer.json()["verdict"] == "release"
+    (scan,) = (await belt.forwarded()).scans
+    assert (scan.unit, scan.reader, scan.station) == ("sn:PUMP-7.SN1", "plain", "gate")
+
+
+async def test_one_that_is_unknown_is_no_error_but_no_release(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/verdict/v1", json={"station": "gate", "read": "4711"})
+    assert answer.status_code == 200
+    assert (answer.json()["verdict"], answer.json()["reason"]) == ("unknown", "unidentified_serial")
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "bad_question"),
+        (b"\xff", "bad_question"),
+        (b"[" * 3000, "bad_question"),
+        (b'{"read": "A"}', "no_station"),
+        (b'{"read": 4711, "station": "gate"}', "bad_question"),
+        (b'{"station": "gate"}', "bad_question"),
+        (b'{"read": "A", "station": "gate", "ordre": "SO-1"}', "bad_question"),
+        (b'{"read": "A", "station": ""}', "bad_station"),
+        (json.dumps({"read": "A", "station": "x" * 257}).encode(), "bad_station"),
+        (b'{"read": "A", "reader": "a b"}', "bad_reader"),
+    ],
+)
+async def test_what_is_no_question_is_refused_and_records_nothing(
+    belt: Belt, http: httpx.AsyncClient, body: bytes, reason: str
+) -> None:
+    answer = await http.post("/verdict/v1", content=body)
+    assert (answer.status_code, answer.json()["reason"]) == (400, reason)
+    assert belt.journal.count == 0
+
+
+async def test_what_is_too_long_for_a_question_is_refused(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/verdict/v1", json={"station": "gate", "read": "x" * 20_000})
+    assert answer.status_code == 413
+
+
+async def test_the_age_of_what_is_known_is_that_of_the_older_topic() -> None:
+    at = timedelta(seconds=50).total_seconds()
+    notices = Notices(clock=lambda: at)
+    notices.confirm(Topic.RECALLS, 20.0)
+    assert notices.confirmed_s() is None
+    notices.confirm(Topic.HOLDS, 45.0)
+    assert notices.confirmed_s() == 30.0

@@ -7,9 +7,11 @@ from bench import (
     identity,
     lookup,
     projector,
+    recalls,
     tracker,
     tracker_store,
     tracker_workers,
+    verdict,
 )
 from bench.measure import Part
 
@@ -26,6 +28,8 @@ PARTS = (
     gateway.ACK,
     chain.PART,
     lookup.PART,
+    recalls.PART,
+    verdict.PART,
 )
 
 

@@ -39,6 +39,10 @@ NAMELESS: Final = "verdict"
 
 FORWARD_RECORDS = 500
 
+#: What is asked within so long is forwarded together: a question waits for the disk alone, not for
+#: the removal of the one before it.
+GATHER_S = 0.05
+
 #: Refusals of a read that a person mends in the settings: the unit may be known well.
 _UNSET: Final = frozenset({Why.UNKNOWN_STATION.value, Why.UNKNOWN_READER.value})
 
@@ -124,6 +128,7 @@ class Verdicts:
             kept = await insistently(self._journal.oldest, FORWARD_RECORDS)
             if not kept:
                 await self._added.wait()
+                await asyncio.sleep(GATHER_S)
                 continue
             try:
                 await outlet.keep([record for _, record in kept])

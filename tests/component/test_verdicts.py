@@ -25,6 +25,7 @@ from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT, OsipSettings
 from scantrail.gateway.conveyors import answer_lines, answer_telegrams
 from scantrail.gateway.decoders.osip import OsipDecoder
 from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, NoRead, Read
+from scantrail.gateway.guards import Guards, new_token
 from scantrail.gateway.http import build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.notices import Notices
@@ -404,11 +405,14 @@ async def test_an_arrival_that_cannot_be_recorded_ends_the_connection(tmp_path: 
 @pytest.fixture
 async def http(belt: Belt) -> AsyncIterator[httpx.AsyncClient]:
     outgoing: Any = belt.outlet
-    app: Any = build_http(Intake("test", belt.known, outgoing), build_verdict(belt.verdicts))
-    async with httpx.AsyncClient(
-        transport=httpx.ASGITransport(app), base_url="http://gateway"
-    ) as client:
+    async with a_gateway(belt, outgoing, Guards(READERS)) as client:
         yield client
+
+
+def a_gateway(belt: Belt, outlet: Any, guards: Guards) -> httpx.AsyncClient:
+    intake = Intake("test", belt.known, outlet)
+    app: Any = build_http(intake, guards, build_verdict(belt.verdicts, guards))
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://gateway")
 
 
 async def test_a_question_over_http(belt: Belt, http: httpx.AsyncClient) -> None:
@@ -473,6 +477,31 @@ async def test_what_is_no_question_is_refused_and_records_nothing(
     answer = await http.post("/verdict/v1", content=body)
     assert (answer.status_code, answer.json()["reason"]) == (400, reason)
     assert belt.journal.count == 0
+
+
+async def test_where_tokens_are_required_a_question_needs_one_too(belt: Belt) -> None:
+    token, digest = new_token()
+    readers = {
+        "lane-7": ReaderSettings(
+            id="lane-7",
+            station="lane",
+            protocol="http-generic",
+            token_sha256=(digest,),
+            reads_per_s_max=0.1,
+        )
+    }
+    belt.known = Known(readers, belt.known.stations)
+    outgoing: Any = belt.outlet
+    shown = {"Authorization": f"Bearer {token}"}
+    question = {"station": "lane", "read": code("A1")}
+    async with a_gateway(belt, outgoing, Guards(readers, is_required=True)) as client:
+        for body in (question, question | {"reader": "lane-7"}):
+            assert (await client.post("/verdict/v1", json=body)).status_code == 401
+        assert (await client.post("/verdict/v1", json=question, headers=shown)).status_code == 401
+        body = question | {"reader": "lane-7"}
+        assert (await client.post("/verdict/v1", json=body, headers=shown)).status_code == 200
+        assert (await client.post("/verdict/v1", json=body, headers=shown)).status_code == 200
+        assert (await client.post("/verdict/v1", json=body, headers=shown)).status_code == 429
 
 
 async def test_what_is_too_long_for_a_question_is_refused(http: httpx.AsyncClient) -> None:

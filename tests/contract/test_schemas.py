@@ -653,6 +653,7 @@ def test_movements_and_alerts_of_observed_scans_conform(
             [recall],
             visit_id=scan.event_id,
             site_travel_s=1800.0,
+            holds=[HoldReason(id="QA-1", text="Scratched")],
         )
         for alert in told:
             conforms(Topic.ALERTS, encode(alert))

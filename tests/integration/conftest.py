@@ -47,7 +47,7 @@ NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 _WORK: dict[str, tuple[Callable[[Settings, Health], Awaitable[None]], tuple[str, ...]]] = {
     "gateway": (run_gateway, ("identifiers", "products", "stations")),
     "projector": (run_projector, ("database", "kafka")),
-    "alerter": (run_alerter, ("recalls", "kafka")),
+    "alerter": (run_alerter, ("recalls", "holds", "kafka")),
     "api": (run_api, ("database", "kafka")),
 }
 

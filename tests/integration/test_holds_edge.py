@@ -6,9 +6,11 @@ from urllib.parse import quote
 
 import pytest
 
-from scantrail.contracts.records import encode, holds
+from scantrail.contracts.records import alerts, encode, holds
 from scantrail.contracts.topics import Topic
-from scantrail.domain.hold import REASONS_MAX
+from scantrail.domain.alert import Alert
+from scantrail.domain.hold import REASONS_MAX, Hold, HoldReason
+from scantrail.domain.vocabulary import BusinessStep
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -117,3 +119,58 @@ async def test_what_cannot_be_a_hold_is_refused_with_its_field(
     assert (answer.status_code, told["field"]) == (400, field)
     assert mend in told["detail"]
     assert site.rows("SELECT * FROM hold") == []
+
+
+# ------------------------------------------------------------------------------------ alerts
+
+
+async def hold(site: "Site", serial: str, *reasons: str) -> None:
+    told = tuple(HoldReason(id=each, text="Scratched") for each in reasons)
+    value = encode(Hold(id=site.unit(serial), reasons=told)) if told else None
+    await site.publish(Topic.HOLDS, site.unit(serial), value)
+
+
+async def seen(site: "Site", serial: str, step: BusinessStep) -> None:
+    (movement,) = site.movements(site.scan(serial, business_step=step, business_location=None))
+    await site.put_movement(movement, site.unit(serial))
+
+
+async def raised(site: "Site", count: int) -> list[Alert]:
+    return [alerts.decode(r.value) for r in await (await site.log(Topic.ALERTS)).until(count)]
+
+
+async def test_a_held_unit_that_goes_out_is_one_alert_however_many_reasons_it_has(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    await hold(site, "1", "QA-1", "lot-7")
+    await seen(site, "1", BusinessStep.SHIPPING)
+    (alert,) = await raised(site, 1)
+    assert (alert.kind, alert.severity, alert.unit) == (
+        "held_at_shipping",
+        "critical",
+        site.unit("1"),
+    )
+    assert alert.text == (
+        f"{site.unit('1')} is held (QA-1: Scratched; lot-7: Scratched) and was scanned at shipping"
+    )
+    await seen(site, "1", BusinessStep.SHIPPING)  # the same scan told again
+    assert {each.id for each in await raised(site, 2)} == {alert.id}
+
+
+async def test_a_hold_published_before_the_movement_is_always_seen_and_its_end_too(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    for number in range(10):
+        await hold(site, f"{number}", "QA-1")
+        await seen(site, f"{number}", BusinessStep.STAGING_OUTBOUND)
+        await hold(site, f"free-{number}", "QA-1")
+        await hold(site, f"free-{number}")
+        await seen(site, f"free-{number}", BusinessStep.SHIPPING)
+        await hold(site, f"inside-{number}", "QA-1")
+        await seen(site, f"inside-{number}", BusinessStep.STORING)
+    await hold(site, "last", "QA-1")
+    await seen(site, "last", BusinessStep.LOADING)
+    found = {alert.unit for alert in await raised(site, 11)}
+    assert found == {site.unit(f"{number}") for number in range(10)} | {site.unit("last")}

@@ -3,7 +3,7 @@ from scantrail.infra.process import run_service
 
 
 def main() -> None:
-    run_service("alerter", run_alerter, "recalls", "kafka")
+    run_service("alerter", run_alerter, "recalls", "holds", "kafka")
 
 
 if __name__ == "__main__":

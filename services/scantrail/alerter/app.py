@@ -1,6 +1,6 @@
 """The alerter's shell. Per batch of movements:
 
-1. `recalls` is read to its end: a recall that was published before the movement is known.
+1. `recalls` and `holds` are read to their ends: what was published before the movement is known.
 2. the batch is judged. Died up to here: the batch is read again.
 3. alerts are sent, every acknowledgement awaited. Died here: the batch is read again, and the
    same alerts, with the same ids, are sent again; whoever takes them, takes each id once.
@@ -8,10 +8,10 @@
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -28,6 +28,7 @@ from scantrail.contracts.records import (
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, Seen, judge
 from scantrail.domain.custody import Outcome
+from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Recall, RecallMatcher
 from scantrail.infra import metrics
@@ -40,7 +41,7 @@ from scantrail.infra.kafka import (
     stop_producer,
 )
 from scantrail.infra.logs import logger
-from scantrail.infra.notices import take_recall
+from scantrail.infra.notices import take_hold, take_recall
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
@@ -50,33 +51,45 @@ log = logger(__name__)
 _INERT = (Outcome.NOT_INSIDE, Outcome.REFOLDED, Outcome.RELEASED)
 
 
+class Notices(NamedTuple):
+    """What speaks against units."""
+
+    recalls: RecallMatcher
+    holds: dict[str, Hold]
+
+
 async def run_alerter(settings: Settings, health: Health) -> None:
     """Judge movements until cancelled."""
     producer = await connect_producer(settings)
-    matcher = RecallMatcher()
-    mirror = Mirror(settings, Topic.RECALLS, lambda key, value: take_recall(matcher, key, value))
+    notices = Notices(RecallMatcher(), {})
+    mirrors = [
+        Mirror(settings, Topic.RECALLS, partial(take_recall, notices.recalls)),
+        Mirror(settings, Topic.HOLDS, partial(take_hold, notices.holds)),
+    ]
     consumer: AIOKafkaConsumer | None = None
     try:
-        await mirror.start()
-        health.has("recalls")
+        for mirror, name in zip(mirrors, ("recalls", "holds"), strict=True):
+            await mirror.start()
+            health.has(name)
         consumer = await connect_consumer(settings, Topic.MOVEMENTS, group="alerter")
         health.has("kafka")
         while True:
             batch = await consumer.getmany(timeout_ms=200)
             if batch:
-                await patiently(mirror.catch_up)
-                raised = judge_batch(batch.values(), matcher, settings.site_travel_s)
+                await asyncio.gather(*(patiently(mirror.catch_up) for mirror in mirrors))
+                raised = judge_batch(batch.values(), notices, settings.site_travel_s)
                 await _send(producer, settings, raised)
                 await patiently(partial(_commit, consumer, batch))
     finally:
         if consumer is not None:
             await consumer.stop()
-        await mirror.stop()
+        for mirror in mirrors:
+            await mirror.stop()
         await stop_producer(producer)
 
 
 def judge_batch(
-    batch: Iterable[Iterable[Any]], matcher: RecallMatcher, site_travel_s: float
+    batch: Iterable[Iterable[Any]], notices: Notices, site_travel_s: float
 ) -> list[Alert]:
     """The alerts of a batch of movement records, in their order."""
     raised: list[Alert] = []
@@ -91,11 +104,12 @@ def judge_batch(
                 movement.scan,
                 facts(movement.facts_added, movement.scan),
                 facts(movement.facts_withdrawn, movement.scan),
-                recalls_of(_keys_of(movement), matcher),
+                recalls_of(_keys_of(movement), notices.recalls),
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
                 is_inert=movement.outcome in _INERT,
                 revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
+                holds=_reasons(_keys_of(movement), notices.holds),
             )
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
             age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
@@ -113,6 +127,11 @@ def recalls_of(keys: Iterable[str], matcher: RecallMatcher) -> list[Recall]:
     """The active recalls under which a unit falls by any of its keys, by id."""
     found = {r.id: r for key in keys for r in matcher.match(*product_and_serial(key))}
     return [found[recall_id] for recall_id in sorted(found)]
+
+
+def _reasons(keys: Iterable[str], holds: Mapping[str, Hold]) -> list[HoldReason]:
+    """Why a unit is held under any of its keys."""
+    return [reason for key in keys if key in holds for reason in holds[key].reasons]
 
 
 async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Alert]) -> None:

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from scantrail.domain.custody import Fact, FactRule
+from scantrail.domain.hold import HoldReason
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan, made_id
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
@@ -14,6 +15,7 @@ from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
 class AlertKind(StrEnum):
     DUPLICATE_SERIAL = "duplicate_serial"
+    HELD_AT_SHIPPING = "held_at_shipping"
     OUT_OF_SEQUENCE = "out_of_sequence"
     RECALLED_AT_SHIPPING = "recalled_at_shipping"
 
@@ -27,6 +29,7 @@ class AlertStatus(StrEnum):
 
 SEVERITY = {
     AlertKind.DUPLICATE_SERIAL: "warning",
+    AlertKind.HELD_AT_SHIPPING: "critical",
     AlertKind.OUT_OF_SEQUENCE: "warning",
     AlertKind.RECALLED_AT_SHIPPING: "critical",
 }
@@ -74,8 +77,10 @@ def judge(
     site_travel_s: float,
     is_inert: bool = False,
     revealed: Sequence[Seen] = (),
+    holds: Sequence[HoldReason] = (),
 ) -> list[Alert]:
-    """The alerts of one movement: `scan` was accepted, `recalls` are those its unit falls under.
+    """The alerts of one movement: `scan` was accepted, `recalls` are those its unit falls under,
+    `holds` the reasons why it is held.
 
     `visit_id` is the scan that began the visit to the station: a tag that stands at a gate is read
     again and again, and is one alert. Two sites within `site_travel_s` seconds are a duplicate;
@@ -91,15 +96,14 @@ def judge(
         for fact in facts_added
         if _contradicts(fact, site_travel_s)
     ]
-    if not _moves_nothing(scan, is_inert) and scan.business_step in OUTBOUND_STEPS:
+    visits = list(revealed)
+    if not _moves_nothing(scan, is_inert):
         at = Seen(visit_id, scan.business_step, scan.station, scan.site, scan.event_time)
-        raised += [_recalled(scan.unit, recall, at) for recall in recalls]
-    raised += [
-        _recalled(scan.unit, recall, at)
-        for at in revealed
-        if at.business_step in OUTBOUND_STEPS
-        for recall in recalls
-    ]
+        visits.insert(0, at)
+    for seen in visits:
+        if seen.business_step in OUTBOUND_STEPS:
+            raised += [_recalled(scan.unit, recall, seen) for recall in recalls]
+            raised += [_held(scan.unit, holds, seen)] if holds else []
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}
     withdrawn = [
@@ -156,4 +160,21 @@ def _recalled(unit: str, recall: Recall, seen: Seen) -> Alert:
         text=f"{unit} is recalled ({recall.id}: {recall.title}) and was scanned at"
         f" {seen.business_step}",
         recall=recall.id,
+    )
+
+
+def _held(unit: str, holds: Sequence[HoldReason], seen: Seen) -> Alert:
+    """One for the visit, however many reasons there are: they come and go, the visit stays."""
+    why = "; ".join(f"{reason.id}: {reason.text}" for reason in holds)
+    return Alert(
+        id=alert_id(AlertKind.HELD_AT_SHIPPING, unit, seen.event_id),
+        kind=AlertKind.HELD_AT_SHIPPING,
+        severity=SEVERITY[AlertKind.HELD_AT_SHIPPING],
+        status=AlertStatus.RAISED,
+        unit=unit,
+        event_id=seen.event_id,
+        station=seen.station,
+        site=seen.site,
+        event_time=seen.at,
+        text=f"{unit} is held ({why}) and was scanned at {seen.business_step}",
     )

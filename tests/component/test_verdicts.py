@@ -281,6 +281,18 @@ async def test_a_question_that_is_replayed_is_a_question_again(belt: Belt) -> No
     assert [scan.business_step for scan in belt.outlet.scans] == ["staging_outbound"]
 
 
+async def test_an_arrival_that_is_replayed_is_where_it_was(belt: Belt) -> None:
+    there = belt.known.stations.pop("truck")  # type: ignore[attr-defined]
+    await belt.verdicts.confirm_exit("plc", Read("SN1"), station="truck")
+    (rejected,) = (await belt.forwarded()).rejected
+    assert (rejected.reason, rejected.asked) == ("unknown_station", False)
+    belt.known.stations["truck"] = there  # type: ignore[index]
+    outgoing: Any = belt.outlet
+    await Intake("test", belt.known, outgoing, now=lambda: NOW).replay([rejected])
+    (scan,) = belt.outlet.scans
+    assert (scan.station, scan.business_step) == ("truck", "shipping")
+
+
 async def test_what_was_written_before_a_crash_is_forwarded_after_it(tmp_path: Path) -> None:
     belt = Belt(tmp_path).ready()
     await belt.ask("A1")

@@ -216,6 +216,8 @@ class Intake:
         if why:
             detail = f"a stray: {why}; if it counts, mend the readers' file, restart, replay"
             return msgspec.structs.replace(read, reason="stray", detail=detail)
+        # Of a conveyor's telegram the place decides the station, and it is not told here.
+        is_at_a_place = reader is not None and reader.protocol == "tcp-osip"
         return self._maker.make(
             read.reader,
             sent,
@@ -223,7 +225,7 @@ class Intake:
             sequence=read.sequence,
             event_time=read.event_time,
             record_time=record_time,
-            station=read.station if read.asked else None,
+            station=read.station if read.asked or is_at_a_place else None,
             claims=asked_at if read.asked else None,
         )
 

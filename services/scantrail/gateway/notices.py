@@ -8,13 +8,18 @@ import time
 from collections.abc import Callable
 from functools import partial
 
+from aiokafka.errors import KafkaError
+
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Hold
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Recall, RecallMatcher
-from scantrail.infra.kafka import Mirror, patiently
+from scantrail.infra.kafka import Mirror
+from scantrail.infra.logs import logger
 from scantrail.infra.notices import take_hold, take_recall
 from scantrail.infra.settings import Settings
+
+log = logger(__name__)
 
 #: So often Kafka is asked whether there is more than is known; changes come at once.
 CONFIRM_EVERY_S = 1.0
@@ -66,8 +71,12 @@ class Notices:
                 tasks.create_task(mirror.follow())
                 while True:
                     asked_at = self._clock()
-                    await patiently(mirror.confirm)
-                    self.confirm(topic, asked_at)
+                    try:
+                        await mirror.confirm()
+                    except KafkaError as error:  # whatever it is, reads go on being taken
+                        log.warning("not confirmed", topic=topic.value, reason=repr(error))
+                    else:
+                        self.confirm(topic, asked_at)
                     await asyncio.sleep(CONFIRM_EVERY_S)
         finally:
             await mirror.stop()

@@ -1,0 +1,71 @@
+"""Which scans of a held unit a person is told of."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from scantrail.domain.alert import Alert, Seen, judge
+from scantrail.domain.hold import HoldReason
+from scantrail.domain.scan import Scan
+from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SCAN = Scan(
+    event_id="e-1",
+    unit="sgtin:09506000134352.A1",
+    event_time=NOON,
+    record_time=NOON,
+    reader="r",
+    sequence=1,
+    station="gate",
+    site="north",
+    read_point="gate",
+    business_step=BusinessStep.SHIPPING,
+)
+REASON = HoldReason(id="QA-1", text="Scratched")
+
+
+def alerts(scan: Scan, *reasons: HoldReason, **more: Any) -> list[Alert]:
+    told = {"visit_id": scan.event_id, "site_travel_s": 1800.0, "holds": reasons} | more
+    return judge(scan, (), (), (), **told)
+
+
+@pytest.mark.parametrize("step", BusinessStep)
+def test_a_held_unit_is_told_of_where_units_go_out_and_nowhere_else(step: BusinessStep) -> None:
+    found = alerts(replace(SCAN, business_step=step), REASON)
+    assert [alert.kind for alert in found] == ["held_at_shipping"] * (step in OUTBOUND_STEPS)
+
+
+def test_a_unit_that_is_not_held_is_no_alert() -> None:
+    assert alerts(SCAN) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [({"corrects": "e-0"}, {}), ({"same_as": "imei:35693803564380"}, {}), ({}, {"is_inert": True})],
+)
+def test_what_moves_nothing_is_no_unit_at_the_gate(
+    changes: dict[str, Any], more: dict[str, Any]
+) -> None:
+    assert alerts(replace(SCAN, **changes), REASON, **more) == []
+
+
+def test_what_was_revealed_later_is_told_at_its_own_place_and_time() -> None:
+    at = NOON - timedelta(hours=1)
+    seen = Seen("e-0", BusinessStep.LOADING, "dock-2", "south", at)
+    (alert,) = alerts(replace(SCAN, corrects="e-7"), REASON, revealed=[seen])
+    assert (alert.event_id, alert.station, alert.site, alert.event_time) == (
+        "e-0",
+        "dock-2",
+        "south",
+        at,
+    )
+
+
+def test_the_visit_and_not_the_reason_makes_the_alert() -> None:
+    (first,) = alerts(SCAN, REASON, visit_id="e-0")
+    (again,) = alerts(SCAN, REASON, HoldReason(id="lot-7", text="Lot"), visit_id="e-0")
+    (other,) = alerts(SCAN, REASON)
+    assert first.id == again.id != other.id

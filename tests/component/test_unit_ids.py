@@ -264,6 +264,8 @@ async def test_each_link_is_told_once_also_over_a_restart(
         take(ids, *links)
         await tell(ids, outlet, 2)
         assert [ids.unit_of(key) for key in (IMEI, SECOND, BOX)] == [IMEI, IMEI, IMEI]
+        assert ids.keys_of(IMEI) == (IMEI, *sorted((SECOND, BOX)))
+        assert ids.keys_of(BOX) == (BOX,)
     with copy(tmp_path) as ids:
         assert ids.unit_of(BOX) == IMEI
         take(ids, *links)  # as it is read from Kafka anew

@@ -84,7 +84,13 @@ class Belt:
         self.outlet = FakeOutlet()
         self.notices = Notices(clock=lambda: self.at)
         self.journal = Spool(folder / "questions.db", bytes_max=more.pop("bytes_max", 1 << 20))
-        self.known = Known(READERS, {each.id: each for each in (GATE, LANE, TRUCK)})
+        self.keys: dict[str, tuple[str, ...] | None] = {}
+        self.known = Known(
+            READERS,
+            {each.id: each for each in (GATE, LANE, TRUCK)},
+            unit_of=lambda key: next((u for u, k in self.keys.items() if k and key in k), key),
+            keys_of=lambda key: self.keys.get(key, (key,)),
+        )
         statuses = Statuses("test", READERS, Contexts(), now=lambda: NOW)
         settings = {"deadline_s": 0.1, "stale_s": 30.0, "clock": lambda: self.at} | more
         self.verdicts = Verdicts(
@@ -528,3 +534,30 @@ async def test_the_age_of_what_is_known_is_that_of_the_older_topic() -> None:
     assert notices.confirmed_s() is None
     notices.confirm(Topic.HOLDS, 45.0)
     assert notices.confirmed_s() == 30.0
+
+
+async def test_a_unit_is_judged_by_all_its_keys(tmp_path: Path) -> None:
+    belt = Belt(tmp_path).ready()
+    belt.notices.take(Topic.RECALLS, RECALL.id, encode(RECALL))
+    phone = "imei:35693803564380"
+    belt.keys[phone] = (phone, unit("R7"), unit("H7"))
+    assert [(await belt.ask(serial)).reason for serial in ("R7", "H7", "X7")] == [
+        "recalled",
+        "recalled",
+        "clear",
+    ]
+    belt.notices.take(Topic.RECALLS, RECALL.id, None)
+    assert (await belt.ask("R7")).verdict is Verdict.RELEASE
+    belt.hold("H7", "inspection")
+    told = await belt.ask("R7")
+    assert (told.verdict, told.reason) == (Verdict.HOLD, "held")
+    assert {scan.unit for scan in (await belt.forwarded()).scans} == {phone, unit("X7")}
+    await belt.journal.close()
+
+
+async def test_a_unit_whose_other_keys_cannot_be_read_is_held(tmp_path: Path) -> None:
+    belt = Belt(tmp_path).ready()
+    belt.keys[unit("1")] = None
+    told = await belt.ask("1")
+    assert (told.verdict, told.reason) == (Verdict.HOLD, "not_ready")
+    await belt.journal.close()

@@ -781,6 +781,11 @@ def test_an_example_of_a_link_taken_back_names_the_scan_of_the_link() -> None:
     back = records.identifiers.decode((folder / "taken-back.json").read_bytes())
     assert (back.id, back.unit) == (link.id, link.id)
     assert back.takes_back == join_id(link.id, link.unit, link.version)
+
+
+@few
+@given(
+    st.builds(
         Hold,
         id=TEXTS,
         reasons=st.lists(

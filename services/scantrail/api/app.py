@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail import __version__
 from scantrail.api.entities import build_entities
-from scantrail.api.identifiers import build_identifiers
 from scantrail.api.holds import build_holds
+from scantrail.api.identifiers import build_identifiers
 from scantrail.api.outbox import Outbox
 from scantrail.api.page import STATIC, TEMPLATES, build_page
 from scantrail.api.problems import (

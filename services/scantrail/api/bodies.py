@@ -108,6 +108,8 @@ class ResolutionBody(_Body, frozen=True, kw_only=True):
 
     product: str | None = None
     unit: str | None = None
+
+
 class HoldBody(_Body, frozen=True, kw_only=True):
     """`PUT /holds/{unit}/{reason}`."""
 

@@ -28,7 +28,6 @@ log = logger(__name__)
 POLL_S = 0.5
 
 #: So long an answer waits for Kafka to have the change; it is committed in any case.
-#: So long an answer waits for Kafka to have a change; it is committed in any case.
 PUBLISH_S_MAX = 3.0
 
 #: With Kafka away the transaction is given up after so long, and begun again.

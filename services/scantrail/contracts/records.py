@@ -404,7 +404,6 @@ def _check_identifier(link: Identifier) -> None:
         raise UnreadableRecord("not_a_unit_id", f"linked_at {link.linked_at} is out of range")
 
 
-def _check_entity(entity: Station | Product | Recall | Identifier, name: str) -> None:
 def _check_hold(hold: Hold) -> None:
     _check_entity(hold, "hold")
     if not 1 <= len(hold.reasons) <= REASONS_MAX:
@@ -415,7 +414,7 @@ def _check_hold(hold: Hold) -> None:
             raise UnreadableRecord("no_time_zone", "since needs an offset or Z")
 
 
-def _check_entity(entity: Station | Product | Recall | Hold, name: str) -> None:
+def _check_entity(entity: Station | Product | Recall | Identifier | Hold, name: str) -> None:
     if not 0 < len(entity.id) <= NAME_LENGTH_MAX:
         raise UnreadableRecord(f"not_a_{name}", f"id must have 1 to {NAME_LENGTH_MAX} letters")
     if not 1 <= entity.version < 1 << 63:

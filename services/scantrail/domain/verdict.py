@@ -80,7 +80,7 @@ def judge_unit(
         return Judgement(Verdict.HOLD, Why.HELD, f"{unit} is held ({told})")
     if confirmed_s is None:
         return Judgement(
-            Verdict.HOLD, Why.NOT_READY, "recalls and holds have not been read from Kafka yet"
+            Verdict.HOLD, Why.NOT_READY, "not all that is known of the unit has been read yet"
         )
     if confirmed_s > stale_s:
         return Judgement(

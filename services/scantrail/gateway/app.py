@@ -50,7 +50,13 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     known_stations = Copy(Topic.STATIONS, stations, folder)
     known_products = Copy(Topic.PRODUCTS, products, folder)
     known_ids = Identifiers(settings.topic_prefix, folder)
-    known = Known(readers, known_stations.by_id, known_products.by_id, known_ids.unit_of)
+    known = Known(
+        readers,
+        known_stations.by_id,
+        known_products.by_id,
+        known_ids.unit_of,
+        known_ids.keys_of,
+    )
     contexts = Contexts(folder / "contexts.json")
     statuses = Statuses(settings.topic_prefix, readers, contexts)
     intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts, statuses=statuses)
@@ -76,10 +82,9 @@ async def run_gateway(settings: Settings, health: Health) -> None:
             tasks.create_task(statuses.tell(outlet))
             tasks.create_task(known_ids.tell(outlet))
             copies = (known_stations, known_products, known_ids)
-            for copy in copies:
             tasks.create_task(verdicts.forward(outlet))
             tasks.create_task(notices.follow(settings))
-            for copy in (known_stations, known_products):
+            for copy in copies:
                 tasks.create_task(copy.follow(settings))
             for copy in copies:
                 await copy.loaded.wait()

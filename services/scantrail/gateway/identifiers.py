@@ -42,6 +42,7 @@ _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS link (
     id TEXT PRIMARY KEY, unit TEXT NOT NULL, version INTEGER NOT NULL
 ) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS link_by_unit ON link (unit);
 CREATE TABLE IF NOT EXISTS untold (number INTEGER PRIMARY KEY, link BLOB NOT NULL);
 """
 
@@ -85,6 +86,15 @@ class Identifiers:
             log.error("identifiers cannot be read", reason=str(error))
             return key
         return key if found is None else found[0]
+
+    def keys_of(self, unit: str) -> tuple[str, ...] | None:
+        """`unit` and all ids that are linked to it; None where the disk fails."""
+        try:
+            rows = self._db.execute("SELECT id FROM link WHERE unit = ?", (unit,)).fetchall()
+        except sqlite3.Error as error:
+            log.error("identifiers cannot be read", reason=str(error))
+            return None
+        return unit, *sorted(id_ for (id_,) in rows if id_ != unit)
 
     async def follow(self, settings: Settings) -> None:
         """Take over each change until cancelled; from the beginning again where the disk failed."""

@@ -5,7 +5,7 @@ There is no copy of them on disk: a gateway that does not reach Kafka releases n
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from aiokafka.errors import KafkaError
@@ -46,9 +46,15 @@ class Notices:
         """All records that `topic` had when the clock showed `at` were taken."""
         self._confirmed[topic] = at
 
-    def against(self, unit: str) -> tuple[list[Recall], Hold | None]:
-        """The active recalls that mean the unit, and what holds it."""
-        return self._recalls.match(*product_and_serial(unit)), self._holds.get(unit)
+    def against(self, keys: Sequence[str]) -> tuple[list[Recall], Hold | None]:
+        """The active recalls that mean a unit by one of its keys, and what holds one of these."""
+        recalls = {
+            recall.id: recall
+            for key in keys
+            for recall in self._recalls.match(*product_and_serial(key))
+        }
+        holds = [hold for key in keys if (hold := self._holds.get(key)) is not None]
+        return list(recalls.values()), next(iter(holds), None)
 
     def confirmed_s(self) -> float | None:
         """Seconds since when something may be missing; None until both topics were read once."""

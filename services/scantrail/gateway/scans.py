@@ -45,6 +45,8 @@ class Known(NamedTuple):
     products: Mapping[str, Product] = {}
     #: the key under which the unit of a key is kept
     unit_of: Callable[[str], str] = str
+    #: all keys that are known of a unit, its own first; None where that cannot be told
+    keys_of: Callable[[str], tuple[str, ...] | None] = lambda unit: (unit,)
 
 
 class ScanMaker:
@@ -142,8 +144,6 @@ class ScanMaker:
             return refused("bad_corrects", MENDS["bad_corrects"])
         try:
             read_as = _identified(read, reader).key
-            product = read.product or (reader.product if reader else None)
-            unit = identify(read.text, aim=read.aim, product=product)
         except NotIdentified as error:
             return refused(error.reason, error.detail)
         if read.same_as is not None and (read.parent or read.corrects):
@@ -166,10 +166,8 @@ class ScanMaker:
             if is_itself or len(spelling) > NAME_LENGTH_MAX:
                 return refused(f"bad_{name}", MENDS[f"bad_{name}"])
         scan = claim(
-            station,
-            unit,
             there,
-            unit.key,
+            unit,
             event_id=event_id,
             reader=reader_id,
             sequence=sequence,
@@ -179,8 +177,7 @@ class ScanMaker:
             read=as_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
             location=read.location,
-            expected_after=self._expected_after(read_as, unit, station.business_step),
-            expected_after=self._expected_after(unit.key, there.business_step),
+            expected_after=self._expected_after(read_as, unit, there.business_step),
             **named,
         )
         headers = cloud_event_headers(
@@ -207,11 +204,15 @@ class ScanMaker:
         return Outgoing(topic, read.reader.encode(), encode(read), [])
 
 
-def _identified(read: Read, reader: ReaderSettings) -> Identified:
+def _identified(read: Read, reader: ReaderSettings | None) -> Identified:
     """What was read, by what its reader expects or a person told of it. Raises NotIdentified."""
     if read.unit is not None:
         return identify(read.unit)
-    return identify(read.text, aim=read.aim, product=read.product or reader.product)
+    return identify(
+        read.text, aim=read.aim, product=read.product or (reader.product if reader else None)
+    )
+
+
 def _unread(
     reader_id: str,
     read: Invalid,

@@ -157,8 +157,10 @@ class Verdicts:
             verdict = Verdict.HOLD if made.reason in _UNSET else Verdict.UNKNOWN
             return Judgement(verdict, made.reason, made.detail), [record]
         unit = made.key.decode()
-        recalls, hold = self._notices.against(unit)
-        confirmed_s = self._notices.confirmed_s()
+        keys = self._known.keys_of(unit)
+        recalls, hold = self._notices.against(keys or (unit,))
+        # Of a unit whose other ids cannot be told a recall of one of them may be missed.
+        confirmed_s = None if keys is None else self._notices.confirmed_s()
         judged = judge_unit(unit, recalls, hold, confirmed_s=confirmed_s, stale_s=self._stale_s)
         if judged.verdict is Verdict.RELEASE:
             return judged, [record]

@@ -194,6 +194,8 @@ identifier = Table(
     Column("linked_at", _TIME, nullable=False),
     Column("joined_by", Text),  # the event id of the scan that told the tracker of the link
     Index("identifier_by_unit", "unit"),
+)
+
 #: What holds each unit: a row of its own for each, without reasons once nothing does.
 hold = Table(
     "hold",

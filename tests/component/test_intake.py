@@ -148,6 +148,24 @@ async def test_a_scan_says_after_which_steps_its_product_expects_it(
     assert of_pump.expected_after == pump.steps
 
 
+async def test_a_reader_that_expects_imeis_takes_no_other_bare_code(outlet: FakeOutlet) -> None:
+    bench = ReaderSettings(
+        id="bench",
+        station="dock-1",
+        protocol="tcp",
+        product="PHONE-1",
+        schemes=frozenset({"imei"}),
+    )
+    outgoing: Any = outlet
+    intake = Intake("test", Known({"bench": bench}, {"dock-1": DOCK}), outgoing, now=lambda: NOW)
+    await intake.take("bench", [Read("356938035643809"), Read("SN-7"), Read(f"{BARCODE}1")])
+    assert [scan.unit for scan in outlet.scans] == [
+        "imei:35693803564380",
+        "sn:PHONE-1.SN-7",
+        f"sgtin:{GTIN}.1",
+    ]
+
+
 async def test_without_a_time_and_an_id_of_its_own_a_read_gets_the_gateways(
     intake: Intake, outlet: FakeOutlet
 ) -> None:

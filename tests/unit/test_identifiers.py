@@ -7,7 +7,7 @@ from biip.gs1_messages import GS1Message
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from scantrail.contracts.identity import identify
+from scantrail.contracts.identity import identify, readings
 from scantrail.domain.identifiers import (
     REASONS,
     NotIdentified,
@@ -428,3 +428,66 @@ def test_a_products_id(name: str, expected: str) -> None:
 def test_what_is_no_products_id(name: str) -> None:
     with pytest.raises(NotIdentified):
         product_id(name)
+
+
+IMEI_15, IMEISV, IMEISV_LIKE_GTIN = "356938035643809", "3569380356438012", "0135693803564381"
+VIN_17, BOTH_18 = "1M8GDM9AXKP042788", "293608736500703710"
+
+
+@pytest.mark.parametrize(
+    ("text", "schemes", "product", "key"),
+    [
+        (IMEI_15, "imei", None, "imei:35693803564380"),
+        ("35-693803-564380-9", "imei vin", None, "imei:35693803564380"),
+        (IMEISV, "imei", None, "imei:35693803564380"),
+        (IMEISV_LIKE_GTIN, "imei", None, "imei:01356938035643"),
+        (IMEI_15, "imei", "PHONE-1", "imei:35693803564380"),
+        ("SN-7", "imei", "PHONE-1", "sn:PHONE-1.SN-7"),
+        ("356938035643800", "imei", "PHONE-1", "sn:PHONE-1.356938035643800"),
+        (IMEI_15, "vin", "PHONE-1", "sn:PHONE-1.356938035643809"),
+        (VIN_17, "vin", None, f"vin:{VIN_17}"),
+        (BOTH_18, "meid", None, "meid:AF0123450ABCDE"),
+        ("AF0123450ABCDE", "meid", None, "meid:AF0123450ABCDE"),
+        ("095060000000000015", "sscc", None, "sscc:095060000000000015"),
+        ("00095060000000000015", "sscc", None, "sscc:095060000000000015"),
+        ("3034257BF7194E4000001A85", "epc", None, "sgtin:80614141123458.6789"),
+        # What says its scheme is not asked for it.
+        ("010950600013435221A1", "imei", None, "sgtin:09506000134352.A1"),
+        ("https://id.example/01/09506000134352/21/A1", "vin", None, "sgtin:09506000134352.A1"),
+    ],
+)
+def test_text_without_a_mark_is_what_its_reader_expects(
+    text: str, schemes: str, product: str | None, key: str
+) -> None:
+    assert identify(text, product=product, schemes=frozenset(schemes.split())).key == key
+
+
+@pytest.mark.parametrize(
+    ("text", "schemes", "reason", "detail"),
+    [
+        (VIN_17, "imei", "unexpected_scheme", "none of what the reader expects (imei)"),
+        ("SN-7", "imei vin", "unexpected_scheme", "mend its `schemes`"),
+        ("356938035643800", "imei", "bad_check_digit", ""),
+        ("095060000000000016", "sscc", "bad_check_digit", ""),
+        ("AF0123450ABCDE9", "meid", "bad_check_digit", ""),
+        ("123456789012345678", "meid", "bad_check_digit", ""),
+        ("3034257BF7194E4000001A85", "imei", "unexpected_scheme", ""),
+        # A GTIN with a right check digit is none of these, though it may look like an IMEISV.
+        ("0109506000134352", "imei", "not_a_unit", ""),
+    ],
+)
+def test_text_that_its_reader_does_not_expect_is_refused(
+    text: str, schemes: str, reason: str, detail: str
+) -> None:
+    with pytest.raises(NotIdentified) as refused:
+        identify(text, schemes=frozenset(schemes.split()))
+    assert refused.value.reason == reason
+    assert detail in refused.value.detail
+
+
+def test_text_that_fits_two_expected_schemes_is_not_guessed() -> None:
+    both = next(text for n in range(10) if len(readings(text := f"29360873650070371{n}")) == 2)
+    with pytest.raises(NotIdentified, match="ambiguous"):
+        identify(both, schemes=frozenset({"meid", "sscc"}))
+    for scheme in ("meid", "sscc"):
+        assert identify(both, schemes=frozenset({scheme})).scheme == scheme

@@ -572,3 +572,13 @@ def test_wrong_words_on_who_may_send_are_refused(
 ) -> None:
     with pytest.raises(ReaderSettingsError, match=re.escape(text)):
         readers(tmp_path, table + told)
+
+
+def test_the_schemes_that_a_reader_expects(tmp_path: Path) -> None:
+    (reader,) = readers(tmp_path, TCP + 'schemes = ["imei", "vin"]')
+    assert reader.schemes == {"imei", "vin"}
+    assert readers(tmp_path, TCP)[0].schemes is None
+    known = "one or more of epc, imei, meid, sscc, vin"
+    for told, why in (("['isbn']", f"'isbn' is unknown; {known}"), ("[]", f"no scheme; {known}")):
+        with pytest.raises(ReaderSettingsError, match=re.escape(why)):
+            readers(tmp_path, f"{TCP}schemes = {told}")

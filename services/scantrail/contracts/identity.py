@@ -8,7 +8,7 @@ its check digit proves it.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from typing import Final, NoReturn, TypeVar
 
@@ -89,14 +89,22 @@ _ANY_PRODUCT: Final = "x"
 _BIIP: Final = ParseConfig(gs1_element_strings_verify_date=False)
 
 
-def identify(text: str, *, aim: str | None = None, product: str | None = None) -> Identified:
+def identify(
+    text: str,
+    *,
+    aim: str | None = None,
+    product: str | None = None,
+    schemes: frozenset[str] | None = None,
+) -> Identified:
     """The unit that `text` names.
 
     `text` is what a reader sent or a person typed: an element string with or without AIM
     identifier, bracketed, a Digital Link with any host, an EPC URN, tag URN or tag in hex, an
     IMEI, IMEISV, MEID or VIN, or a unit key. `aim` is the symbol's AIM identifier where the
     gateway has taken it off. `product` says that the reader expects plain serials of that product:
-    then whatever has no mark of its own, and is no GTIN, is one.
+    then whatever has no mark of its own, and is no GTIN, is one. `schemes` says which of SCHEMES
+    text without a mark can be (None: any): it settles what would be ambiguous, comes before a plain
+    serial, and refuses the others.
 
     Raises NotIdentified, and nothing else, whatever the text (1 MB, NUL, half a code).
     """
@@ -107,7 +115,7 @@ def identify(text: str, *, aim: str | None = None, product: str | None = None) -
     found = fast_element_string(text) if aim not in _GTIN_AIM else None
     if found is not None:
         return found
-    return _identify_slowly(_cleaned(text), aim, product)
+    return _identify_slowly(_cleaned(text), aim, product, schemes)
 
 
 def readings(text: str, *, aim: str | None = None) -> tuple[Identified, ...]:
@@ -159,7 +167,9 @@ def _cleaned(text: str) -> str:
     return text
 
 
-def _identify_slowly(text: str, aim: str | None, product: str | None) -> Identified:
+def _identify_slowly(
+    text: str, aim: str | None, product: str | None, schemes: frozenset[str] | None = None
+) -> Identified:
     """Text in the order of how surely it says what it is; the first that fits decides."""
     if aim in _GTIN_AIM:
         _refuse_gtin(text[: _GTIN_AIM[aim]], f"the symbol {aim} holds")
@@ -182,8 +192,10 @@ def _identify_slowly(text: str, aim: str | None, product: str | None) -> Identif
         return _element_string(text, product)
     if len(text) > _SERIAL_LENGTH_MAX and (found := _long_element_string(text)):
         return found
-    if aim is None and EPC_HEX.fullmatch(text):
+    if aim is None and EPC_HEX.fullmatch(text) and (schemes is None or "epc" in schemes):
         return epc_hex(text)
+    if schemes is not None:
+        return _expected(text, product, schemes)
     if product is not None:
         return _expected_serial(text, product)
     return _device_or_vehicle(text)
@@ -376,6 +388,50 @@ def _device_or_vehicle(text: str) -> Identified:
     _refuse_serial(text)
 
 
+def _expected(text: str, product: str | None, schemes: frozenset[str]) -> Identified:
+    """Unmarked text at a reader that says which schemes it can be: the one that it fits."""
+    digits = text.replace(" ", "").replace("-", "") if _GROUPED_DIGITS.fullmatch(text) else text
+    fitting: list[Identified] = []
+    refusal: NotIdentified | None = None
+    for scheme, is_like, read in _UNMARKED:
+        told = text if scheme == "vin" else digits
+        if scheme not in schemes or not is_like.fullmatch(told):
+            continue
+        try:
+            fitting.append(read(told))
+        except NotIdentified as error:
+            refusal = refusal or error
+    if len(fitting) > 1:
+        keys = " or ".join(found.key for found in fitting)
+        raise NotIdentified("ambiguous", f"{shown(text)} is {keys}; enter one of these")
+    if fitting:
+        return fitting[0]
+    if product is not None:
+        return _expected_serial(text, product)
+    if refusal is not None:
+        raise refusal
+    raise NotIdentified(
+        "unexpected_scheme",
+        f"{shown(text)} is none of what the reader expects ({', '.join(sorted(schemes))}): scan"
+        " again, or mend its `schemes`",
+    )
+
+
+def _meid_of(text: str) -> Identified:
+    """Raises NotIdentified."""
+    if len(text) in (14, 15) and not _DIGITS.fullmatch(text):
+        number = safely(lambda: meid.validate(text), text, "bad_check_digit")
+    elif not (found := _decimal_meid(text[:18])) or (len(text) == 19 and not luhn_checks(text)):
+        raise NotIdentified("bad_check_digit", f"{text} is no MEID in decimal; scan again")
+    else:
+        number = found
+    return Identified(f"meid:{number}", "meid", serial=number)
+
+
+def _sscc_of(text: str) -> Identified:
+    return sscc(text[-18:])
+
+
 def _expected_serial(text: str, product: str) -> Identified:
     """Unmarked text at a reader that expects plain serials of `product`."""
     if len(text) in (13, 14) and _DIGITS.fullmatch(text) and gs1_checks(text):
@@ -463,3 +519,15 @@ def _refuse_serial(text: str) -> NoReturn:
         "unidentified_serial",
         f"{text} may be a maker's serial; scan or name its product, or set the reader's product",
     )
+
+
+#: Schemes of text that says nothing of its own scheme, how it looks then, and how it is read.
+_UNMARKED: Final[tuple[tuple[str, re.Pattern[str], Callable[[str], Identified]], ...]] = (
+    ("imei", re.compile(r"[0-9]{15,16}"), imei),
+    ("meid", re.compile(r"[0-9A-Fa-f]{14,15}|[0-9]{18,19}"), _meid_of),
+    ("sscc", re.compile(r"(?:00)?[0-9]{18}"), _sscc_of),
+    ("vin", _VIN, _vin),
+)
+
+#: What a reader may expect of text without a mark.
+SCHEMES: Final = frozenset(scheme for scheme, _, _ in _UNMARKED) | {"epc"}

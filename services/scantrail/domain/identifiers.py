@@ -74,6 +74,7 @@ REASONS: Final = frozenset(
         "lost_separator",
         "not_a_unit",
         "too_long",
+        "unexpected_scheme",
         "unidentified_serial",
         "unknown_scheme",
         "unreadable",

@@ -37,6 +37,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
+from scantrail.contracts.identity import SCHEMES
 from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.verdict import Verdict
 from scantrail.gateway.contexts import ContextSettings, context_settings
@@ -78,7 +79,7 @@ _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 
 #: Keys that readers of one make know, over HTTP and over MQTT.
 _BODY_KEYS: Final[Mapping[str, frozenset[str]]] = {
-    "generic": _TAG_KEYS | {"debounce_s", "product", "context", "direction"},
+    "generic": _TAG_KEYS | {"debounce_s", "product", "schemes", "context", "direction"},
     "impinj": _TAG_KEYS | {"debounce_s"},  # it tells no direction
     "zebra": _TAG_KEYS | {"debounce_s", "direction"},
 }
@@ -104,11 +105,12 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
             "max_frame",
             "encoding",
             "product",
+            "schemes",
             "context",
             "verdict",
         }
     ),
-    "tcp-osip": frozenset({"mode", "address", "silence_s", "product", "peers", "osip"}),
+    "tcp-osip": frozenset({"mode", "address", "silence_s", "product", "schemes", "peers", "osip"}),
     **{f"http-{make}": keys | _POSTING_KEYS for make, keys in _BODY_KEYS.items()},
     **{f"mqtt-{make}": keys | MQTT_KEYS | {"address"} for make, keys in _BODY_KEYS.items()},
 }
@@ -130,7 +132,9 @@ class ReaderSettings:
     between the codes of one frame. Each of `gs_aliases` stands for FNC1. `ack` is sent once a read
     is durable. The same read within `debounce_s` seconds is one; a reader silent for `silence_s`
     seconds is taken for dead (None: never). `product` is the product whose plain serials the
-    reader expects. `context` says which of its codes are no units, but what the next ones are
+    reader expects, `schemes` what its codes are that have no mark of their own, of
+    contracts.identity.SCHEMES (None: any). `context` says which of its codes are no units, but what
+    the next ones are
     scanned for. Where `verdict` is set each read is a question, answered by these texts; `osip`
     says how the telegrams of a conveyor's controller are made.
 
@@ -165,6 +169,7 @@ class ReaderSettings:
     max_frame: int = 4096
     encoding: str = "utf-8"
     product: str | None = None
+    schemes: frozenset[str] | None = None
     context: ContextSettings | None = None
     antennas: Mapping[int, str] = field(default_factory=dict)
     rssi_min_dbm: float | None = None
@@ -274,6 +279,7 @@ class _Table:
             "debounce_s": self._seconds,
             "max_frame": self._max_frame,
             "product": self._product,
+            "schemes": self._schemes,
             "context": self._context,
             "antennas": self._antennas,
             "rssi_min_dbm": self._rssi,
@@ -493,6 +499,13 @@ class _Table:
             return product_id(self._text(key))
         except NotIdentified as error:
             self.refuse(key, error.detail)
+
+    def _schemes(self, key: str) -> frozenset[str]:
+        schemes = self._words(key)
+        if not schemes or (unknown := sorted(schemes - SCHEMES)):
+            named = f"{unknown[0]!r} is unknown" if schemes else "no scheme"
+            self.refuse(key, f"{named}; one or more of {_listed(SCHEMES)}")
+        return schemes
 
     def _context(self, key: str) -> ContextSettings:
         return context_settings(self._table[key], self.refuse)

@@ -208,9 +208,10 @@ def _identified(read: Read, reader: ReaderSettings | None) -> Identified:
     """What was read, by what its reader expects or a person told of it. Raises NotIdentified."""
     if read.unit is not None:
         return identify(read.unit)
-    return identify(
-        read.text, aim=read.aim, product=read.product or (reader.product if reader else None)
-    )
+    if reader is None:
+        return identify(read.text, aim=read.aim, product=read.product)
+    product = read.product or reader.product
+    return identify(read.text, aim=read.aim, product=product, schemes=reader.schemes)
 
 
 def _unread(

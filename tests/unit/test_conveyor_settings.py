@@ -6,7 +6,8 @@ import pytest
 
 from scantrail.domain.verdict import Verdict
 from scantrail.gateway.conveyor_settings import OsipSettings
-from scantrail.gateway.readers import ReaderSettings, ReaderSettingsError, load_readers
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.readers_file import ReaderSettingsError, load_readers
 
 LINE = """[[reader]]
 id = "exit"

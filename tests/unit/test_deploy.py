@@ -14,7 +14,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from scantrail.gateway.readers import load_readers
+from scantrail.gateway.readers_file import load_readers
 from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
 
 TOP = Path(__file__).parents[2]

@@ -13,9 +13,8 @@ from scantrail.gateway.readers import (
     DEFAULT_HEARTBEAT,
     DEFAULT_NO_READ,
     ReaderSettings,
-    ReaderSettingsError,
-    load_readers,
 )
+from scantrail.gateway.readers_file import ReaderSettingsError, load_readers
 
 TCP = """
 [[reader]]

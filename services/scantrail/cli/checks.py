@@ -4,7 +4,7 @@ import errno
 from pathlib import Path
 
 from scantrail.cli.addresses import port_fields
-from scantrail.gateway.readers import ReaderSettingsError, load_readers
+from scantrail.gateway.readers_file import ReaderSettingsError, load_readers
 from scantrail.infra.child_processes import port_is_free
 from scantrail.infra.settings import ENV_PREFIX, Settings
 

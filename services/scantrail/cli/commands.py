@@ -26,7 +26,7 @@ from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.refolding import CannotRefold
 from scantrail.gateway.guards import new_token
-from scantrail.gateway.readers import ReaderSettingsError
+from scantrail.gateway.readers_file import ReaderSettingsError
 from scantrail.infra.database import migrate
 from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings

@@ -19,7 +19,8 @@ from scantrail.gateway.decoders.outcome import (
     Read,
 )
 from scantrail.gateway.decoders.text import TextDecoder
-from scantrail.gateway.readers import ReaderSettings, load_readers
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.readers_file import load_readers
 from scantrail.gateway.strays import told_stray
 
 

@@ -21,7 +21,8 @@ from scantrail.gateway.intake import Intake
 from scantrail.gateway.mqtt import follow_reader
 from scantrail.gateway.notices import Notices
 from scantrail.gateway.outlet import Outlet
-from scantrail.gateway.readers import ReaderSettings, ReaderSettingsError, load_readers
+from scantrail.gateway.readers import ReaderSettings
+from scantrail.gateway.readers_file import ReaderSettingsError, load_readers
 from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import Spool
 from scantrail.gateway.statuses import Statuses

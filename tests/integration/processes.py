@@ -64,6 +64,10 @@ class Process:
             assert time.monotonic() < deadline, (answer and answer.text, self.log)
             time.sleep(0.05)
 
+    def resident_mib(self) -> float:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
 

@@ -98,17 +98,12 @@ async def answers(
     return took
 
 
-def resident_mib(gateway: Process) -> float:
-    status = Path(f"/proc/{gateway.process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
-
 async def test_a_thousand_connections_that_say_nothing_or_half_a_request_harm_nobody(
     site: "Site", gateway: Process, port: int, connections: Connections
 ) -> None:
     http_port = site.settings.gateway_port
     await answers(site, gateway, port, connections, "0")
-    before = resident_mib(gateway)
+    before = gateway.resident_mib()
     silent = await connections.open(http_port, CONNECTIONS // 2)
     half = await connections.open(http_port, CONNECTIONS // 2)
     head = (
@@ -117,7 +112,7 @@ async def test_a_thousand_connections_that_say_nothing_or_half_a_request_harm_no
     for _, writer in half:
         writer.write(head + b"\r\n" + b"[" * 60_000)
     assert await answers(site, gateway, port, connections, "1") < 5
-    assert resident_mib(gateway) - before < IN_HAND_BYTES_MAX / MEBIBYTE + 150
+    assert gateway.resident_mib() - before < IN_HAND_BYTES_MAX / MEBIBYTE + 150
     ended = asyncio.gather(*(stream.read() for stream, _ in silent))
     assert set(await asyncio.wait_for(ended, HEAD_S_MAX + 10)) == {b""}
     told = await asyncio.wait_for(asyncio.gather(*(stream.read() for stream, _ in half)), 60)
@@ -132,7 +127,7 @@ async def test_bodies_that_are_sent_all_at_once_take_bounded_memory(
     site: "Site", gateway: Process, port: int, connections: Connections
 ) -> None:
     await answers(site, gateway, port, connections, "0")
-    before = resident_mib(gateway)
+    before = gateway.resident_mib()
     body = b'{"code": "' + b"9" * (MEBIBYTE - 12) + b'"}'
     async with httpx.AsyncClient(timeout=120, limits=httpx.Limits(max_connections=200)) as http:
         url = f"{site.settings.gateway_url}/ingest/v1/generic?reader=handheld"
@@ -140,7 +135,7 @@ async def test_bodies_that_are_sent_all_at_once_take_bounded_memory(
         peak = before
         while not all(task.done() for task in sending):
             await asyncio.wait(sending, timeout=0.2)
-            peak = max(peak, resident_mib(gateway))
+            peak = max(peak, gateway.resident_mib())
     statuses = {task.result().status_code for task in sending}
     assert statuses <= {200, 503}
     assert 200 in statuses

@@ -1,6 +1,8 @@
 """The gateway as a process: Kafka is away for long, the disk is full, or it is killed itself."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -127,6 +129,53 @@ async def test_what_is_accepted_while_kafka_is_away_and_the_gateway_is_killed_is
         assert sorted(ids) == sorted(f"handheld/{serial}" for serial in device.accepted)
         assert {movement.version for movement in found} == {1}
         print(f"{spooled} scans were on disk; {took:.0f} s after Kafka was back all had moved")
+
+
+async def test_memory_is_bounded_while_kafka_stands_still(
+    own_kafka: EmbeddedKafka, tmp_path: Path, make_settings: Any, open_site: Any
+) -> None:
+    """Kafka is there, and answers nothing: as fast as a few senders can for ten seconds."""
+    async with open_site(make_settings(tmp_path, own_kafka.address)) as site:
+        await furnished(site, tmp_path)
+        devices = [Device(site) for _ in range(4)]
+        with started(site.settings, tmp_path, "gateway") as (gateway,):
+            await asyncio.to_thread(gateway.await_ready)
+            async with httpx.AsyncClient(timeout=30) as http:
+                assert await devices[0].send(http, ["warm"])
+                before = gateway.resident_mib()
+                peak, number = before, 0
+
+                async def hurry(device: Device, until: float) -> None:
+                    nonlocal number
+                    while time.monotonic() < until:
+                        number += 100
+                        first = number
+                        assert await device.send(http, [f"S{first + n}" for n in range(100)])
+
+                pid = int((own_kafka.folder / "kafka.pid").read_text())
+                os.kill(pid, signal.SIGSTOP)
+                try:
+                    until = time.monotonic() + 10
+                    hurrying = [asyncio.create_task(hurry(each, until)) for each in devices]
+                    while not all(task.done() for task in hurrying):
+                        await asyncio.wait(hurrying, timeout=0.2)
+                        peak = max(peak, gateway.resident_mib())
+                finally:
+                    os.kill(pid, signal.SIGCONT)
+                for task in hurrying:
+                    task.result()
+            taken = sum(len(device.accepted) for device in devices)
+            print(f"{taken} scans taken meanwhile; {peak - before:.0f} MiB more")
+            assert taken > 1_000
+            assert peak - before < 100
+            log = await site.log(Topic.SCANS)
+            expected = {f"handheld/{serial}" for device in devices for serial in device.accepted}
+
+            async def all_are_there() -> bool:
+                ids = {decode_scan(r.key, r.value).event_id for r in await log.records()}
+                return ids == expected
+
+            await site.until(all_are_there, 120)
 
 
 @contextmanager

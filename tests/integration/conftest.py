@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import inspect
 import secrets
+import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -286,6 +287,16 @@ class Site:
         path = Path(self.settings.data_dir).with_name("readers.toml")
         path.write_text("\n".join(f"[[reader]]\n{table}" for table in tables))
         self.settings = replace(self.settings, readers_file=str(path))
+
+    def leave_gateways_disk(self) -> Path:
+        """The disk as a gateway left it that knew station dock-1, no product and no link."""
+        folder = Path(self.settings.data_dir) / "gateway"
+        folder.mkdir(parents=True)
+        (folder / "stations.json").write_bytes(encode({"dock-1": self.station()}))
+        (folder / "products.json").write_bytes(b"{}")
+        with sqlite3.connect(folder / "identifiers.db") as db:
+            db.execute("PRAGMA user_version = 1")
+        return folder
 
     async def until_logged(self, event: str, count: int = 1) -> None:
         await self.until(lambda: [log["event"] for log in self.logs].count(event) >= count)

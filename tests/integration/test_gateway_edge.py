@@ -628,16 +628,6 @@ async def test_kafka_dies_and_the_gateway_is_restarted_and_nothing_is_lost_or_di
         assert len(scans) <= sum(sent.values()) + 2
 
 
-async def without_kafka(site: "Site", tmp_path: Path) -> None:
-    """The disk as a gateway left it that knew station dock-1, no product and no link."""
-    folder = Path(site.settings.data_dir) / "gateway"
-    folder.mkdir(parents=True)
-    (folder / "stations.json").write_bytes(encode({"dock-1": site.station()}))
-    (folder / "products.json").write_bytes(b"{}")
-    with sqlite3.connect(folder / "identifiers.db") as db:
-        db.execute("PRAGMA user_version = 1")
-
-
 async def test_a_full_spool_refuses_in_each_protocol_and_takes_reads_again_when_kafka_is_back(
     port: int,
     connect: Any,
@@ -652,7 +642,7 @@ async def test_a_full_spool_refuses_in_each_protocol_and_takes_reads_again_when_
     settings: Settings = replace(make_settings(tmp_path, kafka_address), spool_bytes_max=3_000)
     async with open_site(settings) as site:
         site.readers(listening(port, "debounce_s = 60"), over_http("handheld"))
-        await without_kafka(site, tmp_path)
+        site.leave_gateways_disk()
         running = await site.start("gateway")
         assert running.health.lacking == []
         scanner = await connect(port)

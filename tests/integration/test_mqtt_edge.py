@@ -16,7 +16,7 @@ from prometheus_client import REGISTRY
 
 from integration.mosquitto import HOST, Mosquitto, Secrets, publishing
 from integration.processes import started
-from scantrail.contracts.records import decode_scan, encode, rejected_reads
+from scantrail.contracts.records import decode_scan, rejected_reads
 from scantrail.contracts.topics import Topic
 from scantrail.domain.scan import content_digest
 from scantrail.infra.child_processes import free_ports
@@ -207,10 +207,7 @@ async def test_a_full_spool_acknowledges_nothing_and_what_was_refused_comes_agai
     kafka = EmbeddedKafka(tmp_path / "kafka", stack_cache, port=port)
     async with open_site(settings) as site:
         site.readers(over_mqtt(broker))
-        folder = Path(settings.data_dir) / "gateway"
-        folder.mkdir(parents=True)
-        (folder / "stations.json").write_bytes(encode({"dock-1": site.station()}))
-        (folder / "products.json").write_bytes(b"{}")
+        site.leave_gateways_disk()
         running = site.launch("gateway")
         await site.until_logged(CONNECTED)
         with publishing(broker) as reader:

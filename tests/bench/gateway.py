@@ -96,10 +96,10 @@ async def _measure_tcp(stack: Stack, ports: list[int]) -> Measure:
 
 
 def measure_ack() -> list[Measure]:
-    """`gateway_ack_p99_ms`: the worse of two, each for 20 s, after 6 more, at half the speed that is asked of the
-    gateway: batches of 100 reads over HTTP, 50 of them a second, from when a batch is due to its
-    answer; and 50 scanners over TCP with 30 reads a second each, from when a read is due to its
-    acknowledgement. Both mean that Kafka has the scans.
+    """`gateway_ack_p99_ms`: the worse of two, each for 20 s after 6 more, at half the speed that is
+    asked of the gateway: batches of 100 reads over HTTP, 50 of them a second, from when a batch is
+    due to its answer; and 50 scanners over TCP with 30 reads a second each, from when a read is due
+    to its acknowledgement. Both mean that Kafka has the scans.
     """
     ports = free_ports(SCANNERS)
     handheld = f'[[reader]]\nid = "http-0"\nstation = "{DOCK.station}"\nprotocol = "http-generic"\n'

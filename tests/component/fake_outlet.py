@@ -1,5 +1,6 @@
 """Where reads go, for tests of what comes before it."""
 
+import asyncio
 from collections.abc import Sequence
 
 from scantrail.contracts.records import RejectedRead, decode_scan, rejected_reads
@@ -15,9 +16,13 @@ class FakeOutlet:
         self.calls = 0
         self.full = False
         self.room = 1_000
+        #: until it is set nothing is kept
+        self.slow: asyncio.Event | None = None
 
     async def keep(self, records: Sequence[Outgoing]) -> None:
         self.calls += 1
+        if self.slow is not None:
+            await self.slow.wait()
         if self.full or not self.room:
             raise SpoolFull("the spool has 9 of 10 bytes")
         self.room -= 1

@@ -1,5 +1,6 @@
 """Readers that send codes and nothing else: what is scanned first is told of what comes after."""
 
+import asyncio
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -151,9 +152,10 @@ async def test_a_read_that_is_sent_again_is_told_the_same_after_another_label(
 ) -> None:
     gateway = Gateway(outlet)
     second = timedelta(seconds=1)
-    unit = Read(f"{UNIT}1", event_id="7", event_time=gateway.now + second)
-    await gateway.read(Read("L-A-04", event_time=gateway.now), unit)
-    label, end = (Read(code, event_time=gateway.now + 2 * second) for code in ("L-B-01", "DONE"))
+    began = gateway.now - 10 * second
+    unit = Read(f"{UNIT}1", event_id="7", event_time=began + second)
+    await gateway.read(Read("L-A-04", event_time=began), unit)
+    label, end = (Read(code, event_time=began + 2 * second) for code in ("L-B-01", "DONE"))
     await gateway.read(label, unit, end, unit)
     assert [scan.business_location for scan in outlet.scans] == ["A-04"] * 3
     assert len({content_digest(scan) for scan in outlet.scans}) == 1
@@ -181,14 +183,93 @@ async def test_a_context_survives_a_restart(outlet: FakeOutlet, tmp_path: Path) 
     assert told(outlet.scans)[1:] == [("A12", "Hall A", None, None)]
 
 
-async def test_a_context_that_cannot_be_written_holds_until_a_restart(
+async def test_a_context_that_cannot_be_written_is_refused_and_the_one_before_holds(
     outlet: FakeOutlet, tmp_path: Path
 ) -> None:
-    (tmp_path / "file").write_text("no folder")
-    gateway = Gateway(outlet, tmp_path / "file2" / "contexts.json")
-    (tmp_path / "file2").write_text("no folder")
-    await gateway.read("L-A-04", UNIT)
-    assert told(outlet.scans) == [("A1", "A-04", None, None)]
+    path = tmp_path / "folder" / "contexts.json"
+    gateway = Gateway(outlet, path)
+    await gateway.read("L-OLD")
+    path.unlink()
+    path.parent.rmdir()
+    path.parent.write_text("no folder")
+    with pytest.raises(SpoolFull, match="context cannot be written"):
+        await gateway.read("L-NEW", f"{UNIT}1")
+    assert outlet.kept == []
+    await gateway.read(f"{UNIT}2")
+    assert told(outlet.scans) == [("A12", "OLD", None, None)]
+    path.parent.unlink()
+    await gateway.read("L-NEW", f"{UNIT}1")
+    await Gateway(outlet, path).read(f"{UNIT}3")
+    assert [scan.business_location for scan in outlet.scans[1:]] == ["NEW", "NEW"]
+
+
+async def test_a_label_whose_reads_were_refused_is_not_on_disk_either(
+    outlet: FakeOutlet, tmp_path: Path
+) -> None:
+    path = tmp_path / "contexts.json"
+    gateway = Gateway(outlet, path)
+    await gateway.read("L-OLD")
+    outlet.full = True
+    with pytest.raises(SpoolFull):
+        await gateway.read("L-NEW", f"{UNIT}1")
+    outlet.full = False
+    await Gateway(outlet, path).read(f"{UNIT}2")
+    assert told(outlet.scans) == [("A12", "OLD", None, None)]
+
+
+async def test_deliveries_of_one_reader_are_told_one_after_another(outlet: FakeOutlet) -> None:
+    gateway = Gateway(outlet)
+    outlet.slow = asyncio.Event()
+    first = asyncio.create_task(gateway.read("L-NEW", f"{UNIT}1"))
+    second = asyncio.create_task(gateway.read("SO-7", f"{UNIT}2"))
+    await asyncio.sleep(0)
+    outlet.slow.set()
+    await asyncio.gather(first, second)
+    await gateway.read(f"{UNIT}3")
+    assert told(outlet.scans) == [
+        ("A11", "NEW", None, None),
+        ("A12", "NEW", "SO-7", None),
+        ("A13", "NEW", "SO-7", None),
+    ]
+
+
+async def test_labels_of_a_clock_that_was_ahead_hold_no_more_once_it_is_right(
+    outlet: FakeOutlet,
+) -> None:
+    gateway = Gateway(outlet)
+    for ahead in (timedelta(hours=1), timedelta(minutes=2)):
+        for number in range(20):
+            label = Read(f"L-{number}", event_time=gateway.now + ahead)
+            await gateway.read(label)
+        gateway.later(1)
+        right = Read("L-RIGHT", event_time=gateway.now)
+        await gateway.read(right, Read(UNIT, event_time=gateway.now, event_id=f"{ahead}"))
+        gateway.later(180)
+        await gateway.read(Read(UNIT, event_time=gateway.now, event_id=f"{ahead}, later"))
+    assert {scan.business_location for scan in outlet.scans} == {"RIGHT"}
+
+
+async def test_who_posts_as_a_reader_of_another_protocol_touches_nothing_of_it(
+    outlet: FakeOutlet,
+) -> None:
+    gateway = Gateway(outlet)
+    for code in ("L-EVIL", f"00{CARTON}", f"{UNIT}1"):
+        taken = await gateway.intake.take("hand", [Read(code)], sent_as="http-generic")
+        assert [refusal.reason for refusal in taken.rejected] == ["wrong_protocol"]
+    await gateway.read(f"{UNIT}1")
+    assert told(outlet.scans) == [("A11", "Hall A", None, None)]
+    (hand, _) = gateway.intake._statuses.now()
+    assert hand.counts == {"accepted": 1}
+
+
+async def test_a_file_of_contexts_that_is_broken_is_left_aside(
+    outlet: FakeOutlet, tmp_path: Path
+) -> None:
+    path = tmp_path / "contexts.json"
+    await Gateway(outlet, path).read("L-OLD")
+    path.write_bytes(path.read_bytes().replace(b"OLD", b"O\xffD"))
+    await Gateway(outlet, path).read(UNIT)
+    assert told(outlet.scans) == [("A1", "Hall A", None, None)]
 
 
 async def test_what_was_refused_sets_nothing(outlet: FakeOutlet) -> None:

@@ -252,3 +252,20 @@ async def test_a_replay_needs_the_services_own_token(outlet: FakeOutlet) -> None
             assert (answer.status_code, answer.json()["reason"]) == (401, "bad_token")
         answer = await http.post("/replay", json=[], headers={"Authorization": "Bearer s3cret"})
         assert answer.json() == {"accepted": 0, "rejected": []}
+
+
+async def test_what_cannot_be_read_counts_against_the_rate_too(outlet: FakeOutlet) -> None:
+    quick = ReaderSettings(
+        id="quick", station="dock-1", protocol="http-generic", reads_per_s_max=1.0
+    )
+    outgoing: Any = outlet
+    intake = Intake("test", Known({"quick": quick}, {"dock-1": DOCK}), outgoing)
+    app: Any = build_http(intake, Guards({"quick": quick}))
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://gateway/ingest/v1") as http:
+        statuses = [
+            (await http.post("/generic?reader=quick", content=b"{")).status_code for _ in range(20)
+        ]
+    assert statuses[0] == 400
+    assert statuses[-1] == 429
+    assert statuses.count(400) <= 12

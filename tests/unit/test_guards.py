@@ -1,11 +1,15 @@
 """Who is let in as which reader, and how much it may send."""
 
 import base64
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from scantrail.gateway.app import _readers
 from scantrail.gateway.guards import BURST_S, Guards, new_token
 from scantrail.gateway.readers import ReaderSettings
+from scantrail.infra.settings import Settings
 
 TOKEN, DIGEST = new_token()
 NEXT, NEXT_DIGEST = new_token()
@@ -75,3 +79,17 @@ def test_a_reader_waits_once_it_has_sent_more_than_its_rate_and_a_burst() -> Non
     guards.count("slow", int(20 * BURST_S) + 20)
     assert guards.wait_s("slow") == pytest.approx(1), "what was not sent is not saved up for ever"
     assert guards.wait_s("nobody") == 0
+
+
+def test_where_tokens_are_required_a_gateway_does_not_start_without_them(tmp_path: Path) -> None:
+    path = tmp_path / "readers.toml"
+    table = '[[reader]]\nid = "gate"\nstation = "gate"\nprotocol = "http-impinj"\n'
+    path.write_text(table)
+    settings = Settings(readers_file=str(path), reader_tokens="required")
+    with pytest.raises(SystemExit, match="needs SCANTRAIL_SERVICE_TOKEN too"):
+        _readers(settings)
+    settings = replace(settings, service_token="s3cret")
+    with pytest.raises(SystemExit, match=r"reader 'gate' has no\n? *token_sha256"):
+        _readers(settings)
+    path.write_text(f'{table}token_sha256 = "{DIGEST}"')
+    assert list(_readers(settings)) == ["gate"]

@@ -256,3 +256,23 @@ def test_a_circle_of_three_is_told_and_ends() -> None:
     scan = replace(scanned("a", 1, YOUNGER), forwarded_from=(YOUNGER, OLDER))
     with pytest.raises(JoinedInACircle, match=f"{YOUNGER} into {OLDER} into {YOUNGER}"):
         forward(state, scan)
+
+
+def test_of_what_was_archived_before_the_join_no_step_is_judged() -> None:
+    packing, shipping = BusinessStep.PACKING, BusinessStep.SHIPPING
+    received = scanned("r", 0, OLDER, expected_after=())
+    packed_alone = scanned(
+        "p",
+        60,
+        YOUNGER,
+        business_step=packing,
+        expected_after=(BusinessStep.RECEIVING, packing),
+    )
+    counts = [
+        scanned(f"c{n}", 6_000 + 60 * n, YOUNGER, business_step=BusinessStep.CYCLE_COUNTING)
+        for n in range(17)
+    ]
+    leaves = scanned("s", 9_000, OLDER, business_step=shipping, expected_after=(packing, shipping))
+    world = World().tell(received, packed_alone, *counts, joined("j", 8_000)).tell(leaves)
+    assert world.states[OLDER].kept[-1].event_id == "s"
+    assert world.facts[OLDER] == set()

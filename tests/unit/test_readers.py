@@ -581,3 +581,11 @@ def test_the_schemes_that_a_reader_expects(tmp_path: Path) -> None:
     for told, why in (("['isbn']", f"'isbn' is unknown; {known}"), ("[]", f"no scheme; {known}")):
         with pytest.raises(ReaderSettingsError, match=re.escape(why)):
             readers(tmp_path, f"{TCP}schemes = {told}")
+
+
+@pytest.mark.parametrize("name", ["base", "tracker", "identifiers", "unknown"])
+def test_a_reader_has_none_of_the_names_that_make_scans_themselves(
+    tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(ReaderSettingsError, match=f"id: '{name}' is a name of Scantrail's own"):
+        readers(tmp_path, IMPINJ.replace('id = "gate"', f'id = "{name}"'))

@@ -37,6 +37,9 @@ ALIASES_MAX = 64
 _ON_SITE, _SHIPPED, _GONE = Phase.ON_SITE, Phase.SHIPPED, Phase.GONE
 _DECOMMISSIONING = BusinessStep.DECOMMISSIONING
 
+#: How the id of an archived base begins that was handed over as one scan.
+BASE_PREFIX = "base/"
+
 _ID_BYTES = 8
 _MEMORY_BYTES = 16  # digest of the id, digest of the content
 
@@ -742,6 +745,8 @@ def _in_order_after(before: tuple[BusinessStep, ...], visit: Visit) -> tuple[Bus
     step = visit.business_step
     if visit.expected_after is not None:
         return (step,)
+    if visit.event_id.startswith(BASE_PREFIX):  # many scans in one: their steps are not told
+        return ()
     is_derived = visit.tie is not None and visit.tie.depth > 0
     return (*before, step) if is_derived and before and step not in before else before
 

@@ -9,11 +9,8 @@ a device that repeats one under either key is known.
 from dataclasses import replace
 
 from scantrail.domain.children import Link, link_of, scan_of
-from scantrail.domain.custody import ALIASES_MAX, Tie, UnitState, Visit
+from scantrail.domain.custody import ALIASES_MAX, BASE_PREFIX, Tie, UnitState, Visit
 from scantrail.domain.scan import Scan, made_id
-
-#: How the id of an archived base begins that was handed over as one scan.
-BASE_PREFIX = "base/"
 
 
 class JoinedInACircle(Exception):

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scantrail.domain.custody import (
+    BASE_PREFIX,
     Fact,
     Outcome,
     Rebase,
@@ -21,7 +22,6 @@ from scantrail.domain.custody import (
     split,
     visit_of,
 )
-from scantrail.domain.joining import BASE_PREFIX
 from scantrail.domain.scan import Scan, made_id
 
 

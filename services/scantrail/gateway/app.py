@@ -112,7 +112,13 @@ def _readers(settings: Settings) -> dict[str, ReaderSettings]:
     except ReaderSettingsError as error:
         raise SystemExit(f"scantrail gateway: {error}") from error
     readers = {reader.id: reader for reader in found}
-    for reader in readers.values() if settings.reader_tokens == "required" else ():
+    is_required = settings.reader_tokens == "required"
+    if is_required and not settings.service_token:
+        raise SystemExit(
+            "scantrail gateway: SCANTRAIL_READER_TOKENS=required needs SCANTRAIL_SERVICE_TOKEN too,"
+            " the same at the api: else anybody could replay reads as any reader"
+        )
+    for reader in readers.values() if is_required else ():
         if reader.protocol.startswith("http-") and not reader.token_sha256:
             raise SystemExit(
                 f"scantrail gateway: {settings.readers_file}: reader {reader.id!r} has no"

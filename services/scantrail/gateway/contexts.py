@@ -102,7 +102,7 @@ class Set:
 #: another shelf was scanned, must be told the same as before.
 REMEMBERED = 16
 
-#: The last ones of a kind, by their times.
+#: The last ones of a kind, as they came.
 Part = tuple[Set, ...]
 
 
@@ -117,7 +117,7 @@ class Context:
 
     def of(self, read: Read, settings: ContextSettings, now: datetime) -> Read:
         """`read` with what it does not say itself and the context did at its time."""
-        held = self.at(read.event_time or now, settings)
+        held = self.at(_time_of(read, now), settings)
         if read.corrects is not None or read.same_as is not None:
             # It tells of another scan or another key, and is not done to the unit at this place.
             held = {kind: told for kind, told in held.items() if kind == "product"}
@@ -135,14 +135,21 @@ class Context:
         held: dict[str, str] = {}
         for kind in get_args(Kind):
             before = [part for part in getattr(self, kind) if part.at <= time]
-            if before and before[-1].at >= oldest and before[-1].value is not None:
-                held[kind] = before[-1].value
+            last = max(enumerate(before), key=lambda each: (each[1].at, each[0]), default=None)
+            if last is not None and last[1].at >= oldest and last[1].value is not None:
+                held[kind] = last[1].value
         return held
 
     def with_set(self, kind: Kind, value: str | None, at: datetime) -> "Context":
         """This, and from `at` on also `value`."""
-        parts = sorted((*getattr(self, kind), Set(value, at)), key=lambda part: part.at)
-        return replace(self, **{kind: tuple(parts[-REMEMBERED:])})
+        parts = (*getattr(self, kind), Set(value, at))
+        return replace(self, **{kind: parts[-REMEMBERED:]})
+
+
+def _time_of(read: Read, now: datetime) -> datetime:
+    """When it was read, by the device's clock where that is not ahead of ours: a label of the
+    future would hold when another has long been scanned."""
+    return now if read.event_time is None else min(read.event_time, now)
 
 
 class NotContext(Exception):
@@ -167,7 +174,7 @@ def changed(
     Bare digits, which may be a serial, mean a product only where it is among `products`. Raises
     NotContext.
     """
-    at = read.event_time or now
+    at = _time_of(read, now)
     if read.text == settings.end:
         for kind in get_args(Kind):
             before = before.with_set(kind, None, at)
@@ -210,13 +217,15 @@ class Contexts:
         self._path = path
         self._writing = asyncio.Lock()
         self._of: dict[str, Context] = {}
+        self._on_disk: dict[str, Context] = {}
         if path is None:
             return
         try:
             self._of |= msgspec.json.decode(path.read_bytes(), type=dict[str, Context])
+            self._on_disk |= self._of
         except FileNotFoundError:
             pass
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             log.error("contexts of readers cannot be read; scan them again", reason=str(error))
 
     def of(self, reader_id: str) -> Context:
@@ -229,16 +238,21 @@ class Contexts:
         """What holds at `now` at a reader, by its kind."""
         return self.of(reader_id).at(now, settings) if settings else {}
 
-    async def keep(self, reader_id: str, context: Context) -> None:
-        """Let `context` hold at a reader from now on; returns once it is on disk, or cannot be."""
-        self._of[reader_id] = context
+    async def write(self, reader_id: str, context: Context) -> None:
+        """Have `context` on disk, for the next start; it does not hold yet.
+
+        Raises OSError where it cannot be written.
+        """
         if self._path is None:
             return
         async with self._writing:
-            try:
-                await asyncio.to_thread(_write, self._path, encode(self._of))
-            except OSError as error:  # it holds until a restart
-                log.error("context cannot be written", reader=reader_id, reason=str(error))
+            on_disk = {**self._on_disk, reader_id: context}
+            await asyncio.to_thread(_write, self._path, encode(on_disk))
+            self._on_disk = on_disk
+
+    def hold(self, reader_id: str, context: Context) -> None:
+        """Let `context` hold at a reader from now on."""
+        self._of[reader_id] = context
 
 
 def _write(path: Path, told: bytes) -> None:
@@ -249,3 +263,8 @@ def _write(path: Path, told: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -56,6 +56,7 @@ def build_http(
             outcomes = decode_generic(body)
             guards.count(reader, len(outcomes))
         except UnreadableBody as error:
+            guards.count(reader, 1)
             invalid = Invalid(error.reason, body[:BODY_BYTES_MAX])
             return await _answer(intake.take(reader, [invalid], sent_as="http-generic"), told=error)
         return await _answer(intake.take(reader, outcomes, sent_as="http-generic"))

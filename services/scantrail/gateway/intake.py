@@ -1,5 +1,7 @@
 """Reads become scans here, or are set aside with the reason; either is durable before it counts."""
 
+import asyncio
+import contextlib
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -27,7 +29,7 @@ from scantrail.gateway.decoders.outcome import (
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.scans import Known, ScanMaker
-from scantrail.gateway.spool import Outgoing
+from scantrail.gateway.spool import Outgoing, SpoolFull
 from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.strays import Sightings, Strays, told_stray
 from scantrail.infra import metrics
@@ -37,6 +39,12 @@ log = logger(__name__)
 
 #: Reads whose repetition within a reader's debounce_s is noticed.
 REMEMBERED_READS = 20_000
+
+#: Outcomes of a delivery after which others have their turn.
+YIELD_EVERY = 100
+
+#: As which reader reads are counted that come from none of the readers' file, or not as it would.
+UNKNOWN = "unknown"
 
 #: Reader, station, code, and what else is told of the unit: another story is another read.
 _Seen = tuple[str | None, ...]
@@ -82,6 +90,7 @@ class Intake:
         self._sequence = 0
         self._last: OrderedDict[_Seen, datetime] = OrderedDict()
         self._strays = Strays()
+        self._turns: dict[str, asyncio.Lock] = {}
 
     async def take(
         self, reader_id: str, outcomes: Sequence[Outcome], *, sent_as: Protocol | None = None
@@ -93,6 +102,22 @@ class Intake:
         Raises SpoolFull where it cannot be made durable; then nothing of it counts.
         """
         reader = self._known.readers.get(reader_id)
+        if reader is not None and sent_as not in (None, reader.protocol):
+            # Not the reader speaks: nothing of its context, tags or state is touched.
+            return await self._take(reader_id, None, outcomes, sent_as)
+        if reader is None or reader.context is None:
+            return await self._take(reader_id, reader, outcomes, sent_as)
+        # What is scanned for a label comes behind it, also where two deliveries are under way.
+        async with self._turns.setdefault(reader_id, asyncio.Lock()):
+            return await self._take(reader_id, reader, outcomes, sent_as)
+
+    async def _take(
+        self,
+        reader_id: str,
+        reader: ReaderSettings | None,
+        outcomes: Sequence[Outcome],
+        sent_as: Protocol | None,
+    ) -> Taken:
         records: list[Outgoing] = []
         rejected: list[Rejection] = []
         accepted, counts = 0, Counter[str]()
@@ -100,6 +125,8 @@ class Intake:
         sightings: Sightings = {}
         context = before = self._contexts.of(reader_id)
         for index, told in enumerate(outcomes):
+            if index and index % YIELD_EVERY == 0:  # odd codes take a while: others have their turn
+                await asyncio.sleep(0)
             outcome, context = self._in_context(reader, told, context)
             if outcome is None:
                 counts["context"] += 1
@@ -135,20 +162,39 @@ class Intake:
             records.append(made)
             if isinstance(outcome, Read) and reader is not None and outcome.event_id is None:
                 seen[_seen(reader, outcome)] = self._time_of(outcome)
-        if records:
-            await self._outlet.keep(records)
-        if context != before:
-            await self._contexts.keep(reader_id, context)
+        await self._keep(reader_id, records, context, before)
         self._remember(seen)
         self._strays.remember(sightings)
         if counts["lost"]:
             log.warning("reader lost reads", reader=reader_id, count=counts["lost"])
         times = [o.event_time for o in outcomes if isinstance(o, Read) and o.event_time is not None]
         # Only now: what was refused for want of room comes again.
-        self._statuses.heard(reader_id, counts, max(times, default=None))
+        heard = reader_id if reader is not None else UNKNOWN
+        self._statuses.heard(heard, counts, max(times, default=None))
         for refusal in rejected:
             metrics.REJECTED.labels(Topic.READS_REJECTED.value, refusal.reason).inc()
         return Taken(accepted, tuple(rejected))
+
+    async def _keep(
+        self, reader_id: str, records: list[Outgoing], context: Context, before: Context
+    ) -> None:
+        """Make a delivery durable, and what it says of the reader's context. Raises SpoolFull, and
+        then all is as it was."""
+        if context != before:
+            try:
+                await self._contexts.write(reader_id, context)
+            except OSError as error:
+                raise SpoolFull(f"the reader's context cannot be written: {error}") from error
+        try:
+            if records:
+                await self._outlet.keep(records)
+        except SpoolFull:
+            if context != before:
+                with contextlib.suppress(OSError):  # the sender tries again, and so do we
+                    await self._contexts.write(reader_id, before)
+            raise
+        if context != before:
+            self._contexts.hold(reader_id, context)
 
     def _in_context(
         self, reader: ReaderSettings | None, told: Outcome, context: Context

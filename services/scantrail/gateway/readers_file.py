@@ -96,6 +96,10 @@ _KEYS: Final[Mapping[str, frozenset[str]]] = {
 }
 
 
+#: Names under which others than readers make scans: event ids begin with them.
+RESERVED: Final = frozenset({"base", "identifiers", "refold", "tracker", "unknown", "verdict"})
+
+
 class ReaderSettingsError(Exception):
     """The readers' file cannot be used. The text names file, line, reader and key, and the mend."""
 
@@ -163,7 +167,7 @@ class _Table:
             self.refuse("protocol", f"{protocol!r} is unknown; one of {_listed(_KEYS)}")
         self._refuse_unknown_keys(protocol)
         values: dict[str, Any] = {
-            "id": self._name("id"),
+            "id": self._id("id"),
             "station": self._name("station"),
             "protocol": protocol,
         }
@@ -276,6 +280,12 @@ class _Table:
         if not IDENTIFIER.fullmatch(value):
             self.refuse(key, f"{value!r}: 1 to 64 letters, digits, '.', '_' or '-' are expected")
         return value
+
+    def _id(self, key: str) -> str:
+        name = self._name(key)
+        if name in RESERVED:
+            self.refuse(key, f"{name!r} is a name of Scantrail's own; give another")
+        return name
 
     def _one_of(self, key: str, choices: tuple[str, ...]) -> str:
         value = self._required(key)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from scantrail.gateway.spool import Outgoing, Spool, SpoolFull
+from scantrail.gateway.spool import EMPTY_BYTES_MAX, Change, Outgoing, Spool, SpoolFull
 
 #: Appends for ever, one line on stdout for each record whose append has returned.
 WRITER = """
@@ -189,9 +189,9 @@ async def test_appends_that_wait_together_share_a_transaction_and_keep_their_ord
     groups: list[int] = []
     insert = spool._insert
 
-    def counted(records: list[Outgoing]) -> None:
+    def counted(records: list[Outgoing], changes: list[Change]) -> None:
         groups.append(len(records))
-        insert(records)
+        insert(records, changes)
 
     monkeypatch.setattr(spool, "_insert", counted)
     await asyncio.gather(*(spool.append([record(number)]) for number in range(100)))
@@ -215,7 +215,7 @@ async def test_an_append_returns_only_when_another_connection_sees_the_record(
 def broken_disk(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """A disk that is full until the patch is undone."""
 
-    def refuse(records: list[Outgoing]) -> None:
+    def refuse(records: list[Outgoing], changes: list[Change]) -> None:
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(spool, "_insert", refuse)
@@ -265,7 +265,7 @@ async def test_the_counts_stay_right_when_the_sender_left_before_the_disk_error(
 async def test_any_failure_of_the_writer_is_told_and_the_next_append_is_tried(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(records: list[Outgoing]) -> None:
+    def refuse(records: list[Outgoing], changes: list[Change]) -> None:
         raise MemoryError("no memory")
 
     with monkeypatch.context() as patch:
@@ -295,3 +295,44 @@ async def test_a_sender_that_left_takes_nothing_back(spool: Spool) -> None:
     await spool.append([record(2)])
     assert await values(spool) == [b"1", b"2"]
     assert spool.count == 2
+
+
+async def test_what_stands_beside_the_records_is_changed_with_them_or_not_at_all(
+    path: Path,
+) -> None:
+    spool = Spool(path, bytes_max=1 << 20)
+    spool.make_tables("CREATE TABLE IF NOT EXISTS beside (name TEXT PRIMARY KEY)")
+    put = "INSERT INTO beside VALUES (?)"
+    await spool.append([record(1)], [(put, ("a",)), (put, ("b",))])
+    with pytest.raises(SpoolFull, match="UNIQUE constraint"):
+        await spool.append([record(2)], [(put, ("c",)), (put, ("a",))])
+    assert (await values(spool), spool.count) == ([b"1"], 1)
+    await spool.close()
+    again = Spool(path, bytes_max=1 << 20)
+    again.make_tables("CREATE TABLE IF NOT EXISTS beside (name TEXT PRIMARY KEY)")
+    assert again.rows("SELECT name FROM beside ORDER BY name") == [("a",), ("b",)]
+    await again.close()
+
+
+@pytest.mark.parametrize("owned", [0, EMPTY_BYTES_MAX + 1], ids=["alone", "beside-a-large-table"])
+async def test_an_empty_spool_gives_back_what_it_has_to_spare_and_counts_no_table_of_its_owner(
+    path: Path, owned: int
+) -> None:
+    """Else each question at a conveyor would write the whole table anew."""
+    spool = Spool(path, bytes_max=1 << 30)
+    spool.make_tables("CREATE TABLE beside (value BLOB)")
+    await spool.append([record(0)], [("INSERT INTO beside VALUES (?)", (bytes(owned),))])
+    await spool.append([record(1, size=1 << 20)])
+
+    def spare() -> int:
+        ((pages,),) = spool.rows("PRAGMA freelist_count")
+        return int(pages) * 4096
+
+    await spool.remove(await spool.oldest(10))
+    assert (1 << 19) < spare() < EMPTY_BYTES_MAX
+    await spool.append([record(2, size=2 * EMPTY_BYTES_MAX)])
+    await spool.remove(await spool.oldest(10))
+    assert spare() == 0
+    ((pages,),) = spool.rows("PRAGMA page_count")
+    assert owned <= pages * 4096 < owned + (1 << 20)
+    await spool.close()

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +12,11 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from component.fake_outlet import FakeOutlet
+from component.belt import GATE, NOW, READERS, RECALL, Belt, code, unit
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
-from scantrail.domain.hold import Hold, HoldReason
-from scantrail.domain.recall import Recall, Selector
-from scantrail.domain.station import Station
-from scantrail.domain.verdict import Judgement, Verdict
-from scantrail.domain.vocabulary import BusinessStep
-from scantrail.gateway.contexts import Contexts
-from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT, OsipSettings
+from scantrail.domain.verdict import Verdict
+from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT
 from scantrail.gateway.conveyors import answer_lines, answer_telegrams
 from scantrail.gateway.decoders.osip import OsipDecoder
 from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, NoRead, Read
@@ -31,105 +26,15 @@ from scantrail.gateway.intake import Intake
 from scantrail.gateway.notices import Notices
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.scans import Known
-from scantrail.gateway.spool import Outgoing, Spool, SpoolFull
-from scantrail.gateway.statuses import Statuses
+from scantrail.gateway.spool import SpoolFull
 from scantrail.gateway.verdict_http import build_verdict
-from scantrail.gateway.verdicts import Verdicts
-
-NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-GTIN = "09506000134352"
-READERS = {
-    "exit": ReaderSettings(id="exit", station="gate", protocol="tcp", verdict=ANSWERS_DEFAULT),
-    "plc": ReaderSettings(
-        id="plc",
-        station="gate",
-        protocol="tcp-osip",
-        product="PUMP-7",
-        osip=OsipSettings(locations={"OUT": "truck", "SIDE": "lane"}, hold_target="CHECK"),
-    ),
-    "plain": ReaderSettings(id="plain", station="gate", protocol="tcp", product="PUMP-7"),
-}
-GATE = Station(
-    id="gate",
-    site="north",
-    business_step=BusinessStep.SHIPPING,
-    read_point="gate.left",
-    possessing_party="swift",
-)
-LANE = replace(
-    GATE, id="lane", business_step=BusinessStep.STAGING_OUTBOUND, business_location="Lane 4"
-)
-TRUCK = replace(GATE, id="truck")
-RECALL = Recall(
-    id="R-1",
-    title="Battery",
-    reason="heats",
-    selectors=(Selector(kind="prefix", prefix="R"),),
-)
-
-
-def code(serial: str) -> str:
-    return f"01{GTIN}21{serial}"
-
-
-def unit(serial: str) -> str:
-    return f"sgtin:{GTIN}.{serial}"
-
-
-class Belt:
-    """Verdicts with all that they need, and what reached the way to Kafka."""
-
-    def __init__(self, folder: Path, **more: Any) -> None:
-        self.at = 1000.0
-        self.outlet = FakeOutlet()
-        self.notices = Notices(clock=lambda: self.at)
-        self.journal = Spool(folder / "questions.db", bytes_max=more.pop("bytes_max", 1 << 20))
-        self.keys: dict[str, tuple[str, ...] | None] = {}
-        self.known = Known(
-            READERS,
-            {each.id: each for each in (GATE, LANE, TRUCK)},
-            unit_of=lambda key: next((u for u, k in self.keys.items() if k and key in k), key),
-            keys_of=lambda key: self.keys.get(key, (key,)),
-        )
-        statuses = Statuses("test", READERS, Contexts(), now=lambda: NOW)
-        settings = {"deadline_s": 0.1, "stale_s": 30.0, "clock": lambda: self.at} | more
-        self.verdicts = Verdicts(
-            "test", self.known, self.notices, self.journal, statuses, now=lambda: NOW, **settings
-        )
-        self.statuses = statuses
-
-    def ready(self) -> "Belt":
-        for topic in (Topic.RECALLS, Topic.HOLDS):
-            self.notices.confirm(topic, self.at)
-        return self
-
-    def hold(self, serial: str, *reasons: str) -> None:
-        told = tuple(HoldReason(id=each, text="scratched") for each in reasons)
-        value = encode(Hold(id=unit(serial), reasons=told)) if told else None
-        self.notices.take(Topic.HOLDS, unit(serial), value)
-
-    async def ask(self, serial: str, **more: Any) -> Judgement:
-        return await self.verdicts.ask("exit", Read(code(serial)), **more)
-
-    async def forwarded(self) -> FakeOutlet:
-        """Once all that the journal has is on its way."""
-        outgoing: Any = self.outlet
-        forwarding = asyncio.create_task(self.verdicts.forward(outgoing))
-        while self.journal.count:
-            await asyncio.sleep(0.005)
-        forwarding.cancel()
-        await asyncio.wait({forwarding})
-        return self.outlet
-
-    async def steps(self) -> list[tuple[str, str]]:
-        return [(scan.unit, scan.business_step) for scan in (await self.forwarded()).scans]
 
 
 @pytest.fixture
 async def belt(tmp_path: Path) -> AsyncIterator[Belt]:
     belt = Belt(tmp_path).ready()
     yield belt
-    await belt.journal.close()
+    await belt.close()
 
 
 # ---------------------------------------------------------------------------------- verdicts
@@ -193,7 +98,7 @@ async def test_nothing_is_released_before_both_topics_were_read_nor_when_they_ar
     judged = await belt.ask("A1")
     assert (judged.verdict, judged.reason) == (Verdict.HOLD, "stale")
     assert [step for _, step in await belt.steps()][-2:] == ["staging_outbound", "holding"]
-    await belt.journal.close()
+    await belt.close()
 
 
 async def test_a_full_journal_holds_and_says_why(tmp_path: Path) -> None:
@@ -203,22 +108,13 @@ async def test_a_full_journal_holds_and_says_why(tmp_path: Path) -> None:
     assert "0 of 10 bytes" in judged.detail
     belt.hold("A1", "QA-1")
     assert (await belt.ask("A1")).reason == "held"
-    await belt.journal.close()
+    await belt.close()
 
 
 async def test_a_disk_that_takes_too_long_holds_and_the_hold_is_recorded(tmp_path: Path) -> None:
     belt = Belt(tmp_path, deadline_s=0.05).ready()
     goes_on = asyncio.Event()
-    append = belt.journal.append
-
-    async def slowly(records: Sequence[Outgoing]) -> None:
-        async def at_last() -> None:
-            await goes_on.wait()
-            await append(records)
-
-        await asyncio.shield(asyncio.ensure_future(at_last()))
-
-    belt.journal.append = slowly  # type: ignore[method-assign]
+    belt.disk_waits_for(goes_on)
     judged = await asyncio.wait_for(belt.ask("A1"), 5)
     assert (judged.verdict, judged.reason) == (Verdict.HOLD, "late")
     goes_on.set()
@@ -226,15 +122,15 @@ async def test_a_disk_that_takes_too_long_holds_and_the_hold_is_recorded(tmp_pat
     while belt.journal.count < 2:
         await asyncio.sleep(0.005)
     assert await belt.steps() == [(unit("A1"), "staging_outbound"), (unit("A1"), "holding")]
-    await belt.journal.close()
+    await belt.close()
 
 
 async def test_a_process_that_stood_still_holds_too(tmp_path: Path) -> None:
     belt = Belt(tmp_path).ready()
     append = belt.journal.append
 
-    async def while_the_clock_runs(records: Sequence[Outgoing]) -> None:
-        await append(records)
+    async def while_the_clock_runs(*told: Any) -> None:
+        await append(*told)
         belt.at += 0.2
 
     belt.journal.append = while_the_clock_runs  # type: ignore[method-assign]
@@ -242,7 +138,7 @@ async def test_a_process_that_stood_still_holds_too(tmp_path: Path) -> None:
     assert (judged.reason, judged.detail) == ("late", "200 ms have passed, 100 are allowed")
     await belt.verdicts.stop()
     assert [step for _, step in await belt.steps()] == ["staging_outbound", "holding"]
-    await belt.journal.close()
+    await belt.close()
 
 
 async def test_what_names_no_unit_is_unknown_and_set_aside(belt: Belt) -> None:
@@ -302,11 +198,11 @@ async def test_an_arrival_that_is_replayed_is_where_it_was(belt: Belt) -> None:
 async def test_what_was_written_before_a_crash_is_forwarded_after_it(tmp_path: Path) -> None:
     belt = Belt(tmp_path).ready()
     await belt.ask("A1")
-    await belt.journal.close()
+    await belt.close()
     again = Belt(tmp_path)
     assert await again.steps() == [(unit("A1"), "staging_outbound")]
     assert again.journal.count == 0
-    await again.journal.close()
+    await again.close()
 
 
 async def test_the_journal_waits_while_nothing_takes_its_records(
@@ -414,7 +310,7 @@ async def test_an_arrival_that_cannot_be_recorded_ends_the_connection(tmp_path: 
     sent = telegram("UPD_", place("SN1") + place("OUT") + "0" * 22, 1)
     with pytest.raises(SpoolFull):
         await answer_telegrams(reader, OsipDecoder(reader.osip).feed(sent), belt.verdicts)
-    await belt.journal.close()
+    await belt.close()
 
 
 # ----------------------------------------------------------------------------------------- HTTP
@@ -434,6 +330,7 @@ def a_gateway(belt: Belt, outlet: Any, guards: Guards) -> httpx.AsyncClient:
 
 
 async def test_a_question_over_http(belt: Belt, http: httpx.AsyncClient) -> None:
+    belt.order("SO-1", _=1)
     belt.hold("A2", "QA-1")
     answers = []
     for serial in ("A1", "A2"):
@@ -552,7 +449,7 @@ async def test_a_unit_is_judged_by_all_its_keys(tmp_path: Path) -> None:
     told = await belt.ask("R7")
     assert (told.verdict, told.reason) == (Verdict.HOLD, "held")
     assert {scan.unit for scan in (await belt.forwarded()).scans} == {phone, unit("X7")}
-    await belt.journal.close()
+    await belt.close()
 
 
 async def test_a_unit_whose_other_keys_cannot_be_read_is_held(tmp_path: Path) -> None:
@@ -560,4 +457,4 @@ async def test_a_unit_whose_other_keys_cannot_be_read_is_held(tmp_path: Path) ->
     belt.keys[unit("1")] = None
     told = await belt.ask("1")
     assert (told.verdict, told.reason) == (Verdict.HOLD, "not_ready")
-    await belt.journal.close()
+    await belt.close()

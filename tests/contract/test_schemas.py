@@ -56,6 +56,7 @@ from scantrail.domain.custody import (
     observe,
 )
 from scantrail.domain.hold import Hold, HoldReason
+from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
 from scantrail.domain.product import Product, Serials
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
@@ -76,6 +77,7 @@ COMPACTED = {
     Topic.RECALLS,
     Topic.STATIONS,
     Topic.PRODUCTS,
+    Topic.ORDERS,
     Topic.IDENTIFIERS,
     Topic.HOLDS,
     Topic.UNITS,
@@ -127,6 +129,8 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.RECALLS, "$.properties.selectors.items"): Selector,
     (Topic.STATIONS, "$"): Station,
     (Topic.PRODUCTS, "$"): Product,
+    (Topic.ORDERS, "$"): Order,
+    (Topic.ORDERS, "$.properties.lines.items"): OrderLine,
     (Topic.IDENTIFIERS, "$"): Identifier,
     (Topic.HOLDS, "$"): Hold,
     (Topic.HOLDS, "$.properties.reasons.items"): HoldReason,
@@ -229,6 +233,7 @@ def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
         Topic.READER_STATUS: records.reader_statuses.decode,
         Topic.STATIONS: records.stations.decode,
         Topic.PRODUCTS: records.products.decode,
+        Topic.ORDERS: records.orders.decode,
         Topic.IDENTIFIERS: records.identifiers.decode,
         Topic.HOLDS: records.holds.decode,
     }
@@ -796,6 +801,44 @@ def test_an_example_of_a_link_taken_back_names_the_scan_of_the_link() -> None:
 )
 def test_a_hold_conforms(hold: Hold) -> None:
     conforms(Topic.HOLDS, encode(hold))
+
+
+ORDER_LINES = st.builds(OrderLine, product=TEXTS, quantity=st.integers(1, QUANTITY_MAX))
+
+
+@few
+@given(
+    st.builds(
+        Order,
+        id=TEXTS,
+        lines=st.lists(ORDER_LINES, max_size=5).map(tuple),
+        version=st.integers(1, 1 << 31),
+    )
+)
+def test_an_order_conforms(order: Order) -> None:
+    conforms(Topic.ORDERS, encode(order))
+
+
+def test_the_longest_order_fits_into_a_record_and_one_line_more_is_refused() -> None:
+    """Kafka takes 1 MiB where a topic does not say otherwise."""
+    line = OrderLine(product="P" * 64, quantity=QUANTITY_MAX)
+    longest = encode(Order(id="S" * 128, lines=(line,) * LINES_MAX))
+    assert len(longest) < 1_000_000
+    conforms(Topic.ORDERS, longest)
+    document = json.loads(encode(Order(id="S", lines=(line,) * (LINES_MAX + 1))))
+    assert {error.json_path for error in errors(Topic.ORDERS, document)} == {"$.lines"}
+    assert refusal(Topic.ORDERS, document) == (
+        "not_a_sales_order",
+        f"lines must be at most {LINES_MAX}",
+    )
+
+
+@pytest.mark.parametrize("path", sorted((FOLDER / Topic.ORDERS / "examples").glob("*.json")))
+def test_an_order_tells_nothing_of_who_bought(path: Path) -> None:
+    """Of a purchaser there is no field, neither in the schema nor in the code."""
+    order = json.loads(path.read_text())
+    assert set(order) == set(schema_of(Topic.ORDERS)["properties"]) == {"id", "lines", "version"}
+    assert {name for line in order["lines"] for name in line} <= {"product", "quantity"}
 
 
 # ------------------------------------------------------------------------ links, beside the scans

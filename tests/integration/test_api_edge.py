@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ import pytest
 
 from component.one_partition import Topics
 from scantrail.api.outbox import RELAY_LOCK
-from scantrail.contracts.records import encode, products, recalls, stations
+from scantrail.contracts.records import encode, orders, products, recalls, stations
 from scantrail.contracts.topics import Topic
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
@@ -169,11 +170,19 @@ async def test_a_recall_is_drafted_made_active_and_closed(site: "Site") -> None:
     assert [each["status"] for each in await ok(site, "GET", "/recalls")] == ["closed"]
 
 
-async def test_an_order_is_entered_changed_and_told_and_reaches_no_topic(site: "Site") -> None:
+async def test_an_order_is_entered_changed_and_told_and_its_purchaser_reaches_no_topic(
+    site: "Site",
+) -> None:
     await site.start("api")
     lines = [{"product": GTIN[1:], "quantity": 2}, {"product": "PUMP-7", "quantity": 1}]
     first = await ok(site, "PUT", "/orders/SO-1", json=ORDER | {"lines": lines})
-    assert first == {"ref": "SO-1", "version": 1, "purchaser": "order SO-1", "lines": 2}
+    assert first == {
+        "ref": "SO-1",
+        "version": 1,
+        "purchaser": "order SO-1",
+        "lines": 2,
+        "published": True,
+    }
     told = await ok(site, "GET", "/orders/SO-1")
     assert told == {
         "ref": "SO-1",
@@ -181,14 +190,45 @@ async def test_an_order_is_entered_changed_and_told_and_reaches_no_topic(site: "
         "purchaser": ORDER["purchaser"] | {"id": "order SO-1"},
         "lines": [{"product": GTIN, "quantity": 2}, lines[1]],
         "units": [],
+        "published": True,
     }
     other = {"purchaser": {"id": "p-7", "name": "Bo", "address": "2 Dock Road"}, "lines": lines[1:]}
     assert (await ok(site, "PUT", "/orders/SO-1", json=other))["version"] == 2
     told = await ok(site, "GET", "/orders/SO-1")
     assert told["purchaser"] == other["purchaser"]
     assert told["lines"] == lines[1:]
+    records = await (await site.log(Topic.ORDERS)).until(2)
+    assert [(record.key, json.loads(record.value)) for record in records] == [
+        (
+            b"SO-1",
+            {"id": "SO-1", "lines": [{"product": GTIN, "quantity": 2}, lines[1]], "version": 1},
+        ),
+        (b"SO-1", {"id": "SO-1", "lines": lines[1:], "version": 2}),
+    ]
     for topic in (Topic.STATIONS, Topic.PRODUCTS, Topic.RECALLS):
         await (await site.log(topic)).until(0)
+
+
+async def test_an_order_that_is_refused_leaves_no_record(site: "Site") -> None:
+    """Its record and its rows are one transaction, and come together or not at all."""
+    await site.start("api")
+    site.execute("ALTER TABLE sales_order_line ADD CHECK (quantity < 100)")
+    lines = [{"product": "PUMP-7", "quantity": 100}]
+    answer = await site.ask("PUT", "/orders/SO-1", json=ORDER | {"lines": lines})
+    assert answer.status_code == 500
+    await refused(site, 404, "GET", "/orders/SO-1")
+    lines[0]["quantity"] = 99
+    await ok(site, "PUT", "/orders/SO-1", json=ORDER | {"lines": lines})
+    (record,) = await (await site.log(Topic.ORDERS)).until(1)
+    assert orders.decode(record.value).quantity_of("PUMP-7") == 99
+
+
+async def test_an_order_has_5000_lines_and_no_more(site: "Site") -> None:
+    await site.start("api")
+    line = {"product": "PUMP-7", "quantity": 1}
+    problem = await refused(site, 400, "PUT", "/orders/S", json=ORDER | {"lines": [line] * 5001})
+    assert (problem["field"], "at most 5000" in problem["detail"]) == ("lines", True)
+    assert (await ok(site, "PUT", "/orders/S", json=ORDER | {"lines": [line] * 5000}))["published"]
 
 
 async def test_orders_with_long_numbers_keep_their_own_purchasers(site: "Site") -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from scantrail.contracts.records import decode_scan, encode
 from scantrail.contracts.topics import Topic
+from scantrail.domain.order import Order
 from scantrail.domain.recall import Recall, RecallStatus, Selector
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from integration.conftest import Site
 
 HOST = "127.0.0.1"
+GTIN = "09506000134352"
 RECALL = Recall(
     id="R-1",
     title="Battery",
@@ -54,9 +56,11 @@ async def ask(site: "Site", serial: str, **more: Any) -> dict[str, Any]:
     return told
 
 
-async def until_told(site: "Site", serial: str, reason: str, limit_s: float = 20.0) -> None:
+async def until_told(
+    site: "Site", serial: str, reason: str, limit_s: float = 20.0, **more: Any
+) -> None:
     async def is_told() -> bool:
-        return bool((await ask(site, serial))["reason"] == reason)
+        return bool((await ask(site, serial, **more))["reason"] == reason)
 
     await site.until(is_told, limit_s)
 
@@ -129,7 +133,9 @@ async def test_a_question_is_recorded_as_waiting_to_leave_and_a_hold_as_holding(
     site: "Site",
 ) -> None:
     await site.publish(Topic.RECALLS, RECALL.id, encode(RECALL))
+    await site.publish(Topic.ORDERS, "SO-1", encode(Order(id="SO-1")))
     await at_the_gate(site)
+    await until_told(site, "warm-up", "clear", order="SO-1")
     assert (await ask(site, "A1", order="SO-1"))["verdict"] == "release"
     assert (await ask(site, "R1"))["verdict"] == "hold"
     (asked,) = await scans_of(site, "A1", 1)
@@ -241,3 +247,91 @@ async def test_a_full_disk_for_questions_holds(site: "Site") -> None:
     await site.start("gateway")
     await until_told(site, "A1", "not_recorded")
     assert (await ask(site, "A1"))["verdict"] == "hold"
+
+
+async def order(site: "Site", reference: str, **lines: int) -> None:
+    """Enter an order over the api; `_` stands for the product of these units."""
+    body = {
+        "purchaser": {"name": "Ada Byron", "address": "1 Dock Road, York"},
+        "lines": [
+            {"product": GTIN if name == "_" else name, "quantity": quantity}
+            for name, quantity in lines.items()
+        ],
+    }
+    answer = await site.ask("PUT", f"/orders/{reference}", json=body)
+    assert answer.json()["published"], answer.text
+
+
+async def test_a_wrong_product_and_one_too_many_are_held_and_a_restart_forgets_no_release(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    running = await at_the_gate(site)
+    await order(site, "SO-1", _=2, cable=1)
+    await order(site, "SO-2", cable=1)
+    await until_told(site, "A1", "clear", order="SO-1")
+    await until_told(site, "B1", "wrong_product", order="SO-2")
+    assert [(await ask(site, each, order="SO-1"))["reason"] for each in ("A2", "A3", "A1")] == [
+        "clear",
+        "one_too_many",
+        "clear",
+    ]
+    await site.stop(running)
+    await site.start("gateway")
+    await until_told(site, "A3", "one_too_many", order="SO-1")
+    assert [(await ask(site, each, order="SO-1"))["verdict"] for each in ("A1", "A2", "A3")] == [
+        "release",
+        "release",
+        "hold",
+    ]
+    await order(site, "SO-1", _=3)
+    await until_told(site, "A3", "clear", limit_s=2.0, order="SO-1")
+    assert (await ask(site, "A4", order="SO-1"))["reason"] == "one_too_many"
+    records = await (await site.log(Topic.ORDERS)).until(3)
+    assert not [record for record in records if b"Ada" in record.value or b"York" in record.value]
+
+
+async def test_an_order_that_nobody_entered_holds_until_it_is_or_releases_by_setting(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    running = await at_the_gate(site)
+    await until_told(site, "A1", "unknown_order", order="SO 7/1")
+    await order(site, "SO%207/1", _=1)
+    await until_told(site, "A1", "clear", limit_s=2.0, order="SO 7/1")
+    await site.stop(running)
+    site.settings = replace(site.settings, verdict_unknown_order="release")
+    await site.start("gateway")
+    await until_told(site, "A1", "clear", order="SO-8")
+    await order(site, "SO-8", _=1)
+    await until_told(site, "A2", "one_too_many", order="SO-8")
+
+
+async def test_a_line_names_its_order(site: "Site", port: int) -> None:
+    await site.publish(Topic.ORDERS, "SO-1", encode(Order(id="SO-1")))
+    pattern = "pattern = '(?P<order>[^;]*);(?P<read>.+)'"
+    await at_the_gate(site, asking(port, 'protocol = "tcp"', "verdict = true", pattern))
+    await until_told(site, "warm-up", "clear", order="SO-1")
+    stream, writer = await asyncio.open_connection(HOST, port)
+    writer.write(f"SO-1;{site.barcode('A1')}\r\nSO-2;{site.barcode('A1')}\r\n".encode())
+    answers = [await asyncio.wait_for(stream.readline(), 10) for _ in range(2)]
+    assert answers == [b"RELEASE clear\r\n", b"HOLD unknown_order\r\n"]
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_disk_that_takes_no_order_holds_what_names_one_until_it_takes_them_again(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scantrail.gateway.orders.RETRY_S", 0.05)
+    await at_the_gate(site)
+    await site.publish(Topic.ORDERS, "SO-1", encode(Order(id="SO-1")))
+    await until_told(site, "A1", "clear", order="SO-1")
+    with monkeypatch.context() as patched:
+        patched.setattr("scantrail.gateway.orders._TAKE", "INSERT INTO a_broken_file VALUES (?, ?)")
+        await site.publish(Topic.ORDERS, "SO-2", encode(Order(id="SO-2")))
+        await until_told(site, "A1", "not_ready", order="SO-1")
+        assert (await ask(site, "A1"))["reason"] == "clear"
+        await site.until_logged("orders cannot be written", 2)
+    for reference in ("SO-1", "SO-2"):
+        await until_told(site, "A1", "clear", order=reference)

@@ -2,13 +2,15 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from scantrail.domain.hold import Hold, HoldReason, with_reason, without_reason
+from scantrail.domain.order import Order, OrderLine
 from scantrail.domain.recall import Recall, Selector
 from scantrail.domain.station import Station
-from scantrail.domain.verdict import Verdict, Why, asked_at, held_at, judge_unit
+from scantrail.domain.verdict import ForOrder, Verdict, Why, asked_at, held_at, judge_unit
 from scantrail.domain.vocabulary import BusinessStep
 
 UNIT = "sgtin:09506000134352.A1"
@@ -60,7 +62,62 @@ def test_a_person_is_told_which_notice_and_which_reason() -> None:
     told = judge_unit(UNIT, [], HELD, confirmed_s=0.0, stale_s=30.0)
     assert told.detail == f"{UNIT} is held (Q-7: scratched)"
     told = judge_unit(UNIT, [], None, confirmed_s=61.7, stale_s=30.0)
-    assert told.detail.startswith("recalls and holds were last confirmed 62 s ago")
+    assert told.detail.startswith("what is known of the unit was last confirmed 62 s ago")
+
+
+CABLES = Order(id="SO-1", lines=(OrderLine(product="cable", quantity=2),))
+NOTHING = Order(id="SO-1")
+GTIN = "09506000134352"
+
+
+def for_order(order: Order | None, *products: str, released: int = 0, **more: Any) -> ForOrder:
+    return ForOrder(
+        reference="SO-1",
+        order=order,
+        products=products,
+        released=dict.fromkeys(products, released),
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "confirmed_s", "why"),
+    [
+        (for_order(CABLES, "cable"), 0.0, Why.CLEAR),
+        (for_order(CABLES, "cable", released=1), 0.0, Why.CLEAR),
+        (for_order(CABLES, "cable", released=2), 0.0, Why.ONE_TOO_MANY),
+        (for_order(CABLES, "cable", released=3), None, Why.ONE_TOO_MANY),
+        (for_order(CABLES, "cable", released=1), None, Why.NOT_READY),
+        (for_order(CABLES, GTIN), 0.0, Why.WRONG_PRODUCT),
+        (for_order(CABLES, GTIN), 99.0, Why.WRONG_PRODUCT),
+        (for_order(CABLES, GTIN, "cable"), 0.0, Why.CLEAR),
+        (for_order(CABLES, GTIN, "cable", released=2), 0.0, Why.ONE_TOO_MANY),
+        (for_order(CABLES), 0.0, Why.UNKNOWN_PRODUCT),
+        (for_order(CABLES), 99.0, Why.STALE),
+        (for_order(NOTHING), 0.0, Why.CLEAR),
+        (for_order(NOTHING, GTIN, released=9), 0.0, Why.CLEAR),
+        (for_order(None, GTIN), 0.0, Why.UNKNOWN_ORDER),
+        (for_order(None), 0.0, Why.UNKNOWN_ORDER),
+        (for_order(None, GTIN), None, Why.NOT_READY),
+        (for_order(None, GTIN), 99.0, Why.STALE),
+        (for_order(None, GTIN, must_be_known=False), 0.0, Why.CLEAR),
+        (for_order(None, must_be_known=False), 99.0, Why.STALE),
+    ],
+)
+def test_what_an_order_says_of_a_unit(asked: ForOrder, confirmed_s: float | None, why: Why) -> None:
+    told = judge_unit(UNIT, [], None, asked, confirmed_s=confirmed_s, stale_s=30.0)
+    verdict = Verdict.RELEASE if why is Why.CLEAR else Verdict.HOLD
+    assert (told.verdict, told.reason) == (verdict, why)
+    for recalls, hold, before in (([RECALL], HELD, Why.RECALLED), ([], HELD, Why.HELD)):
+        told = judge_unit(UNIT, recalls, hold, asked, confirmed_s=confirmed_s, stale_s=30.0)
+        assert told.reason == before
+
+
+@pytest.mark.parametrize("order", [CABLES, None])
+def test_a_logistic_unit_is_not_held_against_its_order(order: Order | None) -> None:
+    asked = for_order(order)
+    told = judge_unit("sscc:395060001343520001", [], None, asked, confirmed_s=0.0, stale_s=30.0)
+    assert told.reason == Why.CLEAR
 
 
 def test_a_question_at_a_shipping_station_claims_no_shipping() -> None:

@@ -56,7 +56,7 @@ class PurchaserBody(_Body, frozen=True, kw_only=True):
 
 
 class LineBody(_Body, frozen=True, kw_only=True):
-    """One line of an order."""
+    """One line of an order: `quantity` units of a product."""
 
     product: str
     quantity: int

@@ -35,6 +35,7 @@ from scantrail.domain.identifiers import (
     product_and_serial,
     product_id,
 )
+from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
 from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
@@ -172,9 +173,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         """Enter an order and its purchaser, before or after its units are scanned."""
         ref = order_reference_at(request)
         body = decode_body(await request.body(), OrderBody)
-        for place, line in enumerate(body.lines):
-            if not 1 <= line.quantity < 1 << 31:
-                raise bad_field(f"lines[{place}].quantity", "give 1 or more, below 2^31")
+        ordered = _order_lines(body)
         purchaser = f"order {ref}"  # of this order alone, unless it is named
         if body.purchaser.id is not None:
             purchaser = checked_id(body.purchaser.id, "purchaser.id")
@@ -200,20 +199,29 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             version = (await connection.execute(changed.returning(orders.c.version))).scalar_one()
             lines = tables.sales_order_line
             await connection.execute(delete(lines).where(lines.c.ref == ref))
-            if body.lines:
+            if ordered:
                 await connection.execute(
                     insert(lines),
                     [
                         {
                             "ref": ref,
                             "line": number,
-                            "product": _checked_product(line.product, "lines.product"),
+                            "product": line.product,
                             "quantity": line.quantity,
                         }
-                        for number, line in enumerate(body.lines, start=1)
+                        for number, line in enumerate(ordered, start=1)
                     ],
                 )
-        return {"ref": ref, "version": version, "purchaser": purchaser, "lines": len(body.lines)}
+            # Of the purchaser, who has a name and an address, nothing leaves the database.
+            record = encode(Order(id=ref, lines=ordered, version=version))
+            row = await outbox.add(connection, Topic.ORDERS, ref, record)
+        return {
+            "ref": ref,
+            "version": version,
+            "purchaser": purchaser,
+            "lines": len(ordered),
+            "published": await outbox.published(row, within_s=PUBLISH_S_MAX),
+        }
 
     @get("/orders/{reference:path}")
     async def get_order(reference: FromPath[str], request: AnyRequest) -> dict[str, Any]:
@@ -232,12 +240,14 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                 .where(tables.unit.c.order_ref == ref)
                 .order_by(tables.unit.c.unit)
             )
+            waiting = await outbox.waiting(connection, Topic.ORDERS)
         return {
             "ref": ref,
             "version": order.version,
             "purchaser": {"id": order.id, "name": order.name, "address": order.address},
             "lines": [{"product": row.product, "quantity": row.quantity} for row in ordered],
             "units": [row.unit for row in shipped],
+            "published": ref not in waiting,
         }
 
     return [
@@ -289,6 +299,19 @@ async def _upsert(connection: AsyncConnection, table: Table, row: dict[str, Any]
     new = upsert(table).values(row)
     await connection.execute(
         new.on_conflict_do_update(index_elements=[table.primary_key.columns[0]], set_=row)
+    )
+
+
+def _order_lines(body: OrderBody) -> tuple[OrderLine, ...]:
+    """The lines of an order, products as unit keys have them. Raises Problem 400."""
+    if len(body.lines) > LINES_MAX:
+        raise bad_field("lines", f"give at most {LINES_MAX}, and the rest as another order")
+    for place, line in enumerate(body.lines):
+        if not 1 <= line.quantity <= QUANTITY_MAX:
+            raise bad_field(f"lines[{place}].quantity", "give 1 or more, below 2^31")
+    return tuple(
+        OrderLine(product=_checked_product(line.product, "lines.product"), quantity=line.quantity)
+        for line in body.lines
     )
 
 

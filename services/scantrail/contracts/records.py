@@ -25,6 +25,7 @@ from scantrail.domain.custody import (
     UnitState,
 )
 from scantrail.domain.hold import REASONS_MAX, Hold
+from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order
 from scantrail.domain.product import Product
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall
@@ -376,6 +377,18 @@ def _check_product(product: Product) -> None:
         raise UnreadableRecord("not_a_product", "steps must name each step once")
 
 
+def _check_order(order: Order) -> None:
+    _check_entity(order, "sales_order")
+    if len(order.lines) > LINES_MAX:
+        raise UnreadableRecord("not_a_sales_order", f"lines must be at most {LINES_MAX}")
+    for line in order.lines:
+        _check_names(line, ("product",), "not_a_sales_order", inside="lines: ")
+        if not 1 <= line.quantity <= QUANTITY_MAX:
+            raise UnreadableRecord(
+                "not_a_sales_order", f"quantity must be from 1 to {QUANTITY_MAX}"
+            )
+
+
 def _check_reader_status(status: ReaderStatus) -> None:
     _check_names(status, ("id", "station"), "not_a_reader_status")
     times = (status.started_at, status.told_at, status.since, status.heard_at)
@@ -414,7 +427,9 @@ def _check_hold(hold: Hold) -> None:
             raise UnreadableRecord("no_time_zone", "since needs an offset or Z")
 
 
-def _check_entity(entity: Station | Product | Recall | Identifier | Hold, name: str) -> None:
+def _check_entity(
+    entity: Station | Product | Order | Recall | Identifier | Hold, name: str
+) -> None:
     if not 0 < len(entity.id) <= NAME_LENGTH_MAX:
         raise UnreadableRecord(f"not_a_{name}", f"id must have 1 to {NAME_LENGTH_MAX} letters")
     if not 1 <= entity.version < 1 << 63:
@@ -590,6 +605,7 @@ alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
 recalls: "Codec[Recall]" = Codec(Recall, "recall", _check_recall)
 stations: "Codec[Station]" = Codec(Station, "station", _check_station)
 products: "Codec[Product]" = Codec(Product, "product", _check_product)
+orders: "Codec[Order]" = Codec(Order, "sales_order", _check_order)
 identifiers: "Codec[Identifier]" = Codec(Identifier, "unit_id", _check_identifier)
 holds: "Codec[Hold]" = Codec(Hold, "hold", _check_hold)
 

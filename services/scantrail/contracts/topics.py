@@ -16,6 +16,7 @@ class Topic(StrEnum):
     RECALLS = "recalls"  # api, compacted: key recall id
     STATIONS = "stations"  # api, compacted: key station id
     PRODUCTS = "products"  # api, compacted: key product id
+    ORDERS = "orders"  # api, compacted: key order reference
     IDENTIFIERS = "identifiers"  # api, compacted: key a unit key that is not the unit's own
     HOLDS = "holds"  # api, compacted: key unit
     UNITS = "units"  # tracker's changelog, compacted, private: key unit

@@ -7,22 +7,33 @@ The first that is true decides:
 | the read names no unit | unknown | why it names none, such as `bad_check_digit` |
 | an active recall means the unit | hold | `recalled` |
 | the unit is held | hold | `held` |
-| recalls and holds were not read yet | hold | `not_ready` |
+| the order asks for none of the unit's products | hold | `wrong_product` |
+| as many other units as the order asks for were released for it | hold | `one_too_many` |
+| recalls and holds, or orders where one is named, were not read yet | hold | `not_ready` |
 | nobody confirmed for too long that none is missing | hold | `stale` |
+| nobody entered the order, and it has to be known | hold | `unknown_order` |
+| nothing tells the unit's product, and the order asks for some | hold | `unknown_product` |
 | none of these | release | `clear` |
 
+Those of the order count where a question names one. An order without lines says nothing, and a
+logistic unit is not held against its order: what is in it is not known here.
+
 What is known against a unit is told before what may be missing: both keep it here, and only the
-first tells a person what to do. A conveyor takes unknown for a hold, and so it takes an answer
-that does not come: only release opens the gate. The shell turns a release into a hold where the
-question could not be recorded (`not_recorded`), not in time (`late`), or comes from a place that
-nobody configured (`unknown_station`, `unknown_reader`).
+first tells a person what to do. So is that a known order asks for something else, though it may
+have been changed; an order that is not known may be what is missing.
+
+A conveyor takes unknown for a hold, and so it takes an answer that does not come: only release
+opens the gate. The shell turns a release into a hold where the question could not be recorded
+(`not_recorded`), not in time (`late`), or comes from a place that nobody configured
+(`unknown_station`, `unknown_reader`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scantrail.domain.hold import Hold
+from scantrail.domain.order import Order
 from scantrail.domain.recall import Recall
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
@@ -42,8 +53,12 @@ class Why(StrEnum):
     CLEAR = "clear"
     RECALLED = "recalled"
     HELD = "held"
+    WRONG_PRODUCT = "wrong_product"
+    ONE_TOO_MANY = "one_too_many"
     NOT_READY = "not_ready"
     STALE = "stale"
+    UNKNOWN_ORDER = "unknown_order"
+    UNKNOWN_PRODUCT = "unknown_product"
     NOT_RECORDED = "not_recorded"
     LATE = "late"
     UNKNOWN_STATION = "unknown_station"
@@ -59,18 +74,36 @@ class Judgement:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForOrder:
+    """The order for which a unit is to leave.
+
+    `order` is what was entered, None: nothing; then a unit is held where it `must_be_known`.
+    `products` are the unit's, by all its keys; `released` how many other units of each were
+    released for the order.
+    """
+
+    reference: str
+    order: Order | None
+    products: Sequence[str]
+    released: Mapping[str, int]
+    must_be_known: bool = True
+
+
 def judge_unit(
     unit: str,
     recalls: Sequence[Recall],
     hold: Hold | None,
+    asked: ForOrder | None = None,
     *,
     confirmed_s: float | None,
     stale_s: float,
 ) -> Judgement:
-    """Whether `unit` may leave, by the active recalls that mean it and by what holds it.
+    """Whether `unit` may leave: by the active recalls that mean it, by what holds it, and by the
+    order that the question names.
 
-    `confirmed_s` seconds ago nothing was missing from what is known of recalls and holds; None
-    where they were never read to their end. Beyond `stale_s` nothing is released.
+    `confirmed_s` seconds ago nothing was missing from what is known of these; None where they were
+    never read to their end. Beyond `stale_s` nothing is released.
     """
     if recalls:
         told = "; ".join(f"{recall.id}: {recall.title}" for recall in recalls)
@@ -78,6 +111,10 @@ def judge_unit(
     if hold is not None and hold.reasons:
         told = "; ".join(f"{reason.id}: {reason.text}" for reason in hold.reasons)
         return Judgement(Verdict.HOLD, Why.HELD, f"{unit} is held ({told})")
+    if asked is not None and unit.startswith("sscc:"):
+        asked = None
+    if asked is not None and (misfit := _misfit(unit, asked)) is not None:
+        return misfit
     if confirmed_s is None:
         return Judgement(
             Verdict.HOLD, Why.NOT_READY, "not all that is known of the unit has been read yet"
@@ -86,10 +123,47 @@ def judge_unit(
         return Judgement(
             Verdict.HOLD,
             Why.STALE,
-            f"recalls and holds were last confirmed {confirmed_s:.0f} s ago, at most {stale_s:g} s"
-            " are allowed: look whether Kafka is away",
+            f"what is known of the unit was last confirmed {confirmed_s:.0f} s ago, at most"
+            f" {stale_s:g} s are allowed: look whether Kafka is away",
         )
+    if asked is not None and (untold := _untold(unit, asked)) is not None:
+        return untold
     return Judgement(Verdict.RELEASE, Why.CLEAR, f"nothing is known against {unit}")
+
+
+def _misfit(unit: str, asked: ForOrder) -> Judgement | None:
+    """The hold of a unit that its order does not ask for, or not any more."""
+    order = asked.order
+    if order is None or not order.lines or not asked.products:
+        return None
+    product = order.ordered_of(asked.products)
+    if product is None:
+        told = f"{unit} is of {asked.products[0]}, for which order {asked.reference} has no line"
+        return Judgement(Verdict.HOLD, Why.WRONG_PRODUCT, told)
+    quantity = order.quantity_of(product)
+    if asked.released[product] >= quantity:
+        told = (
+            f"order {asked.reference} asks for {quantity} of {product}, and"
+            f" {asked.released[product]} other units of it were released"
+        )
+        return Judgement(Verdict.HOLD, Why.ONE_TOO_MANY, told)
+    return None
+
+
+def _untold(unit: str, asked: ForOrder) -> Judgement | None:
+    """The hold of a unit of which nobody can say whether its order asks for it."""
+    if asked.order is None:
+        if not asked.must_be_known:
+            return None
+        told = f"order {asked.reference} was not entered: PUT /orders, or read its label again"
+        return Judgement(Verdict.HOLD, Why.UNKNOWN_ORDER, told)
+    if asked.order.lines and not asked.products:
+        told = (
+            f"nothing tells of which product {unit} is, and order {asked.reference} asks for"
+            " products: PUT /identifiers links it"
+        )
+        return Judgement(Verdict.HOLD, Why.UNKNOWN_PRODUCT, told)
+    return None
 
 
 def asked_at(station: Station) -> Station:

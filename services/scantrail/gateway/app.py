@@ -12,6 +12,7 @@ from pathlib import Path
 
 from scantrail.contracts.records import products, stations
 from scantrail.contracts.topics import Topic
+from scantrail.domain.verdict import Verdict
 from scantrail.gateway.contexts import Contexts
 from scantrail.gateway.copies import Copy
 from scantrail.gateway.guards import Guards
@@ -20,6 +21,7 @@ from scantrail.gateway.identifiers import Identifiers
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.mqtt import follow_reader
 from scantrail.gateway.notices import Notices
+from scantrail.gateway.orders import Orders
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.readers_file import ReaderSettingsError, load_readers
@@ -63,14 +65,18 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts, statuses=statuses)
     journal = Spool(folder / "questions.db", bytes_max=settings.spool_bytes_max // JOURNAL_SHARE)
     notices = Notices()
+    known_orders = Orders(folder)
     verdicts = Verdicts(
         settings.topic_prefix,
         known,
         notices,
+        known_orders,
         journal,
+        contexts,
         statuses,
         deadline_s=settings.verdict_deadline_ms / 1000,
         stale_s=settings.verdict_stale_s,
+        unknown_order=Verdict(settings.verdict_unknown_order),
     )
     is_required = settings.reader_tokens == "required"
     guards = Guards(readers, is_required=is_required)
@@ -85,6 +91,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
             copies = (known_stations, known_products, known_ids)
             tasks.create_task(verdicts.forward(outlet))
             tasks.create_task(notices.follow(settings))
+            tasks.create_task(known_orders.follow(settings))
             for copy in copies:
                 tasks.create_task(copy.follow(settings))
             for copy in copies:
@@ -101,6 +108,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
         await outlet.stop()
         await journal.close()
         await spool.close()
+        known_orders.close()
         known_ids.close()
 
 

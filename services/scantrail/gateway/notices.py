@@ -8,21 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from aiokafka.errors import KafkaError
-
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Hold
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Recall, RecallMatcher
-from scantrail.infra.kafka import Mirror
-from scantrail.infra.logs import logger
+from scantrail.gateway.confirmed import follow_confirmed
 from scantrail.infra.notices import take_hold, take_recall
 from scantrail.infra.settings import Settings
-
-log = logger(__name__)
-
-#: So often Kafka is asked whether there is more than is known; changes come at once.
-CONFIRM_EVERY_S = 1.0
 
 
 class Notices:
@@ -67,22 +59,12 @@ class Notices:
         away."""
         async with asyncio.TaskGroup() as tasks:
             for topic in self._applies:
-                tasks.create_task(self._follow(settings, topic))
-
-    async def _follow(self, settings: Settings, topic: Topic) -> None:
-        mirror = Mirror(settings, topic, partial(self.take, topic))
-        try:
-            await mirror.start()
-            async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(mirror.follow())
-                while True:
-                    asked_at = self._clock()
-                    try:
-                        await mirror.confirm()
-                    except KafkaError as error:  # whatever it is, reads go on being taken
-                        log.warning("not confirmed", topic=topic.value, reason=repr(error))
-                    else:
-                        self.confirm(topic, asked_at)
-                    await asyncio.sleep(CONFIRM_EVERY_S)
-        finally:
-            await mirror.stop()
+                tasks.create_task(
+                    follow_confirmed(
+                        settings,
+                        topic,
+                        partial(self.take, topic),
+                        partial(self.confirm, topic),
+                        self._clock,
+                    )
+                )

@@ -24,7 +24,7 @@ RESERVE_BYTES = 8 << 20
 GROUP_BYTES = 1 << 20
 LOG_BYTES = 1 << 20
 
-#: An empty database that has more gives them back to the disk.
+#: An empty database that has more to spare gives them back to the disk.
 EMPTY_BYTES_MAX = 8 << 20
 
 _SCHEMA = """
@@ -49,6 +49,16 @@ class Outgoing(NamedTuple):
     headers: Headers
 
 
+#: SQL, and its values, that is done in the transaction of an append: with it, or not at all.
+Change = tuple[str, tuple[Any, ...]]
+
+
+class _Append(NamedTuple):
+    records: Sequence[Outgoing]
+    changes: Sequence[Change]
+    kept: asyncio.Future[None]
+
+
 #: A record with its number on disk.
 Kept = tuple[int, Outgoing]
 
@@ -67,15 +77,16 @@ class Spool:
     def __init__(self, path: Path, *, bytes_max: int) -> None:
         self._bytes_max = bytes_max
         self._thread = ThreadPoolExecutor(1, "spool")
-        self._waiting: list[tuple[Sequence[Outgoing], asyncio.Future[None]]] = []
+        self._waiting: list[_Append] = []
         self._writer: asyncio.Task[None] | None = None
         self._db = self._thread.submit(_open, path).result()
         self._reserve = path.with_suffix(".reserve")
         self._thread.submit(self._keep_reserve).result()
         self.count, self.bytes = self._thread.submit(self._measure).result()
 
-    async def append(self, records: Sequence[Outgoing]) -> None:
-        """Keep `records`; SpoolFull where there is no room for all of them."""
+    async def append(self, records: Sequence[Outgoing], changes: Sequence[Change] = ()) -> None:
+        """Keep `records`, and change what stands beside them; SpoolFull where there is no room for
+        all of it."""
         size = sum(map(_size, records))
         if self.bytes + size > self._bytes_max:
             raise SpoolFull(f"the spool has {self.bytes} of {self._bytes_max} bytes")
@@ -83,7 +94,7 @@ class Spool:
         self.count += len(records)
         self.bytes += size
         kept = asyncio.get_running_loop().create_future()
-        self._waiting.append((records, kept))
+        self._waiting.append(_Append(records, changes, kept))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         # Whoever waits may leave; what was begun is finished, and the counts stay right.
@@ -105,6 +116,15 @@ class Spool:
         self.count -= 1
         self.bytes -= _size(kept[1])
 
+    def make_tables(self, script: str) -> None:
+        """At the start: tables of the owner's beside the records, for the changes of `append`. They
+        count for no limit."""
+        self._thread.submit(self._db.executescript, script).result()
+
+    def rows(self, query: str) -> list[Any]:
+        """At the start: what such tables hold."""
+        return self._thread.submit(lambda: self._db.execute(query).fetchall()).result()
+
     async def close(self) -> None:
         """Finish what is being written, and close."""
         if self._writer is not None:
@@ -115,26 +135,27 @@ class Spool:
     async def _write(self) -> None:
         while self._waiting:
             waiting = self._next_group()
-            records = [record for some, _ in waiting for record in some]
-            writing = self._run(self._insert, records)
+            records = [record for each in waiting for record in each.records]
+            changes = [change for each in waiting for change in each.changes]
+            writing = self._run(self._insert, records, changes)
             (error,) = await asyncio.gather(writing, return_exceptions=True)
             if error is None:
-                for _, kept in waiting:
-                    kept.set_result(None)
+                for each in waiting:
+                    each.kept.set_result(None)
                 continue
             # Whatever it was, nobody is left waiting.
             full = SpoolFull(f"the spool cannot be written: {error}")
             self.count -= len(records)
             self.bytes -= sum(map(_size, records))
-            for _, kept in waiting:
-                kept.set_exception(full)
-                kept.exception()  # the one who asked may be gone
+            for each in waiting:
+                each.kept.set_exception(full)
+                each.kept.exception()  # the one who asked may be gone
         self._writer = None
 
-    def _next_group(self) -> list[tuple[Sequence[Outgoing], asyncio.Future[None]]]:
+    def _next_group(self) -> list[_Append]:
         size, count = 0, 0
         while count < len(self._waiting) and size < GROUP_BYTES:
-            size += sum(map(_size, self._waiting[count][0]))
+            size += sum(map(_size, self._waiting[count].records))
             count += 1
         group, self._waiting = self._waiting[:count], self._waiting[count:]
         return group
@@ -147,12 +168,14 @@ class Spool:
         count, size = self._db.execute(query).fetchone()
         return count, size or 0
 
-    def _insert(self, records: Sequence[Outgoing]) -> None:
+    def _insert(self, records: Sequence[Outgoing], changes: Sequence[Change]) -> None:
         with self._db:  # one transaction, one fsync
             self._db.executemany(
                 "INSERT INTO spool (topic, key, value, headers) VALUES (?, ?, ?, ?)",
                 [(r.topic, r.key, r.value, _packed(r.headers)) for r in records],
             )
+            for statement, values in changes:
+                self._db.execute(statement, values)
 
     def _oldest(self, count: int) -> list[Kept]:
         rows = self._db.execute(
@@ -178,7 +201,7 @@ class Spool:
             self._db.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
 
     def _emptied(self) -> None:
-        ((pages,),) = self._db.execute("PRAGMA page_count").fetchall()
+        ((pages,),) = self._db.execute("PRAGMA freelist_count").fetchall()
         ((page_bytes,),) = self._db.execute("PRAGMA page_size").fetchall()
         if pages * page_bytes > EMPTY_BYTES_MAX or not self._reserve.exists():
             self._db.execute("VACUUM")

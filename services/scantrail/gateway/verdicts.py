@@ -1,8 +1,10 @@
 """May this unit leave? Answered from memory, recorded on disk, forwarded to Kafka.
 
-1. the question is judged by recalls and holds in memory. Died here: no answer, so a hold.
-2. its scans are written to the journal (SQLite, one fsync for all that come together).
-   Died here: they are forwarded after the start; no answer, so a hold.
+1. the question is judged by recalls, holds and orders, and a release for an order is counted in
+   memory. Died here: no answer, so a hold.
+2. its scans and what is counted are written to the journal (SQLite, one fsync for all that come
+   together). Died here: they are forwarded after the start; no answer, so a hold, and the unit has
+   its place in the order when it is asked for again.
 3. the answer is sent. Nothing of this waits for Kafka.
 4. the journal's records go to Kafka as reads do (`Outlet`), and are removed from the journal. Died
    in between: they are sent again, under the same ids, and count once.
@@ -14,19 +16,32 @@ with step holding. Only an exit's confirmation (`confirm_exit`) claims what its 
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from scantrail.contracts.records import RejectedRead
 from scantrail.contracts.topics import Topic
+from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.station import Station
-from scantrail.domain.verdict import Judgement, Verdict, Why, asked_at, held_at, judge_unit
+from scantrail.domain.verdict import (
+    ForOrder,
+    Judgement,
+    Verdict,
+    Why,
+    asked_at,
+    held_at,
+    judge_unit,
+)
+from scantrail.gateway.contexts import Contexts
 from scantrail.gateway.decoders.outcome import Invalid, NoRead, Read
 from scantrail.gateway.notices import Notices
+from scantrail.gateway.orders import Orders
 from scantrail.gateway.outlet import Outlet, insistently
+from scantrail.gateway.releases import Release, Releases
 from scantrail.gateway.scans import Known, ScanMaker
-from scantrail.gateway.spool import Outgoing, Spool, SpoolFull
+from scantrail.gateway.spool import Change, Outgoing, Spool, SpoolFull
 from scantrail.gateway.statuses import Statuses
 from scantrail.infra import metrics
 from scantrail.infra.kafka import RETRY_S
@@ -47,20 +62,33 @@ GATHER_S = 0.05
 _UNSET: Final = frozenset({Why.UNKNOWN_STATION.value, Why.UNKNOWN_READER.value})
 
 
+class _Question(NamedTuple):
+    """A judged question, what is to be written of it, and by what it counts for its order."""
+
+    judged: Judgement
+    records: list[Outgoing]
+    changes: Sequence[Change] = ()
+    keys: tuple[str, ...] = ()
+    release: Release | None = None
+
+
 class Verdicts:
     """One for the gateway. `deadline_s` is from the question to the answer, `stale_s` as in
-    domain.verdict.judge_unit."""
+    domain.verdict.judge_unit; `unknown_order` is the verdict where nobody entered the order."""
 
     def __init__(
         self,
         prefix: str,
         known: Known,
         notices: Notices,
+        orders: Orders,
         journal: Spool,
+        contexts: Contexts,
         statuses: Statuses,
         *,
         deadline_s: float,
         stale_s: float,
+        unknown_order: Verdict = Verdict.HOLD,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -68,10 +96,14 @@ class Verdicts:
         self._known = known
         self._maker = ScanMaker(prefix, known)
         self._notices = notices
+        self._orders = orders
+        self._releases = Releases(journal)
         self._journal = journal
+        self._contexts = contexts
         self._statuses = statuses
         self._deadline_s = deadline_s
         self._stale_s = stale_s
+        self._unknown_order = unknown_order
         self._now = now
         self._clock = clock
         self._start = secrets.token_hex(4)
@@ -87,15 +119,19 @@ class Verdicts:
         Never raises, and comes by the deadline unless the whole process stands still.
         """
         began, is_late = self._clock(), False
-        judged, records = self._judged(reader_id, asked, station)
+        if isinstance(asked, Read):
+            asked = self._with_order(reader_id, asked)
+        question = self._judged(reader_id, asked, station)
+        judged = question.judged
         try:
             async with asyncio.timeout(self._deadline_s):
-                await self._write(records)
+                await self._write(question.records, question.changes)
         except SpoolFull as error:
             log.error("question is not recorded", reader=reader_id, reason=str(error))
             if judged.verdict is Verdict.RELEASE:
                 detail = f"the question could not be recorded: {error}"
                 judged = Judgement(Verdict.HOLD, Why.NOT_RECORDED, detail)
+                self._taken_back(question)  # not on this disk: a start may count too many
         except TimeoutError:  # what was begun is finished all the same
             is_late = True
         if judged.verdict is Verdict.RELEASE:
@@ -103,7 +139,7 @@ class Verdicts:
             if is_late or spent_s > self._deadline_s:
                 detail = f"{spent_s * 1000:.0f} ms have passed, {self.deadline_ms} are allowed"
                 judged = Judgement(Verdict.HOLD, Why.LATE, detail)
-                self._record_behind(reader_id, asked, station)
+                self._record_behind(reader_id, asked, station, self._taken_back(question))
         metrics.VERDICTS.labels(judged.verdict.value, str(judged.reason)).inc()
         metrics.VERDICT_SECONDS.observe(self._clock() - began)
         return judged
@@ -142,29 +178,72 @@ class Verdicts:
         """Finish writing what was answered late."""
         await asyncio.gather(*self._behind)
 
+    def _with_order(self, reader_id: str | None, read: Read) -> Read:
+        """The read with the order that was scanned at its reader before, unless it names one."""
+        reader = None if reader_id is None else self._known.readers.get(reader_id)
+        if reader is None or read.order is not None:
+            return read
+        standing = self._contexts.standing(reader.id, reader.context, self._now())
+        return replace(read, order=standing.get("order"))
+
     def _judged(
         self, reader_id: str | None, asked: Read | NoRead | Invalid, station: str | None
-    ) -> tuple[Judgement, list[Outgoing]]:
-        """The verdict by what is known, and what is to be recorded of the question."""
+    ) -> _Question:
+        """The verdict by what is known, and what is to be written of the question."""
         if isinstance(asked, NoRead):
             self._count(reader_id, "no_read")
             told = "the reader was triggered and read nothing"
-            return Judgement(Verdict.UNKNOWN, "no_read", told), []
+            return _Question(Judgement(Verdict.UNKNOWN, "no_read", told), [])
         now = self._now()
         record, made = self._recorded(reader_id, asked, station, now, asked_at)
         self._count(reader_id, "invalid" if isinstance(made, RejectedRead) else "accepted")
         if isinstance(made, RejectedRead):
             verdict = Verdict.HOLD if made.reason in _UNSET else Verdict.UNKNOWN
-            return Judgement(verdict, made.reason, made.detail), [record]
+            return _Question(Judgement(verdict, made.reason, made.detail), [record])
         unit = made.key.decode()
-        keys = self._known.keys_of(unit)
-        recalls, hold = self._notices.against(keys or (unit,))
-        # Of a unit whose other ids cannot be told a recall of one of them may be missed.
-        confirmed_s = None if keys is None else self._notices.confirmed_s()
-        judged = judge_unit(unit, recalls, hold, confirmed_s=confirmed_s, stale_s=self._stale_s)
-        if judged.verdict is Verdict.RELEASE:
-            return judged, [record]
-        return judged, [record, self._recorded(reader_id, asked, station, now, held_at)[0]]
+        known_keys = self._known.keys_of(unit)
+        keys = known_keys or (unit,)
+        recalls, hold = self._notices.against(keys)
+        confirmed_s = self._notices.confirmed_s()
+        for_order = None
+        if isinstance(asked, Read) and asked.order is not None:
+            for_order = self._for_order(asked.order, keys)
+            confirmed_s = _older(confirmed_s, self._orders.confirmed_s())
+        if known_keys is None:
+            # Of a unit whose other ids cannot be told a recall of one of them may be missed, and
+            # the product of another is not seen.
+            for_order = confirmed_s = None
+        judged = judge_unit(
+            unit, recalls, hold, for_order, confirmed_s=confirmed_s, stale_s=self._stale_s
+        )
+        if judged.verdict is not Verdict.RELEASE:
+            held, _ = self._recorded(reader_id, asked, station, now, held_at)
+            return _Question(judged, [record, held], self._releases.take_back(keys), keys)
+        if for_order is None or not for_order.products:
+            return _Question(judged, [record])
+        product = for_order.order and for_order.order.ordered_of(for_order.products)
+        release, changes = self._releases.add(
+            keys, for_order.reference, product or for_order.products[0], now
+        )
+        return _Question(judged, [record], changes, keys, release)
+
+    def _for_order(self, reference: str, keys: Sequence[str]) -> ForOrder:
+        """The order that a question names, as far as it is known, for the unit of these keys."""
+        named = dict.fromkeys(product_and_serial(key)[0] for key in keys)
+        products = [product for product in named if product is not None]
+        return ForOrder(
+            reference=reference,
+            order=self._orders.find(reference),
+            products=products,
+            released={each: self._releases.others(reference, each, keys) for each in products},
+            must_be_known=self._unknown_order is not Verdict.RELEASE,
+        )
+
+    def _taken_back(self, question: _Question) -> list[Change]:
+        """A release that nobody was told of is none, unless the unit was asked for again since."""
+        if question.release is None:
+            return []
+        return self._releases.take_back(question.keys, question.release)
 
     def _recorded(
         self,
@@ -196,26 +275,35 @@ class Verdicts:
         return made, made
 
     def _record_behind(
-        self, reader_id: str | None, asked: Read | NoRead | Invalid, station: str | None
+        self,
+        reader_id: str | None,
+        asked: Read | NoRead | Invalid,
+        station: str | None,
+        changes: list[Change],
     ) -> None:
         """The question is recorded, or is just being; that it ended in a hold follows it."""
         if isinstance(asked, NoRead):
             return
         record, _ = self._recorded(reader_id, asked, station, self._now(), held_at)
-        behind = asyncio.create_task(self._write_late(record))
+        behind = asyncio.create_task(self._write_late(record, changes))
         self._behind.add(behind)
         behind.add_done_callback(self._behind.discard)
 
-    async def _write_late(self, record: Outgoing) -> None:
+    async def _write_late(self, record: Outgoing, changes: list[Change]) -> None:
         try:
-            await self._write([record])
+            await self._write([record], changes)
         except SpoolFull as error:
             log.error("hold is not recorded", reason=str(error))
 
-    async def _write(self, records: list[Outgoing]) -> None:
+    async def _write(self, records: list[Outgoing], changes: Sequence[Change] = ()) -> None:
         if records:
-            await self._journal.append(records)
+            await self._journal.append(records, changes)
             self._added.set()
 
     def _count(self, reader_id: str | None, outcome: str) -> None:
         self._statuses.heard(NAMELESS if reader_id is None else reader_id, {outcome: 1}, None)
+
+
+def _older(first_s: float | None, second_s: float | None) -> float | None:
+    """The greater of two ages; None where one of them is."""
+    return None if first_s is None or second_s is None else max(first_s, second_s)

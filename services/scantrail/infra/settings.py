@@ -84,6 +84,11 @@ class Settings:
     verdict_stale_s: float = _setting(
         30.0, "recalls and holds older than this, Kafka being away, release nothing", least=2
     )
+    verdict_unknown_order: str = _setting(
+        "hold",
+        "the verdict where a conveyor names an order that nobody entered",
+        choices="hold release",
+    )
     tracker_store: str = _setting(
         "rocksdb", "where the tracker keeps units", choices="rocksdb memory"
     )

@@ -208,6 +208,56 @@ async def test_what_is_durable_and_comes_again_is_acknowledged_and_makes_no_seco
     assert units(outlet) == [1, 1, 1, 1]
 
 
+async def test_a_packet_id_that_is_given_again_is_another_message(
+    broker: FakeBroker, outlet: FakeOutlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first acknowledgement has arrived; the second message was lost with its connection."""
+    monkeypatch.setattr(mqtt, "RETRY_S_FIRST", 0.01)
+    monkeypatch.setattr(mqtt, "PROVEN_S", 0.0)
+    async with following(broker, outlet):
+        await broker.publish(TOPIC, tag(1), 1)
+        await until(lambda: broker.acknowledged == [1])
+        broker.end()
+        await until(lambda: len(broker.filters) == 2)
+        await broker.publish(TOPIC, tag(1), 1, again=True)
+        await until(lambda: broker.acknowledged == [1, 1])
+    assert units(outlet) == [1, 1]
+
+
+async def test_a_new_message_that_was_refused_is_not_taken_for_the_one_before_it(
+    broker: FakeBroker, outlet: FakeOutlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "RETRY_S_FIRST", 0.01)
+    async with following(broker, outlet):
+        await broker.publish(TOPIC, tag(1), 1)
+        await until(lambda: broker.acknowledged == [1])
+        outlet.full = True
+        await broker.publish(TOPIC, tag(1), 1)  # the id is free: its acknowledgement has arrived
+        await until(lambda: len(broker.filters) == 2)
+        outlet.full = False
+        await broker.publish(TOPIC, tag(1), 1, again=True)
+        await until(lambda: broker.acknowledged == [1, 1])
+    assert units(outlet) == [1, 1]
+
+
+async def test_while_the_broker_is_away_no_acknowledgement_is_held_to_have_arrived(
+    broker: FakeBroker, outlet: FakeOutlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "RETRY_S_MAX", 0.05)
+    monkeypatch.setattr(mqtt, "PROVEN_S", 1.0)
+    async with following(broker, outlet):
+        await broker.publish(TOPIC, tag(1), 1)
+        await until(lambda: broker.acknowledged == [1])
+        broker.connack = 3
+        broker.end()
+        await asyncio.sleep(1.2)
+        broker.connack = 0
+        await until(lambda: len(broker.filters) == 2)
+        await broker.publish(TOPIC, tag(1), 1, again=True)
+        await until(lambda: broker.acknowledged == [1, 1])
+    assert units(outlet) == [1]
+
+
 @pytest.mark.parametrize(
     ("protocol", "payload"),
     [

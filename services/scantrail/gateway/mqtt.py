@@ -11,10 +11,10 @@ the broker keeps what it had sent, and sends it again on the next one.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import blake2b
 
-from scantrail.gateway.broker import BrokerAway, BrokerConnection, Message
+from scantrail.gateway.broker import KEEPALIVE_S, BrokerAway, BrokerConnection, Message
 from scantrail.gateway.decoders.bodies import decode_body
 from scantrail.gateway.decoders.generic import ITEMS_MAX
 from scantrail.gateway.decoders.json_body import RAW_LENGTH_MAX
@@ -35,6 +35,10 @@ RETRY_S_MAX = 30.0
 
 #: Messages that are durable, and whose acknowledgement may not have reached the broker.
 REMEMBERED_MESSAGES = 1_000
+
+#: An acknowledgement has arrived where its connection lives on for so long: a silent broker is
+#: asked for a sign of life after KEEPALIVE_S, and given up after as long again.
+PROVEN_S = 3.0 * KEEPALIVE_S
 
 
 async def follow_reader(reader: ReaderSettings, intake: Intake, statuses: Statuses) -> None:
@@ -75,7 +79,14 @@ def next_delay_s(before_s: float, lived_s: float) -> float:
 
 
 class _Deliveries:
-    """What one reader publishes, over all its connections."""
+    """What one reader publishes, over all its connections.
+
+    A broker gives a packet id again once it has the acknowledgement. So a message that is marked as
+    delivered before, has the id and payload of one that is durable, and whose acknowledgement may
+    have been lost, is that one. It is another message once the acknowledgement is known to have
+    arrived: a new message came under the id, or the connection lived for PROVEN_S after it (while
+    there is none, nothing is known). Where the broker has no session, all ids are new.
+    """
 
     def __init__(
         self,
@@ -90,22 +101,34 @@ class _Deliveries:
         self._intake = intake
         self._statuses = statuses
         self._is_offline = False
-        self._durable = OrderedDict[int, bytes]()
+        #: By packet id: the payload's digest, and since when the acknowledgement is on its way.
+        self._durable = OrderedDict[int, tuple[bytes, float]]()
+        self._clock = asyncio.get_running_loop().time
         self._show()
 
     async def take_from(self, connection: BrokerConnection) -> None:
         """Take all that comes on `connection`. BrokerAway at its end, SpoolFull without room."""
         if not connection.resumed:
             self._durable.clear()  # packet ids are given anew
-        while True:
-            messages = await connection.messages()
-            passing("mqtt_arrived")
-            outcomes = [told for message in messages for told in self._outcomes(message)]
-            for first in range(0, len(outcomes), ITEMS_MAX):
-                await self._intake.take(self._reader.id, outcomes[first : first + ITEMS_MAX])
-            passing("mqtt_durable")
-            self._remember(messages)
-            connection.acknowledge(messages)
+        began = self._clock()
+        for mid, (digest, _) in self._durable.items():
+            self._durable[mid] = digest, began
+        try:
+            while True:
+                messages = await connection.messages()
+                self._forget_proven()
+                await self._take(messages)
+                connection.acknowledge(messages)
+        finally:
+            self._forget_proven()
+
+    async def _take(self, messages: Sequence[Message]) -> None:
+        passing("mqtt_arrived")
+        outcomes = [told for message in messages for told in self._outcomes(message)]
+        for first in range(0, len(outcomes), ITEMS_MAX):
+            await self._intake.take(self._reader.id, outcomes[first : first + ITEMS_MAX])
+        passing("mqtt_durable")
+        self._remember(messages)
 
     def subscribed(self) -> None:
         """The broker has taken the subscription."""
@@ -120,6 +143,8 @@ class _Deliveries:
 
     def _outcomes(self, message: Message) -> list[Outcome]:
         """What a message says; nothing where it tells of no read, or of reads that are durable."""
+        if not message.again:
+            self._durable.pop(message.mid, None)
         if message.topic == self._subscription.status_topic:
             self._told_state(message.payload)
             return []
@@ -128,7 +153,7 @@ class _Deliveries:
         if message.retained:  # it came when it was new, and would come at every start
             log.warning("a retained message is left out", reader=self._reader.id)
             return []
-        if message.again and self._durable.get(message.mid) == _digest(message):
+        if message.again and self._is_durable(message):
             return []
         self._set_offline(False)
         if len(message.payload) > PAYLOAD_BYTES_MAX:
@@ -151,13 +176,27 @@ class _Deliveries:
         is_up = self.are_subscribed and not self._is_offline
         self._statuses.set_up(self._reader.id, is_up)
 
-    def _remember(self, messages: Iterable[Message]) -> None:
+    def _is_durable(self, message: Message) -> bool:
+        digest, _ = self._durable.get(message.mid, (b"", 0.0))
+        return digest == _digest(message)
+
+    def _remember(self, messages: Sequence[Message]) -> None:
+        now = self._clock()
         for message in messages:
             if message.qos:
-                self._durable[message.mid] = _digest(message)
+                self._durable[message.mid] = _digest(message), now
                 self._durable.move_to_end(message.mid)
         while len(self._durable) > REMEMBERED_MESSAGES:
             self._durable.popitem(last=False)
+
+    def _forget_proven(self) -> None:
+        """Those whose acknowledgement has arrived; they are in the order of their times."""
+        proven = self._clock() - PROVEN_S
+        while self._durable:
+            mid, (_, since) = next(iter(self._durable.items()))
+            if since > proven:
+                return
+            del self._durable[mid]
 
 
 def _digest(message: Message) -> bytes:

@@ -30,6 +30,8 @@ RETRY_S_MAX = 30.0
 #: Connections to one reader's address: a reader has one, and may leave some that it lost behind.
 CONNECTIONS_MAX = 32
 
+#: For what is in hand on a connection beyond them; then its answers are given up, not its reads.
+FINISH_S_MAX = 10.0
 
 #: What the next bytes of a connection are answered; none: that it has ended.
 Talk = Callable[[bytes], Awaitable[bytes]]
@@ -89,10 +91,12 @@ def _telegrams(reader: ReaderSettings, verdicts: Verdicts) -> Talk:
 async def _listen(reader: ReaderSettings, begin: Callable[[], Talk], statuses: Statuses) -> None:
     host, port = _address(reader)
     loop = asyncio.get_running_loop()
-    talks: dict[asyncio.Task[None], _Stream] = {}
+    talks: dict[asyncio.Task[None], tuple[_Stream, asyncio.Transport]] = {}
+    leaving = set[asyncio.Task[None]]()
 
     def ended(talk: asyncio.Task[None]) -> None:
         talks.pop(talk, None)
+        leaving.discard(talk)
         if not talk.cancelled() and (error := talk.exception()) is not None:
             log.error("connection failed", reader=reader.id, exc_info=error)
 
@@ -101,13 +105,14 @@ async def _listen(reader: ReaderSettings, begin: Callable[[], Talk], statuses: S
             writer.close()
             return
         if len(talks) >= CONNECTIONS_MAX:
-            longest_silent = min(talks, key=lambda talk: talks[talk].heard)
+            longest_silent = min(talks, key=lambda talk: talks[talk][0].heard)
             log.warning("too many connections: the longest silent is closed", reader=reader.id)
             metrics.REFUSED.labels("too_many_connections").inc()
-            longest_silent.cancel()
-            del talks[longest_silent]
+            silent, transport = talks.pop(longest_silent)
+            silent.leave(transport)
+            leaving.add(longest_silent)
         talk = asyncio.create_task(_talk(reader, begin(), statuses, stream, writer))
-        talks[talk] = cast(_Stream, stream)
+        talks[talk] = cast(_Stream, stream), cast(asyncio.Transport, writer.transport)
         talk.add_done_callback(ended)
 
     server = await loop.create_server(
@@ -118,9 +123,10 @@ async def _listen(reader: ReaderSettings, begin: Callable[[], Talk], statuses: S
         await asyncio.Event().wait()
     finally:
         server.close()
-        for talk in talks:
+        open_still = [*talks, *leaving]
+        for talk in open_still:
             talk.cancel()
-        await asyncio.gather(*talks, return_exceptions=True)
+        await asyncio.gather(*open_still, return_exceptions=True)
 
 
 async def _connect_on(
@@ -150,8 +156,18 @@ class _Stream(asyncio.StreamReader):
     def __init__(self) -> None:
         super().__init__()
         self.heard = asyncio.get_running_loop().time()
+        self._is_left = False
+
+    def leave(self, transport: asyncio.Transport) -> None:
+        """Read no more; what came so far is still given, and answered while there is time."""
+        self._is_left = True
+        transport.pause_reading()
+        self.feed_eof()
+        asyncio.get_running_loop().call_later(FINISH_S_MAX, transport.abort)
 
     def feed_data(self, data: Iterable[SupportsIndex]) -> None:
+        if self._is_left:
+            return
         self.heard = asyncio.get_running_loop().time()
         super().feed_data(data)
 

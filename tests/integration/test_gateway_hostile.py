@@ -123,6 +123,22 @@ async def test_a_thousand_connections_that_say_nothing_or_half_a_request_harm_no
     await (await site.log(Topic.SCANS)).until(6)
 
 
+async def test_heads_without_an_end_take_bounded_memory(
+    site: "Site", gateway: Process, port: int, connections: Connections
+) -> None:
+    await answers(site, gateway, port, connections, "0")
+    before = gateway.resident_mib()
+    line = b"A: " + b"x" * 60_000 + b"\r\n"
+    for _, writer in await connections.open(site.settings.gateway_port, 20):
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n")
+        with contextlib.suppress(OSError):
+            for _ in range(200):
+                writer.write(line)
+                await writer.drain()
+    assert gateway.resident_mib() - before < 20
+    await answers(site, gateway, port, connections, "1")
+
+
 async def test_bodies_that_are_sent_all_at_once_take_bounded_memory(
     site: "Site", gateway: Process, port: int, connections: Connections
 ) -> None:

@@ -17,6 +17,9 @@ STOP_S_MAX = 5
 HEAD_S_MAX = 10.0
 BODY_S_MAX = 20.0
 
+#: Bytes of a head that is not whole, or of what comes after a body in chunks.
+HEAD_BYTES_MAX = 1 << 16
+
 #: Bytes of bodies that are being received, of all requests together.
 IN_HAND_BYTES_MAX = 64 << 20
 
@@ -82,15 +85,60 @@ _CLOSE = {"Connection": "close"}
 
 
 class _Protocol(HttpToolsProtocol):
-    """A connection that is closed where no request begins on it in time."""
+    """A connection that is closed where a request's head is not whole in time, or within its size;
+    the first from when it is open, each later one from its first byte."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.loop.call_later(HEAD_S_MAX, self._close_if_silent)
+        self._awaits_head = True
+        self._has_moved = False
+        self._held_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+        self._expect_head()
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect_no_head()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self._has_moved = False
+        super().data_received(data)
+        if self.transport.is_closing():
+            return
+        self._held_bytes = 0 if self._has_moved else self._held_bytes + len(data)
+        if self._held_bytes > HEAD_BYTES_MAX:
+            self.send_400_response("The head of the request is too large.")
+        elif self._awaits_head:
+            self._expect_head()
+
+    def on_headers_complete(self) -> None:
+        self._has_moved, self._awaits_head = True, False
+        self._expect_no_head()
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        self._has_moved = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        self._has_moved = self._awaits_head = True
+        super().on_message_complete()
+
+    def _expect_head(self) -> None:
+        if self._deadline is None:
+            self._deadline = self.loop.call_later(HEAD_S_MAX, self._close_late)
+
+    def _expect_no_head(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _close_late(self) -> None:
+        self._deadline = None
+        if getattr(self.cycle, "response_complete", True):  # there may have been none
             self.transport.close()
+        else:
+            self._expect_head()  # the request before it is answered first
 
 
 class _Server(uvicorn.Server):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -284,6 +285,71 @@ async def test_what_is_set_aside_is_out_of_the_way_and_still_on_disk(spool: Spoo
     assert spool.count == 2
     refused = await spool._run(spool._db.execute, "SELECT value, reason FROM refused")
     assert await spool._run(refused.fetchall) == [(b"1", "too large")]
+
+
+class FullDisk:
+    """A spool's connection on a disk without room for statements that begin so, as long as the
+    reserve is there, or for ever."""
+
+    def __init__(self, db: sqlite3.Connection, begin: str, reserve: Path | None) -> None:
+        self._db = db
+        self._begin = begin
+        self._reserve = reserve
+
+    def execute(self, statement: str, *values: Any) -> sqlite3.Cursor:
+        has_no_room = self._reserve is None or self._reserve.exists()
+        if statement.startswith(self._begin) and has_no_room:
+            raise sqlite3.OperationalError("database or disk is full")
+        return self._db.execute(statement, *values)
+
+    def __enter__(self) -> None:
+        self._db.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._db.__exit__(*error)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._db, name)
+
+
+@pytest.mark.parametrize("begin", ["INSERT INTO refused", "DELETE"])
+@pytest.mark.parametrize("left", [0, 2])
+async def test_on_a_full_disk_a_record_is_set_aside_into_the_reserves_room(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch, begin: str, left: int
+) -> None:
+    await spool.append([record(number) for number in range(1 + left)])
+    monkeypatch.setattr(spool, "_db", FullDisk(spool._db, begin, path.with_suffix(".reserve")))
+    guilty, *_ = await spool.oldest(1)
+    await spool.set_aside(guilty, "too large")
+    assert await values(spool) == [b"1", b"2"][:left]
+    assert spool.count == left
+    refused = await spool._run(spool._db.execute, "SELECT value, reason FROM refused")
+    assert await spool._run(refused.fetchall) == [(b"0", "too large")]
+    assert path.with_suffix(".reserve").exists() == (not left)  # taken anew once it is empty
+
+
+@pytest.mark.parametrize("left", [0, 2])
+async def test_on_a_full_disk_records_are_removed_into_the_reserves_room(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    await spool.append([record(number) for number in range(1 + left)])
+    monkeypatch.setattr(spool, "_db", FullDisk(spool._db, "DELETE", path.with_suffix(".reserve")))
+    await spool.remove(await spool.oldest(1))
+    assert await values(spool) == [b"1", b"2"][:left]
+    assert spool.count == left
+    assert path.with_suffix(".reserve").exists() == (not left)
+
+
+async def test_a_file_that_cannot_be_made_small_holds_nothing_up(
+    spool: Spool, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await spool.append([record(1)])
+    path.with_suffix(".reserve").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(spool, "_db", FullDisk(spool._db, "VACUUM", None))
+        await spool.remove(await spool.oldest(1))
+    await spool.append([record(2)])
+    assert (await values(spool), spool.count) == ([b"2"], 1)
 
 
 async def test_a_sender_that_left_takes_nothing_back(spool: Spool) -> None:

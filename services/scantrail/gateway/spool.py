@@ -184,13 +184,20 @@ class Spool:
         return [(row[0], Outgoing(row[1], row[2], row[3], _unpacked(row[4]))) for row in rows]
 
     def _remove(self, first: int, last: int) -> None:
+        self._make_room(self._delete, first, last)
+
+    def _set_aside(self, number: int, reason: str) -> None:
+        self._make_room(self._refuse, number, reason)
+
+    def _make_room(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do what takes records out of the spool, also on a full disk."""
         try:
-            self._delete(first, last)
+            work(*arguments)
         except sqlite3.OperationalError as error:
             log.warning("the spool's disk has no room: its reserve is used", reason=str(error))
             self._reserve.unlink(missing_ok=True)
             self._to_the_file()
-            self._delete(first, last)
+            work(*arguments)
         if not self._reserve.exists():
             self._to_the_file()
         if self._db.execute("SELECT 1 FROM spool LIMIT 1").fetchone() is None:
@@ -200,12 +207,24 @@ class Spool:
         with self._db:
             self._db.execute("DELETE FROM spool WHERE id BETWEEN ? AND ?", (first, last))
 
+    def _refuse(self, number: int, reason: str) -> None:
+        with self._db:
+            self._db.execute(
+                "INSERT INTO refused (topic, key, value, headers, reason)"
+                " SELECT topic, key, value, headers, ? FROM spool WHERE id = ?",
+                (reason, number),
+            )
+            self._db.execute("DELETE FROM spool WHERE id = ?", (number,))
+
     def _emptied(self) -> None:
         ((pages,),) = self._db.execute("PRAGMA freelist_count").fetchall()
         ((page_bytes,),) = self._db.execute("PRAGMA page_size").fetchall()
         if pages * page_bytes > EMPTY_BYTES_MAX or not self._reserve.exists():
-            self._db.execute("VACUUM")
-            self._to_the_file()
+            try:
+                self._db.execute("VACUUM")
+                self._to_the_file()
+            except sqlite3.OperationalError as error:  # it is tried again when it is empty again
+                log.warning("no room to make the spool's file small", reason=str(error))
         self._keep_reserve()
 
     def _to_the_file(self) -> None:
@@ -220,15 +239,6 @@ class Spool:
         except OSError as error:
             self._reserve.unlink(missing_ok=True)
             log.warning("no room for the spool's reserve", reason=str(error))
-
-    def _set_aside(self, number: int, reason: str) -> None:
-        with self._db:
-            self._db.execute(
-                "INSERT INTO refused (topic, key, value, headers, reason)"
-                " SELECT topic, key, value, headers, ? FROM spool WHERE id = ?",
-                (reason, number),
-            )
-            self._db.execute("DELETE FROM spool WHERE id = ?", (number,))
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import threading
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -18,6 +20,9 @@ T = TypeVar("T")
 #: Changes that come within so long are written to disk together.
 SAVE_EVERY_S = 1.0
 
+#: Entities that are encoded at once: the event loop waits for so many at most.
+ENCODED_TOGETHER = 500
+
 
 class Copy(Generic[T]):
     """`by_id` changes while `follow` runs; `loaded` is set once there is something to go by.
@@ -30,6 +35,8 @@ class Copy(Generic[T]):
         self._codec = codec
         self._path = folder / f"{topic.value}.json"
         self._changed = asyncio.Event()
+        self._changes, self._written = 0, -1
+        self._writing = threading.Lock()
         self.loaded = asyncio.Event()
         self.by_id: dict[str, T] = {}
         try:
@@ -48,18 +55,17 @@ class Copy(Generic[T]):
         try:
             await mirror.start()
             self.loaded.set()
-            self._save()
             saving = asyncio.create_task(self._save_changes())
             try:
                 await mirror.follow()
             finally:
                 saving.cancel()
-                if self._changed.is_set():
-                    self._save()
+                self._write(self.by_id, self._changes)
         finally:
             await mirror.stop()
 
     def _take(self, key: str, value: bytes | None) -> None:
+        self._changes += 1
         self._changed.set()
         if value is None:
             self.by_id.pop(key, None)
@@ -71,18 +77,33 @@ class Copy(Generic[T]):
 
     async def _save_changes(self) -> None:
         while True:
-            await self._changed.wait()
-            self._save()
+            self._changed.clear()
+            await asyncio.to_thread(self._write, dict(self.by_id), self._changes)
             await asyncio.sleep(SAVE_EVERY_S)
+            await self._changed.wait()
 
-    def _save(self) -> None:
-        self._changed.clear()
+    def _write(self, by_id: Mapping[str, T], changes: int) -> None:
+        """Put on disk what was there after so many changes, unless it has as many."""
         new = self._path.with_suffix(".new")
-        try:
-            with new.open("wb") as file:
-                file.write(encode(self.by_id))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-        except OSError as error:  # Kafka has them; only a start without Kafka would miss them
-            log.error("snapshot cannot be written", topic=self.topic.value, reason=str(error))
+        with self._writing:
+            if changes <= self._written:
+                return
+            try:
+                with new.open("wb") as file:
+                    file.writelines(_encoded(by_id))
+                    file.flush()
+                    os.fsync(file.fileno())
+                new.replace(self._path)
+                self._written = changes
+            except OSError as error:  # Kafka has them; only a start without Kafka would miss them
+                log.error("snapshot cannot be written", topic=self.topic.value, reason=str(error))
+
+
+def _encoded(by_id: Mapping[str, object]) -> Iterator[bytes]:
+    """As `encode` does it, in parts between which other threads have their turn."""
+    yield b"{"
+    items, between = list(by_id.items()), b""
+    for first in range(0, len(items), ENCODED_TOGETHER):
+        yield between + encode(dict(items[first : first + ENCODED_TOGETHER]))[1:-1]
+        between = b","
+    yield b"}"

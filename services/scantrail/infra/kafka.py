@@ -16,6 +16,9 @@ log = logger(__name__)
 RETRY_S = 0.5
 FLUSH_S_MAX = 5.0
 
+#: Records that a mirror applies at once: the event loop waits for so many at most.
+APPLIED_TOGETHER = 500
+
 #: A recall may list a million serials; topics that carry such records allow it too.
 RECORD_BYTES_MAX = 9 << 20
 
@@ -162,10 +165,15 @@ class Mirror:
         await asyncio.gather(*(consumer.stop() for consumer in consumers), return_exceptions=True)
 
     async def _read(self, *, timeout_ms: int) -> None:
-        for records in (await _started(self._consumer).getmany(timeout_ms=timeout_ms)).values():
+        """Some of what is there. All of it is applied before anybody sees the new positions."""
+        told = await _started(self._consumer).getmany(
+            timeout_ms=timeout_ms, max_records=APPLIED_TOGETHER
+        )
+        for records in told.values():
             for record in records:
                 self._apply((record.key or b"").decode(errors="replace"), record.value)
         self._moved.set()
+        await asyncio.sleep(0)  # what was fetched before, aiokafka gives without a pause
 
 
 def _started(consumer: AIOKafkaConsumer | None) -> AIOKafkaConsumer:

@@ -81,6 +81,69 @@ async def test_what_cannot_be_read_leaves_what_was_known(belt: Belt) -> None:
     assert [(await belt.ask(each)).reason for each in ("A1", "R1")] == ["held", "recalled"]
 
 
+UNREADABLE_RECALL = {
+    "id": "R-2",
+    "title": "t",
+    "reason": "r",
+    "products": [GTIN],
+    "selectors": [{"kind": "pattern", "pattern": "A?"}],
+    "status": "active",
+    "version": 2,
+}
+
+
+async def test_a_hold_that_cannot_be_read_holds_until_it_can_or_is_deleted(belt: Belt) -> None:
+    told = {"id": unit("A1"), "reasons": [{"id": "x", "text": 7}], "version": 1}
+    for after in (None, "readable"):
+        belt.notices.take(Topic.HOLDS, unit("A1"), json.dumps(told).encode())
+        judged = await belt.ask("A1")
+        assert (judged.verdict, judged.reason) == (Verdict.HOLD, "held")
+        assert "cannot be read" in judged.detail
+        assert (await belt.ask("A2")).verdict is Verdict.RELEASE
+        belt.hold("A1", *(["QA-1"] if after else []))
+        judged = await belt.ask("A1")
+        assert judged.reason == ("held" if after else "clear")
+        assert "cannot be read" not in judged.detail
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"{",
+        json.dumps(UNREADABLE_RECALL | {"products": []}).encode(),
+        json.dumps(UNREADABLE_RECALL | {"products": "PUMP-7"}).encode(),
+        json.dumps(UNREADABLE_RECALL | {"products": ["PUMP-7", 7]}).encode(),
+        json.dumps(UNREADABLE_RECALL | {"products": [GTIN[1:]]}).encode(),
+        json.dumps(UNREADABLE_RECALL).encode(),
+        encode(replace(RECALL, id="R-2", selectors=())),
+    ],
+)
+async def test_while_a_recall_cannot_be_read_nothing_that_it_may_mean_is_released(
+    belt: Belt, value: bytes
+) -> None:
+    for after in (encode(replace(RECALL, id="R-2")), None):
+        belt.notices.take(Topic.RECALLS, "R-2", value)
+        belt.notices.take(Topic.RECALLS, "R-3", b"")
+        judged = await belt.ask("A1")
+        assert (judged.verdict, judged.reason) == (Verdict.HOLD, "not_ready")
+        assert "R-2, R-3" in judged.detail
+        belt.notices.take(Topic.RECALLS, "R-3", None)
+        assert (await belt.ask("A1")).reason == "not_ready"
+        belt.notices.take(Topic.RECALLS, "R-2", after)
+        assert (await belt.ask("A1")).reason == "clear"
+
+
+async def test_a_recall_that_cannot_be_read_bars_no_product_that_it_does_not_name(
+    belt: Belt,
+) -> None:
+    told = UNREADABLE_RECALL | {"products": ["PUMP-7"]}
+    belt.notices.take(Topic.RECALLS, "R-2", json.dumps(told).encode())
+    assert (await belt.ask("A1")).reason == "clear"
+    assert (await belt.verdicts.ask("plain", Read("SN1"))).reason == "not_ready"
+    judged = await belt.verdicts.ask("exit", Read("imei:35693803564380"))
+    assert judged.reason == "not_ready"  # of which product it is, is not told
+
+
 async def test_nothing_is_released_before_both_topics_were_read_nor_when_they_are_old(
     tmp_path: Path,
 ) -> None:

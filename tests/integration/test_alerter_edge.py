@@ -59,6 +59,24 @@ async def settled(site: "Site", again: int = 1) -> None:
     await site.until(judged)
 
 
+async def test_the_alerter_is_not_ready_while_a_recall_or_a_hold_cannot_be_read(
+    site: "Site",
+) -> None:
+    running = await site.start("alerter")
+    assert running.health.lacking == []
+    await site.publish(Topic.RECALLS, "R-1", b"{")
+    await site.publish(Topic.HOLDS, site.unit("7"), b"{")
+    await ship(site, "7")
+    (alert,) = await told(site, 1)
+    assert alert.text.startswith(f"{site.unit('7')} is held (unreadable: ")
+    assert running.health.lacking == ["readable holds", "readable recalls"]
+    await publish(site, recall("7"))
+    await site.publish(Topic.HOLDS, site.unit("7"), None)
+    await ship(site, "7", event_id="again")
+    assert [each.recall for each in await told(site, 2)] == [None, "R-1"]
+    assert running.health.lacking == []
+
+
 async def others(site: "Site") -> list[Alert]:
     found = [alerts.decode(r.value) for r in await (await site.log(Topic.ALERTS)).records()]
     return [alert for alert in found if alert.unit != site.unit("marker")]

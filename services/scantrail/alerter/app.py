@@ -41,7 +41,7 @@ from scantrail.infra.kafka import (
     stop_producer,
 )
 from scantrail.infra.logs import logger
-from scantrail.infra.notices import take_hold, take_recall
+from scantrail.infra.notices import Unreadable, take_hold, take_recall
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
@@ -62,9 +62,14 @@ async def run_alerter(settings: Settings, health: Health) -> None:
     """Judge movements until cancelled."""
     producer = await connect_producer(settings)
     notices = Notices(RecallMatcher(), {})
+
+    def tell(topic: Topic, left: int) -> None:
+        (health.lacks if left else health.has)(f"readable {topic.value}")
+
+    unreadable = Unreadable(tell)
     mirrors = [
-        Mirror(settings, Topic.RECALLS, partial(take_recall, notices.recalls)),
-        Mirror(settings, Topic.HOLDS, partial(take_hold, notices.holds)),
+        Mirror(settings, Topic.RECALLS, partial(take_recall, notices.recalls, unreadable)),
+        Mirror(settings, Topic.HOLDS, partial(take_hold, notices.holds, unreadable)),
     ]
     consumer: AIOKafkaConsumer | None = None
     try:

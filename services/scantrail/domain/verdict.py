@@ -9,6 +9,7 @@ The first that is true decides:
 | the unit is held | hold | `held` |
 | the order asks for none of the unit's products | hold | `wrong_product` |
 | as many other units as the order asks for were released for it | hold | `one_too_many` |
+| a recall that cannot be read may mean the unit | hold | `not_ready` |
 | recalls and holds, or orders where one is named, were not read yet | hold | `not_ready` |
 | nobody confirmed for too long that none is missing | hold | `stale` |
 | nobody entered the order, and it has to be known | hold | `unknown_order` |
@@ -96,14 +97,16 @@ def judge_unit(
     hold: Hold | None,
     asked: ForOrder | None = None,
     *,
+    unreadable: Sequence[str] = (),
     confirmed_s: float | None,
     stale_s: float,
 ) -> Judgement:
     """Whether `unit` may leave: by the active recalls that mean it, by what holds it, and by the
     order that the question names.
 
-    `confirmed_s` seconds ago nothing was missing from what is known of these; None where they were
-    never read to their end. Beyond `stale_s` nothing is released.
+    `unreadable` are the ids of recalls that cannot be read and may mean it. `confirmed_s` seconds
+    ago nothing was missing from what is known of these; None where they were never read to their
+    end. Beyond `stale_s` nothing is released.
     """
     if recalls:
         told = "; ".join(f"{recall.id}: {recall.title}" for recall in recalls)
@@ -115,6 +118,12 @@ def judge_unit(
         asked = None
     if asked is not None and (misfit := _misfit(unit, asked)) is not None:
         return misfit
+    if unreadable:
+        detail = (
+            f"{unit} may be recalled: what is in topic recalls of {', '.join(unreadable)} cannot be"
+            " read; PUT that recall again"
+        )
+        return Judgement(Verdict.HOLD, Why.NOT_READY, detail)
     if confirmed_s is None:
         return Judgement(
             Verdict.HOLD, Why.NOT_READY, "not all that is known of the unit has been read yet"

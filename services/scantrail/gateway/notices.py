@@ -13,7 +13,7 @@ from scantrail.domain.hold import Hold
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Recall, RecallMatcher
 from scantrail.gateway.confirmed import follow_confirmed
-from scantrail.infra.notices import take_hold, take_recall
+from scantrail.infra.notices import Unreadable, take_hold, take_recall
 from scantrail.infra.settings import Settings
 
 
@@ -24,10 +24,11 @@ class Notices:
         self._clock = clock
         self._recalls = RecallMatcher()
         self._holds: dict[str, Hold] = {}
+        self._unreadable = Unreadable()
         self._confirmed: dict[Topic, float] = {}
         self._applies = {
-            Topic.RECALLS: partial(take_recall, self._recalls),
-            Topic.HOLDS: partial(take_hold, self._holds),
+            Topic.RECALLS: partial(take_recall, self._recalls, self._unreadable),
+            Topic.HOLDS: partial(take_hold, self._holds, self._unreadable),
         }
 
     def take(self, topic: Topic, key: str, value: bytes | None) -> None:
@@ -47,6 +48,10 @@ class Notices:
         }
         holds = [hold for key in keys if (hold := self._holds.get(key)) is not None]
         return list(recalls.values()), next(iter(holds), None)
+
+    def unreadable(self, keys: Sequence[str]) -> list[str]:
+        """The ids of recalls that cannot be read, and may mean a unit with these keys."""
+        return self._unreadable.recalls_of(product_and_serial(key)[0] for key in keys)
 
     def confirmed_s(self) -> float | None:
         """Seconds since when something may be missing; None until both topics were read once."""

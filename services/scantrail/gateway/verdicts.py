@@ -214,7 +214,13 @@ class Verdicts:
             # the product of another is not seen.
             for_order = confirmed_s = None
         judged = judge_unit(
-            unit, recalls, hold, for_order, confirmed_s=confirmed_s, stale_s=self._stale_s
+            unit,
+            recalls,
+            hold,
+            for_order,
+            unreadable=self._notices.unreadable(keys),
+            confirmed_s=confirmed_s,
+            stale_s=self._stale_s,
         )
         if judged.verdict is not Verdict.RELEASE:
             held, _ = self._recorded(reader_id, asked, station, now, held_at)

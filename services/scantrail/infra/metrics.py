@@ -58,6 +58,11 @@ VERDICT_SECONDS = Histogram(
     "From a conveyor's question to its answer",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1),
 )
+RECORDS_UNREADABLE = Gauge(
+    "scantrail_records_unreadable",
+    "Recalls and holds whose newest record cannot be read: what they may mean is not released",
+    ["topic"],
+)
 REJECTED = Counter("scantrail_rejected_total", "Rejected records and reads", ["topic", "reason"])
 READY = Gauge("scantrail_ready", "1 while the process does its work")
 BUILD_INFO = Gauge("scantrail_build_info", "The running version", ["version"])

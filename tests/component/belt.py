@@ -100,7 +100,7 @@ class Belt:
         self.statuses = statuses
 
     def ready(self) -> "Belt":
-        for topic in (Topic.RECALLS, Topic.HOLDS):
+        for topic in (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS):
             self.notices.confirm(topic, self.at)
         self.orders.confirm(self.at)
         return self

@@ -296,6 +296,55 @@ async def test_a_link_waits_on_disk_until_its_scan_is_durable(
     assert [scan.unit for scan in outlet.scans] == [BOX]
 
 
+async def test_a_removal_that_fails_loses_no_link_that_was_just_taken(
+    tmp_path: Path, outlet: FakeOutlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scantrail.gateway.identifiers.RETRY_S", 0.01)
+
+    def no_removal(action: int, table: str | None, *_: Any) -> int:
+        is_denied = action == sqlite3.SQLITE_DELETE and table == "untold"
+        return sqlite3.SQLITE_DENY if is_denied else sqlite3.SQLITE_OK
+
+    with copy(tmp_path) as ids:
+        take(ids, link(BOX))
+        ids._take(SECOND, encode(link(SECOND)))  # and not yet saved
+        ids._db.set_authorizer(no_removal)
+        await tell(ids, outlet, 3)
+        ids._db.set_authorizer(None)
+        ids._save()
+        assert ids.unit_of(SECOND) == IMEI
+        await tell(ids, outlet, 5)
+    assert {scan.unit for scan in outlet.scans} == {BOX, SECOND}
+
+
+async def test_what_a_failed_commit_took_back_is_read_again(
+    tmp_path: Path, outlet: FakeOutlet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scantrail.gateway.identifiers.RETRY_S", 60)
+
+    class Full:
+        def __init__(self, db: sqlite3.Connection) -> None:
+            self._db = db
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._db, name)
+
+        def commit(self) -> None:
+            self._db.rollback()
+            raise sqlite3.OperationalError("database or disk is full")
+
+    with copy(tmp_path) as ids:
+        take(ids, link(BOX))
+        ids._take(SECOND, encode(link(SECOND)))
+        db, full = ids._db, Full(ids._db)
+        ids._db = full  # type: ignore[assignment]
+        await tell(ids, outlet, 1)
+        ids._db = db
+        assert ids.unit_of(SECOND) == SECOND
+        with pytest.raises(sqlite3.OperationalError):  # by which `follow` begins again
+            ids._save()
+
+
 async def test_an_earlier_version_changes_nothing_and_a_later_one_is_told(
     tmp_path: Path, outlet: FakeOutlet
 ) -> None:

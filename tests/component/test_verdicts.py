@@ -12,7 +12,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from component.belt import GATE, NOW, READERS, RECALL, Belt, code, unit
+from component.belt import GATE, GTIN, NOW, READERS, RECALL, Belt, code, unit
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.verdict import Verdict
@@ -144,7 +144,7 @@ async def test_a_recall_that_cannot_be_read_bars_no_product_that_it_does_not_nam
     assert judged.reason == "not_ready"  # of which product it is, is not told
 
 
-async def test_nothing_is_released_before_both_topics_were_read_nor_when_they_are_old(
+async def test_nothing_is_released_before_all_topics_were_read_nor_when_they_are_old(
     tmp_path: Path,
 ) -> None:
     belt = Belt(tmp_path)
@@ -152,14 +152,21 @@ async def test_nothing_is_released_before_both_topics_were_read_nor_when_they_ar
     belt.notices.confirm(Topic.RECALLS, belt.at)
     assert (await belt.ask("A1")).reason == "not_ready"
     belt.notices.confirm(Topic.HOLDS, belt.at)
+    assert (await belt.ask("A1")).reason == "not_ready"  # of which units ids are is not sure
+    belt.notices.confirm(Topic.IDENTIFIERS, belt.at)
     assert (await belt.ask("A1")).reason == "clear"
     belt.at += 20
     belt.notices.confirm(Topic.HOLDS, belt.at)
+    belt.notices.confirm(Topic.IDENTIFIERS, belt.at)
     belt.at += 10
     assert (await belt.ask("A1")).reason == "clear"
     belt.at += 0.5  # of recalls
     judged = await belt.ask("A1")
     assert (judged.verdict, judged.reason) == (Verdict.HOLD, "stale")
+    belt.notices.confirm(Topic.RECALLS, belt.at)
+    assert (await belt.ask("A1")).reason == "clear"
+    belt.at += 29.7  # of identifiers
+    assert (await belt.ask("A1")).reason == "stale"
     assert [step for _, step in await belt.steps()][-2:] == ["staging_outbound", "holding"]
     await belt.close()
 
@@ -487,13 +494,16 @@ async def test_what_is_too_long_for_a_question_is_refused(http: httpx.AsyncClien
     assert answer.status_code == 413
 
 
-async def test_the_age_of_what_is_known_is_that_of_the_older_topic() -> None:
+async def test_the_age_of_what_is_known_is_that_of_the_oldest_topic() -> None:
     at = timedelta(seconds=50).total_seconds()
     notices = Notices(clock=lambda: at)
     notices.confirm(Topic.RECALLS, 20.0)
     assert notices.confirmed_s() is None
     notices.confirm(Topic.HOLDS, 45.0)
+    notices.confirm(Topic.IDENTIFIERS, 48.0)
     assert notices.confirmed_s() == 30.0
+    notices.doubt(Topic.IDENTIFIERS)
+    assert notices.confirmed_s() is None
 
 
 async def test_a_unit_is_judged_by_all_its_keys(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ The first that is true decides:
 | the order asks for none of the unit's products | hold | `wrong_product` |
 | as many other units as the order asks for were released for it | hold | `one_too_many` |
 | a recall that cannot be read may mean the unit | hold | `not_ready` |
-| recalls and holds, or orders where one is named, were not read yet | hold | `not_ready` |
+| recalls, holds and links, or orders where one is named, were not read yet | hold | `not_ready` |
 | nobody confirmed for too long that none is missing | hold | `stale` |
 | nobody entered the order, and it has to be known | hold | `unknown_order` |
 | nothing tells the unit's product, and the order asks for some | hold | `unknown_product` |

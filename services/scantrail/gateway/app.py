@@ -88,15 +88,16 @@ async def run_gateway(settings: Settings, health: Health) -> None:
             tasks.create_task(outlet.drain())
             tasks.create_task(statuses.tell(outlet))
             tasks.create_task(known_ids.tell(outlet))
-            copies = (known_stations, known_products, known_ids)
+            tasks.create_task(known_ids.follow(settings, notices))
             tasks.create_task(verdicts.forward(outlet))
             tasks.create_task(notices.follow(settings))
             tasks.create_task(known_orders.follow(settings))
+            copies = (known_stations, known_products)
             for copy in copies:
                 tasks.create_task(copy.follow(settings))
-            for copy in copies:
-                await copy.loaded.wait()
-                health.has(copy.topic.value)
+            for each in (*copies, known_ids):
+                await each.loaded.wait()
+                health.has(each.topic.value)
             for reader in readers.values():
                 if reader.is_over_tcp:
                     tasks.create_task(_serve(reader, intake, verdicts, statuses, health))

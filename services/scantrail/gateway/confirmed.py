@@ -34,14 +34,21 @@ async def follow_confirmed(
         await mirror.start()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(mirror.follow())
-            while True:
-                asked_at = clock()
-                try:
-                    await mirror.confirm()
-                except KafkaError as error:  # whatever it is, reads go on being taken
-                    log.warning("not confirmed", topic=topic.value, reason=repr(error))
-                else:
-                    confirm(asked_at)
-                await asyncio.sleep(CONFIRM_EVERY_S)
+            await keep_confirming(mirror, topic, confirm, clock)
     finally:
         await mirror.stop()
+
+
+async def keep_confirming(
+    mirror: Mirror, topic: Topic, confirm: Callable[[float], None], clock: Callable[[], float]
+) -> None:
+    """While `mirror` follows `topic`: confirm as follow_confirmed does, until cancelled."""
+    while True:
+        asked_at = clock()
+        try:
+            await mirror.confirm()
+        except KafkaError as error:  # whatever it is, reads go on being taken
+            log.warning("not confirmed", topic=topic.value, reason=repr(error))
+        else:
+            confirm(asked_at)
+        await asyncio.sleep(CONFIRM_EVERY_S)

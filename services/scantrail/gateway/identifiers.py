@@ -22,6 +22,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic, topic_name
 from scantrail.domain.unit_ids import TOLD_BY, Identifier, told_scan
+from scantrail.gateway.notices import Notices
 from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.spool import Outgoing, SpoolFull
 from scantrail.infra.kafka import Mirror
@@ -71,6 +72,7 @@ class Identifiers:
         self._changed = asyncio.Event()
         self._untold = asyncio.Event()
         self._untold.set()
+        self._is_lost = False  # what was taken and not saved was rolled back
         self.loaded = asyncio.Event()
         if self._db.execute("PRAGMA user_version").fetchone() == (_WHOLE,):
             self.loaded.set()
@@ -96,8 +98,11 @@ class Identifiers:
             return None
         return unit, *sorted(id_ for (id_,) in rows if id_ != unit)
 
-    async def follow(self, settings: Settings) -> None:
-        """Take over each change until cancelled; from the beginning again where the disk failed."""
+    async def follow(self, settings: Settings, notices: Notices) -> None:
+        """Take over each change until cancelled; from the beginning again where the disk failed.
+
+        `notices` are told up to when nothing is missing.
+        """
         while True:
             mirror = Mirror(settings, self.topic, self._take)
             try:
@@ -108,9 +113,13 @@ class Identifiers:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(mirror.follow())
                     tasks.create_task(self._save_changes())
+                    tasks.create_task(notices.keep_confirming(self.topic, mirror))
             except* sqlite3.Error as errors:
                 log.error("identifiers cannot be written", reason=str(errors.exceptions[0]))
+                notices.doubt(self.topic)
                 self._db.rollback()
+                self._changed.clear()
+                self._is_lost = False
                 await asyncio.sleep(RETRY_S)
             finally:
                 await mirror.stop()
@@ -127,6 +136,8 @@ class Identifiers:
                     pass
             except (sqlite3.Error, SpoolFull) as error:
                 log.warning("links are told later", reason=str(error))
+                if isinstance(error, sqlite3.Error) and self._changed.is_set():
+                    self._is_lost = True  # `follow` reads them again
                 self._untold.set()
                 await asyncio.sleep(RETRY_S)
 
@@ -141,6 +152,8 @@ class Identifiers:
             return False
         made = [self._outgoing(identifiers.decode(link), record_time) for _, link in rows]
         await outlet.keep([record for record in made if record is not None])
+        if self._changed.is_set():
+            self._save()  # or a removal that fails would take back what waits to be saved
         with self._db:
             self._db.execute("DELETE FROM untold WHERE number <= ?", (rows[-1][0],))
         return True
@@ -180,8 +193,10 @@ class Identifiers:
             await asyncio.sleep(SAVE_EVERY_S)
 
     def _save(self) -> None:
-        self._changed.clear()
+        if self._is_lost:
+            raise sqlite3.OperationalError("changes were lost before they were saved")
         self._db.commit()
+        self._changed.clear()
         self._untold.set()
 
 

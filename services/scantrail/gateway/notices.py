@@ -1,6 +1,8 @@
-"""Recalls and holds in the gateway's memory, and how sure it is that none is missing.
+"""Recalls and holds in the gateway's memory, and how sure it is that nothing is missing that tells
+against a unit: of these, and of the links by which a unit has several keys.
 
-There is no copy of them on disk: a gateway that does not reach Kafka releases nothing anyway.
+There is no copy of recalls and holds on disk: a gateway that does not reach Kafka releases nothing
+anyway.
 """
 
 import asyncio
@@ -12,9 +14,13 @@ from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Hold
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Recall, RecallMatcher
-from scantrail.gateway.confirmed import follow_confirmed
+from scantrail.gateway.confirmed import follow_confirmed, keep_confirming
+from scantrail.infra.kafka import Mirror
 from scantrail.infra.notices import Unreadable, take_hold, take_recall
 from scantrail.infra.settings import Settings
+
+#: By an id whose link is missing, what speaks against its unit is not found.
+_CONFIRMED = (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS)
 
 
 class Notices:
@@ -39,6 +45,10 @@ class Notices:
         """All records that `topic` had when the clock showed `at` were taken."""
         self._confirmed[topic] = at
 
+    def doubt(self, topic: Topic) -> None:
+        """Records of `topic` that were taken may be lost: it is as if it never was confirmed."""
+        self._confirmed.pop(topic, None)
+
     def against(self, keys: Sequence[str]) -> tuple[list[Recall], Hold | None]:
         """The active recalls that mean a unit by one of its keys, and what holds one of these."""
         recalls = {
@@ -54,8 +64,8 @@ class Notices:
         return self._unreadable.recalls_of(product_and_serial(key)[0] for key in keys)
 
     def confirmed_s(self) -> float | None:
-        """Seconds since when something may be missing; None until both topics were read once."""
-        if len(self._confirmed) < len(self._applies):
+        """Seconds since when something may be missing; None until each topic was read once."""
+        if len(self._confirmed) < len(_CONFIRMED):
             return None
         return self._clock() - min(self._confirmed.values())
 
@@ -73,3 +83,7 @@ class Notices:
                         self._clock,
                     )
                 )
+
+    async def keep_confirming(self, topic: Topic, mirror: Mirror) -> None:
+        """While `mirror` follows `topic`: confirm what it has, until cancelled."""
+        await keep_confirming(mirror, topic, partial(self.confirm, topic), self._clock)

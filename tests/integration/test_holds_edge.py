@@ -69,6 +69,28 @@ async def test_any_spelling_names_the_unit_slashes_and_all(site: "Site") -> None
     assert (await ok(site, "GET", f"/holds/{quote(site.unit('A/1'))}"))["version"] == 1
 
 
+async def test_a_hold_is_found_and_taken_back_by_every_id_of_the_unit(site: "Site") -> None:
+    await site.start("api")
+    imei, box, other = "356938035643809", site.barcode("1"), site.barcode("2")
+    await ok(site, "PUT", f"/holds/{other}/QA-2", json=REASON)  # before anybody knew of the link
+    linked = await ok(site, "PUT", "/identifiers", json={"ids": [box, imei, other]})
+    await ok(site, "PUT", f"/holds/{imei}/QA-1", json=REASON)
+    await ok(site, "PUT", f"/holds/{box}/QA-1", json=REASON)
+    for spelling in (imei, box, other):
+        held = await ok(site, "GET", f"/holds/{spelling}")
+        assert (held["id"], held["published"]) == (linked["unit"], True)
+        assert sorted(reason["id"] for reason in held["reasons"]) == ["QA-1", "QA-2"]
+    left = await ok(site, "DELETE", f"/holds/{other}/QA-1")
+    assert (left["id"], [reason["id"] for reason in left["reasons"]]) == (linked["unit"], ["QA-2"])
+    gone = await ok(site, "DELETE", f"/holds/{box}/QA-2")
+    assert (gone["reasons"], gone["published"]) == ([], True)
+    assert (await ok(site, "GET", "/holds"))["holds"] == []
+    for spelling in (imei, box, other):
+        assert (await site.ask("GET", f"/holds/{spelling}")).status_code == 404
+    records = await (await site.log(Topic.HOLDS)).until(6)
+    assert len([record for record in records if record.value is None]) == 3
+
+
 async def test_held_units_are_listed_page_by_page(site: "Site") -> None:
     await site.start("api")
     for serial in "123":

@@ -1,10 +1,11 @@
 """Holds of units: each reason is put and taken back by whoever told it.
 
 A unit's reasons are one record of `holds`; with the last of them it is deleted there. In PostgreSQL
-its row stays, without reasons, so that the version of the next one is higher.
+its row stays, without reasons, so that the version of the next one is higher. A reason is kept
+under the id by which it was put, and found and taken back by every id of the unit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,11 +16,12 @@ from litestar import Request, delete, get, put
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text
 from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
 from scantrail.api.problems import Problem, bad_field
+from scantrail.api.queries import ids_of, unit_of
 from scantrail.api.worklists import Limit
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
@@ -36,45 +38,44 @@ _PREFIX = "/holds/"
 def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     """The route handlers."""
 
-    async def change(unit: str, changed: Callable[[Hold], Hold]) -> dict[str, Any]:
-        """Commit the unit's next version with its outbox row; wait until Kafka has it.
+    async def change(
+        connection: AsyncConnection, unit: str, changed: Callable[[Hold], Hold]
+    ) -> tuple[Hold, int | None]:
+        """Write the next version of what holds `unit`, with its outbox row, whose number is told.
 
         Where nothing changes there is no next version.
         """
         empty = Hold(id=unit, reasons=(), version=0)
         query = select(holds.c.document).where(holds.c.id == unit).with_for_update()
-        async with engine.begin() as connection:
-            document = (await connection.execute(query)).scalar()
-            if document is None and changed(empty).reasons:
-                new_row = upsert(holds).values(
-                    id=unit, version=0, document=msgspec.to_builtins(empty)
-                )
-                await connection.execute(new_row.on_conflict_do_nothing())
-                document = (await connection.execute(query)).scalar_one()
-            known = empty if document is None else msgspec.convert(document, Hold)
-            new, row = changed(known), None
-            document = msgspec.to_builtins(known)
-            if new.reasons != known.reasons:
-                if len(new.reasons) > REASONS_MAX:
-                    raise Problem(
-                        409, "Too many", f"{unit} has {REASONS_MAX} reasons: take some back"
-                    )
-                new = replace(new, version=known.version + 1)
-                document = msgspec.to_builtins(new)
-                await connection.execute(
-                    holds.update()
-                    .where(holds.c.id == unit)
-                    .values(version=new.version, document=document)
-                )
-                value = encode(new) if new.reasons else None
-                row = await outbox.add(connection, Topic.HOLDS, unit, value)
-        if row is None:
-            return {**document, "published": await is_published(unit)}
-        return {**document, "published": await outbox.published(row, within_s=PUBLISH_S_MAX)}
+        document = (await connection.execute(query)).scalar()
+        if document is None and changed(empty).reasons:
+            new_row = upsert(holds).values(id=unit, version=0, document=msgspec.to_builtins(empty))
+            await connection.execute(new_row.on_conflict_do_nothing())
+            document = (await connection.execute(query)).scalar_one()
+        known = empty if document is None else msgspec.convert(document, Hold)
+        new = changed(known)
+        if new.reasons == known.reasons:
+            return known, None
+        if len(new.reasons) > REASONS_MAX:
+            raise Problem(409, "Too many", f"{unit} has {REASONS_MAX} reasons: take some back")
+        new = replace(new, version=known.version + 1)
+        await connection.execute(
+            holds.update()
+            .where(holds.c.id == unit)
+            .values(version=new.version, document=msgspec.to_builtins(new))
+        )
+        value = encode(new) if new.reasons else None
+        return new, await outbox.add(connection, Topic.HOLDS, unit, value)
 
-    async def is_published(unit: str) -> bool:
-        async with engine.connect() as connection:
-            return unit not in await outbox.waiting(connection, Topic.HOLDS)
+    async def told(hold: Hold, keys: Sequence[str], row: int | None = None) -> dict[str, Any]:
+        """The answer, once the outbox row has left, or with whether anything of `keys` waits."""
+        if row is not None:
+            published = await outbox.published(row, within_s=PUBLISH_S_MAX)
+        else:
+            async with engine.connect() as connection:
+                waiting = await outbox.waiting(connection, Topic.HOLDS)
+            published = waiting.isdisjoint(keys)
+        return {**msgspec.to_builtins(hold), "published": published}
 
     @put("/holds/{place:path}")
     async def put_hold(place: FromPath[str], request: AnyRequest) -> dict[str, Any]:
@@ -83,24 +84,40 @@ def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         body = decode_body(await request.body(), HoldBody)
         since = datetime.now(UTC)
         reason = HoldReason(id=reason_id, text=short_text(body.text, "text"), since=since)
-        return await change(unit, lambda known: with_reason(known, reason))
+        async with engine.begin() as connection:
+            hold, row = await change(connection, unit, lambda known: with_reason(known, reason))
+        return await told(hold, [unit], row)
 
     @delete("/holds/{place:path}", status_code=200)
     async def delete_hold(place: FromPath[str], request: AnyRequest) -> dict[str, Any]:
-        """`DELETE /holds/{any spelling}/{reason}`: take that reason back; twice is once."""
-        unit, reason_id = _unit_and_reason(request)
-        return await change(unit, lambda known: without_reason(known, reason_id))
+        """`DELETE /holds/{any spelling}/{reason}`: take that reason back; twice is once.
+
+        Whichever of the unit's ids it was put under.
+        """
+        asked, reason_id = _unit_and_reason(request)
+        last_row, left = None, dict[str, Hold]()
+        async with engine.begin() as connection:
+            keys = await _keys_of(connection, asked)
+            for key in sorted(keys):  # in one order, so that two never wait for each other
+                left[key], row = await change(
+                    connection, key, lambda known: without_reason(known, reason_id)
+                )
+                last_row = row or last_row
+        return await told(_together(keys[0], [left[key] for key in keys]), keys, last_row)
 
     @get("/holds/{place:path}")
     async def get_hold(place: FromPath[str], request: AnyRequest) -> dict[str, Any]:
-        """All that holds one unit. 404 where nothing does."""
-        unit = _unit(unquote(_sent(request)))
-        query = select(holds.c.document).where(holds.c.id == unit, _has_reasons())
+        """All that holds one unit, under any of its ids. 404 where nothing does."""
+        asked = _unit(unquote(_sent(request)))
         async with engine.connect() as connection:
-            document: dict[str, Any] | None = (await connection.execute(query)).scalar()
-        if document is None:
-            raise Problem(404, "Not found", f"nothing holds {unit}")
-        return {**document, "published": await is_published(unit)}
+            keys = await _keys_of(connection, asked)
+            query = select(holds.c.document).where(holds.c.id.in_(keys), _has_reasons())
+            documents = (await connection.execute(query)).scalars()
+            holding = [msgspec.convert(each, Hold) for each in documents]
+        if not holding:
+            raise Problem(404, "Not found", f"nothing holds {asked}")
+        holding.sort(key=lambda hold: keys.index(hold.id))
+        return await told(_together(keys[0], holding), keys)
 
     @get("/holds")
     async def list_holds(after: FromQuery[str] = "", limit: Limit = 100) -> dict[str, Any]:
@@ -120,6 +137,20 @@ def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         return {"holds": found, "next": found[-1]["id"] if len(found) == limit else None}
 
     return [put_hold, delete_hold, get_hold, list_holds]
+
+
+async def _keys_of(connection: AsyncConnection, asked: str) -> list[str]:
+    """All ids of the unit that has this one, its own key first."""
+    unit = await unit_of(connection, asked)
+    return [unit, *(link.id for link in await ids_of(connection, unit))]
+
+
+def _together(unit: str, parts: Sequence[Hold]) -> Hold:
+    """What holds a unit under its several ids; of a reason under two of them the first counts."""
+    reasons = {reason.id: reason for hold in reversed(parts) for reason in hold.reasons}
+    in_order = dict.fromkeys(reason.id for hold in parts for reason in hold.reasons)
+    version = max(hold.version for hold in parts)
+    return Hold(id=unit, reasons=tuple(reasons[each] for each in in_order), version=version)
 
 
 def _has_reasons() -> Any:

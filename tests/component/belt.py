@@ -37,7 +37,13 @@ READERS = {
         product="PUMP-7",
         osip=OsipSettings(locations={"OUT": "truck", "SIDE": "lane"}, hold_target="CHECK"),
     ),
-    "plain": ReaderSettings(id="plain", station="gate", protocol="tcp", product="PUMP-7"),
+    "plain": ReaderSettings(
+        id="plain",
+        station="gate",
+        protocol="http-generic",
+        product="PUMP-7",
+        antennas={2: "lane"},
+    ),
 }
 GATE = Station(
     id="gate",

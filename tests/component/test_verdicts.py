@@ -429,10 +429,23 @@ async def test_a_question_over_http(belt: Belt, http: httpx.AsyncClient) -> None
 async def test_a_reader_may_be_named_for_its_station_and_product(
     belt: Belt, http: httpx.AsyncClient
 ) -> None:
-    answer = await http.post("/verdict/v1", json={"reader": "plain", "read": "SN1"})
-    assert answer.json()["verdict"] == "release"
-    (scan,) = (await belt.forwarded()).scans
-    assert (scan.unit, scan.reader, scan.station) == ("sn:PUMP-7.SN1", "plain", "gate")
+    for station in ({}, {"station": "gate"}, {"station": "lane"}):
+        body = {"reader": "plain", "read": "SN1"} | station
+        answer = await http.post("/verdict/v1", json=body)
+        assert answer.json()["verdict"] == "release"
+    scans = (await belt.forwarded()).scans
+    assert {(scan.unit, scan.reader) for scan in scans} == {("sn:PUMP-7.SN1", "plain")}
+    assert [scan.station for scan in scans] == ["gate", "gate", "lane"]
+
+
+async def test_what_is_refused_names_the_field_and_the_mend(http: httpx.AsyncClient) -> None:
+    answer = await http.post("/verdict/v1", json={"read": "A", "reader": "exit"})
+    assert answer.json()["field"] == "reader"
+    assert "give the station alone" in answer.json()["detail"]
+    body = {"read": "A", "reader": "plain", "station": "truck"}
+    answer = await http.post("/verdict/v1", json=body)
+    assert answer.json()["field"] == "station"
+    assert "gate, lane" in answer.json()["detail"]
 
 
 async def test_one_that_is_unknown_is_no_error_but_no_release(http: httpx.AsyncClient) -> None:
@@ -454,6 +467,12 @@ async def test_one_that_is_unknown_is_no_error_but_no_release(http: httpx.AsyncC
         (b'{"read": "A", "station": ""}', "bad_station"),
         (json.dumps({"read": "A", "station": "x" * 257}).encode(), "bad_station"),
         (b'{"read": "A", "reader": "a b"}', "bad_reader"),
+        (json.dumps({"read": "A", "station": "ga\0te"}).encode(), "bad_station"),
+        (json.dumps({"read": "A", "station": "gate", "order": "a\0b"}).encode(), "bad_order"),
+        (json.dumps({"read": "A", "station": "gate", "order": "x" * 300}).encode(), "bad_order"),
+        (b'{"read": "A", "reader": "exit"}', "wrong_protocol"),
+        (b'{"read": "A", "reader": "plc", "station": "gate"}', "wrong_protocol"),
+        (b'{"read": "A", "reader": "plain", "station": "truck"}', "wrong_station"),
     ],
 )
 async def test_what_is_no_question_is_refused_and_records_nothing(

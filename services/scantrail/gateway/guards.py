@@ -33,6 +33,10 @@ class Guards:
         self._now = now
         self._left: dict[str, tuple[float, float]] = {}  # reads, and when that was counted
 
+    def reader(self, reader_id: str) -> ReaderSettings | None:
+        """The reader as it is configured, where it is."""
+        return self._readers.get(reader_id)
+
     def lets_in(self, reader_id: str, authorization: str | None) -> bool:
         """Whether `authorization`, a request's header, shows a token of the reader: as Bearer, or
         as the password of Basic with the reader's id as its name."""

@@ -69,3 +69,21 @@ def test_the_visit_and_not_the_reason_makes_the_alert() -> None:
     (again,) = alerts(SCAN, REASON, HoldReason(id="lot-7", text="Lot"), visit_id="e-0")
     (other,) = alerts(SCAN, REASON)
     assert first.id == again.id != other.id
+
+
+def test_a_hold_means_no_departure_that_is_older_and_comes_to_light_later() -> None:
+    old = Seen("e-0", BusinessStep.SHIPPING, "gate", "north", NOON - timedelta(days=30))
+    later = HoldReason(id="QA-1", text="Scratched", since=NOON - timedelta(days=1))
+    untimed = HoldReason(id="QA-3", text="Dented")
+    telling = replace(SCAN, same_as="imei:35693803564380")
+    assert alerts(telling, later, revealed=[old]) == []
+    at_once = replace(later, id="QA-2", since=old.at)
+    (alert,) = alerts(telling, later, at_once, untimed, revealed=[old])
+    assert alert.event_id == "e-0"
+    assert "(QA-2: Scratched; QA-3: Dented)" in alert.text
+
+
+def test_at_the_gate_a_hold_counts_whatever_the_readers_clock_says() -> None:
+    behind = replace(SCAN, event_time=NOON - timedelta(minutes=5))
+    (alert,) = alerts(behind, replace(REASON, since=NOON))
+    assert alert.event_id == "e-1"

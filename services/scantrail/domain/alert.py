@@ -89,21 +89,22 @@ def judge(
     one that tells of another key of the unit: where the unit went out before is `revealed` then.
     What moves nothing (`is_inert`: a refold, or derived from a parent in which the unit is not) is
     none either, until a later movement says that the unit was inside: then it is among its
-    `revealed`.
+    `revealed`. By what is revealed only those holds are broken that were told by then; a recall
+    means also what left before it.
     """
     raised = [
         _contradicted(scan.unit, fact, AlertStatus.RAISED)
         for fact in facts_added
         if _contradicts(fact, site_travel_s)
     ]
-    visits = list(revealed)
+    visits = [(seen, _held_by(holds, seen.at)) for seen in revealed]
     if not _moves_nothing(scan, is_inert):
         at = Seen(visit_id, scan.business_step, scan.station, scan.site, scan.event_time)
-        visits.insert(0, at)
-    for seen in visits:
+        visits.insert(0, (at, list(holds)))
+    for seen, why in visits:
         if seen.business_step in OUTBOUND_STEPS:
             raised += [_recalled(scan.unit, recall, seen) for recall in recalls]
-            raised += [_held(scan.unit, holds, seen)] if holds else []
+            raised += [_held(scan.unit, why, seen)] if why else []
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}
     withdrawn = [
@@ -112,6 +113,10 @@ def judge(
         if _contradicts(fact, site_travel_s)
     ]
     return [alert for alert in withdrawn if alert.id not in standing] + raised
+
+
+def _held_by(holds: Sequence[HoldReason], at: datetime) -> list[HoldReason]:
+    return [reason for reason in holds if reason.since is None or reason.since <= at]
 
 
 def _moves_nothing(scan: Scan, is_inert: bool) -> bool:

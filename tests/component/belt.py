@@ -1,6 +1,7 @@
 """A conveyor's questions with all that answers them, on a real disk."""
 
 import asyncio
+import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -156,3 +157,15 @@ class Belt:
 
     async def steps(self) -> list[tuple[str, str]]:
         return [(scan.unit, scan.business_step) for scan in (await self.forwarded()).scans]
+
+
+class Line:
+    """What was sent, and when."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.at: list[float] = []
+
+    async def send(self, answer: bytes) -> None:
+        self.sent.append(answer)
+        self.at.append(time.monotonic())

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from component.belt import GTIN, NOW, READERS, RECALL, Belt, code, unit
+from component.belt import GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.order import Order
@@ -316,8 +316,9 @@ async def test_a_line_may_name_its_order(belt: Belt) -> None:
     belt.order("SO-2", cable=1)
     lines = [f"SO-1;{code('A1')}", f"SO-1;{code('A2')}", f"SO-2;{code('A3')}", f";{code('A4')}"]
     outcomes = TextDecoder(reader).feed("".join(f"{line}\r\n" for line in lines).encode())
-    answer = await answer_lines(reader, ANSWERS_DEFAULT, outcomes, belt.verdicts)
-    assert answer == (
+    line = Line()
+    await answer_lines(reader, ANSWERS_DEFAULT, outcomes, belt.verdicts, line.send)
+    assert b"".join(line.sent) == (
         b"RELEASE clear\r\nHOLD one_too_many\r\nHOLD wrong_product\r\nRELEASE clear\r\n"
     )
 

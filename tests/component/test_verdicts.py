@@ -1,8 +1,12 @@
 """Questions of conveyors with a journal on a real disk: what is answered, and what is recorded."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,12 +16,12 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from component.belt import GATE, GTIN, NOW, READERS, RECALL, Belt, code, unit
+from component.belt import GATE, GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.verdict import Verdict
 from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT
-from scantrail.gateway.conveyors import answer_lines, answer_telegrams
+from scantrail.gateway.conveyors import Controller, answer_lines
 from scantrail.gateway.decoders.osip import OsipDecoder
 from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, NoRead, Read
 from scantrail.gateway.guards import Guards, new_token
@@ -27,6 +31,7 @@ from scantrail.gateway.notices import Notices
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import SpoolFull
+from scantrail.gateway.tcp import serve_reader
 from scantrail.gateway.verdict_http import build_verdict
 
 
@@ -323,8 +328,9 @@ async def test_each_read_of_a_line_is_answered_in_its_order(belt: Belt) -> None:
         NoRead(),
         Invalid("frame_too_long", b"x"),
     ]
-    answer = await answer_lines(READERS["exit"], ANSWERS_DEFAULT, outcomes, belt.verdicts)
-    assert answer == (
+    line = Line()
+    await answer_lines(READERS["exit"], ANSWERS_DEFAULT, outcomes, belt.verdicts, line.send)
+    assert b"".join(line.sent) == (
         b"RELEASE clear\r\nHOLD held\r\nUNKNOWN no_read\r\nUNKNOWN frame_too_long\r\n"
     )
 
@@ -353,8 +359,10 @@ async def test_a_controller_is_answered_and_only_an_arrival_outside_ships(belt: 
     ]
     reader = READERS["plc"]
     telegrams = OsipDecoder(reader.osip).feed(b"".join(stream))
-    answer = await answer_telegrams(reader, telegrams, belt.verdicts, now=lambda: NOW)
-    told = [answer[at : at + 160].decode() for at in range(0, len(answer), 160)]
+    line, controller = Line(), Controller(reader, belt.verdicts, now=lambda: NOW)
+    await controller.answer(telegrams, line.send)
+    await controller.finish()
+    told = [answer.decode() for answer in line.sent]
     assert [(each[18:27], each[67:87].strip("*"), each[87:95]) for each in told[1:]] == [
         ("00002RES_", "OUT", "00000000"),
         ("00003RES_", "CHECK", "00000001"),
@@ -379,8 +387,176 @@ async def test_an_arrival_that_cannot_be_recorded_ends_the_connection(tmp_path: 
     reader = READERS["plc"]
     sent = telegram("UPD_", place("SN1") + place("OUT") + "0" * 22, 1)
     with pytest.raises(SpoolFull):
-        await answer_telegrams(reader, OsipDecoder(reader.osip).feed(sent), belt.verdicts)
+        await Controller(reader, belt.verdicts).answer(
+            OsipDecoder(reader.osip).feed(sent), Line().send
+        )
     await belt.close()
+
+
+def slow_disk(belt: Belt, took_s: float) -> None:
+    insert = belt.journal._insert
+
+    def slowly(*told: Any) -> None:
+        time.sleep(took_s)
+        insert(*told)
+
+    belt.journal._insert = slowly  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port: int = one.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+async def clocked(tmp_path: Path) -> AsyncIterator[Belt]:
+    """By the real clock, since what passes while a question waits is to count."""
+    belt = Belt(tmp_path, clock=time.monotonic).ready()
+    yield belt
+    await belt.verdicts.stop()
+    await belt.close()
+
+
+def stand_still(for_s: float) -> None:
+    time.sleep(for_s)
+
+
+def asked_for(serials: Sequence[str]) -> bytes:
+    body = place("SCAN") + place("OUT") + "0" * 22
+    return b"".join(telegram("REQ_", place(each) + body, n) for n, each in enumerate(serials))
+
+
+def errors(line: Line) -> list[str]:
+    return [answer.decode()[87:95] for answer in line.sent]
+
+
+async def test_the_time_before_a_question_is_looked_at_counts(belt: Belt) -> None:
+    judged = await belt.ask("A1", heard=belt.at - 0.05)
+    assert judged.verdict is Verdict.RELEASE
+    judged = await belt.ask("A2", heard=belt.at - 0.15)
+    assert (judged.reason, judged.detail) == ("late", "150 ms have passed, 100 are allowed")
+    belt.hold("A3", "QA-1")
+    assert (await belt.ask("A3", heard=belt.at - 5)).reason == "held"
+    await belt.verdicts.stop()
+    steps = await belt.steps()
+    assert [[step for of, step in steps if of == unit(each)] for each in ("A1", "A2", "A3")] == [
+        ["staging_outbound"],
+        ["staging_outbound", "holding"],
+        ["staging_outbound", "holding"],
+    ]
+
+
+async def test_telegrams_of_one_segment_do_not_wait_for_each_others_disk(clocked: Belt) -> None:
+    slow_disk(clocked, 0.02)
+    reader, line = READERS["plc"], Line()
+    telegrams = OsipDecoder(reader.osip).feed(asked_for([f"S{n}" for n in range(20)]))
+    began = time.monotonic()
+    await Controller(reader, clocked.verdicts).answer(telegrams, line.send, heard=began)
+    assert errors(line) == ["00000000"] * 20
+    assert line.at[-1] - began < 0.2
+
+
+async def test_each_answer_is_sent_as_it_is_there(clocked: Belt) -> None:
+    reader, line = READERS["plc"], Line()
+    telegrams = OsipDecoder(reader.osip).feed(telegram("SYNQ", "0" * 14, 9) + asked_for(["S1"]))
+    slow_disk(clocked, 0.05)
+    await Controller(reader, clocked.verdicts).answer(telegrams, line.send)
+    assert line.at[1] - line.at[0] > 0.03
+
+
+async def test_an_arrival_holds_up_no_question_behind_it(clocked: Belt) -> None:
+    goes_on = asyncio.Event()
+    append = clocked.journal.append
+
+    async def slowly(records: Any, *more: Any) -> None:
+        if b"truck" in records[0].value:
+            await goes_on.wait()
+        await append(records, *more)
+
+    clocked.journal.append = slowly  # type: ignore[method-assign]
+    reader, line = READERS["plc"], Line()
+    controller, decoder = Controller(reader, clocked.verdicts), OsipDecoder(reader.osip)
+    arrival = telegram("UPD_", place("SN1") + place("OUT") + "0" * 22, 1)
+    await controller.answer(decoder.feed(arrival + asked_for(["S1"])), line.send)
+    await controller.answer(decoder.feed(asked_for(["S2"])), line.send)
+    assert errors(line) == ["00000000"] * 2
+    goes_on.set()
+    await controller.finish()
+    shipped = [scan for scan in (await clocked.forwarded()).scans if scan.station == "truck"]
+    assert [scan.unit for scan in shipped] == ["sn:PUMP-7.SN1"]
+
+
+async def test_an_arrival_that_fails_late_ends_the_connection_at_its_next_telegram(
+    belt: Belt,
+) -> None:
+    fails = asyncio.Event()
+
+    async def failing(*told: Any) -> None:
+        await fails.wait()
+        raise SpoolFull("no room")
+
+    belt.journal.append = failing  # type: ignore[method-assign]
+    reader, line = READERS["plc"], Line()
+    controller, decoder = Controller(reader, belt.verdicts), OsipDecoder(reader.osip)
+    arrival = telegram("UPD_", place("SN1") + place("OUT") + "0" * 22, 1)
+    await controller.answer(decoder.feed(arrival), line.send)
+    fails.set()
+    with pytest.raises(SpoolFull):
+        await controller.answer(decoder.feed(telegram("SYNQ", "0" * 14, 2)), line.send)
+
+
+async def test_lines_that_wait_behind_others_are_released_in_time_or_held(
+    clocked: Belt, free_port: int
+) -> None:
+    """Over a connection: four questions, each alone in its segment, on a disk of 80 ms."""
+    slow_disk(clocked, 0.08)
+    async with served(clocked, free_port) as (stream, writer):
+        sent = []
+        for n in range(4):
+            writer.write(f"{code(f'A{n}')}\r\n".encode())
+            sent.append(time.monotonic())
+            await asyncio.sleep(0.01)
+        for at in sent:
+            answer = await asyncio.wait_for(stream.readline(), 5)
+            assert answer.startswith(b"HOLD late") or time.monotonic() - at < 0.2
+        assert answer == b"HOLD late\r\n"
+
+
+async def test_what_comes_while_the_process_stands_still_is_held(
+    clocked: Belt, free_port: int
+) -> None:
+    async with served(clocked, free_port) as (stream, writer):
+        watching = asyncio.create_task(clocked.verdicts.watch())
+        peer = writer.get_extra_info("socket")
+        await asyncio.sleep(0.1)
+        os.write(peer.fileno(), f"{code('A1')}\r\n".encode())
+        stand_still(0.3)
+        assert await asyncio.wait_for(stream.readline(), 5) == b"HOLD late\r\n"
+        await asyncio.sleep(0.1)
+        writer.write(f"{code('A2')}\r\n".encode())
+        assert await asyncio.wait_for(stream.readline(), 5) == b"RELEASE clear\r\n"
+        watching.cancel()
+        await asyncio.wait({watching})
+
+
+@contextlib.asynccontextmanager
+async def served(
+    belt: Belt, port: int
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    reader = replace(READERS["exit"], mode="listen", address=("127.0.0.1", port))
+    intake: Any = None
+    serving = asyncio.create_task(serve_reader(reader, intake, belt.verdicts, belt.statuses))
+    try:
+        await asyncio.sleep(0.1)
+        stream, writer = await asyncio.open_connection("127.0.0.1", port)
+        yield stream, writer
+        writer.close()
+    finally:
+        serving.cancel()
+        await asyncio.wait({serving})
 
 
 # ----------------------------------------------------------------------------------------- HTTP

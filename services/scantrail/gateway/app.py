@@ -90,6 +90,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
             tasks.create_task(known_ids.tell(outlet))
             tasks.create_task(known_ids.follow(settings, notices))
             tasks.create_task(verdicts.forward(outlet))
+            tasks.create_task(verdicts.watch())
             tasks.create_task(notices.follow(settings))
             tasks.create_task(known_orders.follow(settings))
             copies = (known_stations, known_products)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import SupportsIndex, cast
 
 from scantrail.domain.verdict import Verdict
-from scantrail.gateway.conveyors import answer_lines, answer_telegrams
+from scantrail.gateway.conveyors import Controller, Send, answer_lines
 from scantrail.gateway.decoders.osip import OsipDecoder
 from scantrail.gateway.decoders.outcome import Invalid, Outcome, Read
 from scantrail.gateway.decoders.text import TextDecoder
@@ -33,8 +33,8 @@ CONNECTIONS_MAX = 32
 #: For what is in hand on a connection beyond them; then its answers are given up, not its reads.
 FINISH_S_MAX = 10.0
 
-#: What the next bytes of a connection are answered; none: that it has ended.
-Talk = Callable[[bytes], Awaitable[bytes]]
+#: Answers the next bytes of a connection (none: it has ended), which came at that time.
+Talk = Callable[[bytes, float, Send], Awaitable[None]]
 
 
 async def serve_reader(
@@ -49,21 +49,23 @@ async def serve_reader(
             return _questions(reader, reader.verdict, verdicts)
         return _reads(reader, intake)
 
+    is_asking = reader.protocol == "tcp-osip" or reader.verdict is not None
+    arrived = verdicts.arrived if is_asking else asyncio.get_running_loop().time
     if reader.mode == "connect":
-        await _connect_on(reader, begin, statuses)
+        await _connect_on(reader, begin, statuses, arrived)
     else:
-        await _listen(reader, begin, statuses)
+        await _listen(reader, begin, statuses, arrived)
 
 
 def _reads(reader: ReaderSettings, intake: Intake) -> Talk:
     """Reads that are acknowledged once they are durable, where the reader wants that."""
     decoder = TextDecoder(reader)
 
-    async def talk(data: bytes) -> bytes:
+    async def talk(data: bytes, heard: float, send: Send) -> None:
         outcomes: list[Outcome] = decoder.feed(data) if data else decoder.end()
         if outcomes:
             await intake.take(reader.id, outcomes)
-        return reader.ack * sum(isinstance(outcome, Read | Invalid) for outcome in outcomes)
+        await send(reader.ack * sum(isinstance(outcome, Read | Invalid) for outcome in outcomes))
 
     return talk
 
@@ -71,24 +73,31 @@ def _reads(reader: ReaderSettings, intake: Intake) -> Talk:
 def _questions(reader: ReaderSettings, answers: Mapping[Verdict, str], verdicts: Verdicts) -> Talk:
     decoder = TextDecoder(reader)
 
-    async def talk(data: bytes) -> bytes:
+    async def talk(data: bytes, heard: float, send: Send) -> None:
         outcomes = decoder.feed(data) if data else decoder.end()
-        return await answer_lines(reader, answers, outcomes, verdicts)
+        await answer_lines(reader, answers, outcomes, verdicts, send, heard=heard)
 
     return talk
 
 
 def _telegrams(reader: ReaderSettings, verdicts: Verdicts) -> Talk:
-    decoder = OsipDecoder(reader.osip)
+    decoder, controller = OsipDecoder(reader.osip), Controller(reader, verdicts)
 
-    async def talk(data: bytes) -> bytes:
+    async def talk(data: bytes, heard: float, send: Send) -> None:
         telegrams = decoder.feed(data) if data else decoder.end()
-        return await answer_telegrams(reader, telegrams, verdicts)
+        await controller.answer(telegrams, send, heard=heard)
+        if not data:
+            await controller.finish()
 
     return talk
 
 
-async def _listen(reader: ReaderSettings, begin: Callable[[], Talk], statuses: Statuses) -> None:
+async def _listen(
+    reader: ReaderSettings,
+    begin: Callable[[], Talk],
+    statuses: Statuses,
+    arrived: Callable[[], float],
+) -> None:
     host, port = _address(reader)
     loop = asyncio.get_running_loop()
     talks: dict[asyncio.Task[None], tuple[_Stream, asyncio.Transport]] = {}
@@ -111,12 +120,13 @@ async def _listen(reader: ReaderSettings, begin: Callable[[], Talk], statuses: S
             silent, transport = talks.pop(longest_silent)
             silent.leave(transport)
             leaving.add(longest_silent)
-        talk = asyncio.create_task(_talk(reader, begin(), statuses, stream, writer))
-        talks[talk] = cast(_Stream, stream), cast(asyncio.Transport, writer.transport)
+        ours = cast(_Stream, stream)
+        talk = asyncio.create_task(_talk(reader, begin(), statuses, ours, writer))
+        talks[talk] = ours, cast(asyncio.Transport, writer.transport)
         talk.add_done_callback(ended)
 
     server = await loop.create_server(
-        lambda: asyncio.StreamReaderProtocol(_Stream(), connected), host, port
+        lambda: asyncio.StreamReaderProtocol(_Stream(arrived), connected), host, port
     )
     try:
         # Not serve_forever(): from Python 3.12 on, cancelled, it waits for every connection's end.
@@ -130,13 +140,16 @@ async def _listen(reader: ReaderSettings, begin: Callable[[], Talk], statuses: S
 
 
 async def _connect_on(
-    reader: ReaderSettings, begin: Callable[[], Talk], statuses: Statuses
+    reader: ReaderSettings,
+    begin: Callable[[], Talk],
+    statuses: Statuses,
+    arrived: Callable[[], float],
 ) -> None:
     host, port = _address(reader)
     delay_s = RETRY_S_FIRST
     while True:
         try:
-            stream, writer = await asyncio.wait_for(_connection(host, port), CONNECT_S_MAX)
+            stream, writer = await asyncio.wait_for(_connection(host, port, arrived), CONNECT_S_MAX)
         except (OSError, TimeoutError) as error:
             log.warning("reader is away", reader=reader.id, reason=str(error), retry_s=delay_s)
             await asyncio.sleep(delay_s)
@@ -150,12 +163,15 @@ async def _connect_on(
 class _Stream(asyncio.StreamReader):
     """Gives what came before the connection was lost; asyncio's own would give the error first.
 
-    `heard` is when the last bytes came.
+    `heard` is when the last bytes came, `since` when the first of those came that were read last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arrived: Callable[[], float]) -> None:
         super().__init__()
         self.heard = asyncio.get_running_loop().time()
+        self.since = self._first = self.heard
+        self._arrived = arrived
+        self._unread = 0
         self._is_left = False
 
     def leave(self, transport: asyncio.Transport) -> None:
@@ -169,7 +185,17 @@ class _Stream(asyncio.StreamReader):
         if self._is_left:
             return
         self.heard = asyncio.get_running_loop().time()
-        super().feed_data(data)
+        if not self._unread:
+            self._first = self._arrived()
+        received = bytes(data)
+        self._unread += len(received)
+        super().feed_data(received)
+
+    async def read(self, n: int = -1) -> bytes:
+        data = await super().read(n)
+        self.since = self._first
+        self._unread -= len(data)
+        return data
 
     def set_exception(self, exc: BaseException) -> None:
         log.warning("reader lost", reason=str(exc))
@@ -190,9 +216,11 @@ def _is_peer(reader: ReaderSettings, writer: asyncio.StreamWriter) -> bool:
     return False
 
 
-async def _connection(host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connection(
+    host: str, port: int, arrived: Callable[[], float]
+) -> tuple[_Stream, asyncio.StreamWriter]:
     loop = asyncio.get_running_loop()
-    stream = _Stream()
+    stream = _Stream(arrived)
     transport, protocol = await loop.create_connection(
         lambda: asyncio.StreamReaderProtocol(stream), host, port
     )
@@ -203,7 +231,7 @@ async def _talk(
     reader: ReaderSettings,
     talk: Talk,
     statuses: Statuses,
-    stream: asyncio.StreamReader,
+    stream: _Stream,
     writer: asyncio.StreamWriter,
 ) -> None:
     """One connection, until the reader ends it, is silent too long, or cannot be served.
@@ -229,12 +257,15 @@ async def _talk(
 async def _take_all(
     reader: ReaderSettings,
     talk: Talk,
-    stream: asyncio.StreamReader,
+    stream: _Stream,
     writer: asyncio.StreamWriter,
 ) -> None:
+    async def send(answer: bytes) -> None:
+        await _answer(reader, answer, writer)
+
     while True:
         data = await _received(reader, stream)
-        await _answer(reader, await talk(data), writer)
+        await talk(data, stream.since, send)
         if not data:
             return
 

@@ -58,6 +58,9 @@ FORWARD_RECORDS = 500
 #: the removal of the one before it.
 GATHER_S = 0.05
 
+#: So often `watch` looks whether the process runs; what stood still twice as long is seen.
+TURN_S = 0.02
+
 #: Refusals of a read that a person mends in the settings: the unit may be known well.
 _UNSET: Final = frozenset({Why.UNKNOWN_STATION.value, Why.UNKNOWN_READER.value})
 
@@ -73,8 +76,8 @@ class _Question(NamedTuple):
 
 
 class Verdicts:
-    """One for the gateway. `deadline_s` is from the question to the answer, `stale_s` as in
-    domain.verdict.judge_unit; `unknown_order` is the verdict where nobody entered the order."""
+    """One for the gateway. `deadline_s` is from a question's arrival to its answer, `stale_s` as
+    in domain.verdict.judge_unit; `unknown_order` is the verdict where nobody entered the order."""
 
     def __init__(
         self,
@@ -108,23 +111,47 @@ class Verdicts:
         self._clock = clock
         self._start = secrets.token_hex(4)
         self._sequence = 0
+        self._turned: float | None = None
         self._added = asyncio.Event()
         self._behind = set[asyncio.Task[None]]()
 
+    def arrived(self) -> float:
+        """When that came which is read from a connection now: at the earliest, where the process
+        stood still meanwhile. That is seen only while `watch` runs."""
+        now = self._clock()
+        if self._turned is not None and now - self._turned > 2 * TURN_S:
+            return self._turned
+        return now
+
+    async def watch(self) -> None:
+        """Keep `arrived` right until cancelled."""
+        try:
+            while True:
+                self._turned = self._clock()
+                await asyncio.sleep(TURN_S)
+        finally:
+            self._turned = None
+
     async def ask(
-        self, reader_id: str | None, asked: Read | NoRead | Invalid, *, station: str | None = None
+        self,
+        reader_id: str | None,
+        asked: Read | NoRead | Invalid,
+        *,
+        station: str | None = None,
+        heard: float | None = None,
     ) -> Judgement:
         """The verdict on what reader `reader_id` read, at `station` where it is not the reader's.
 
-        Never raises, and comes by the deadline unless the whole process stands still.
+        `heard` is when the question came (None: now), as `arrived` told it. Never raises, and comes
+        by the deadline unless the whole process stands still.
         """
-        began, is_late = self._clock(), False
+        began, is_late = self._clock() if heard is None else heard, False
         if isinstance(asked, Read):
             asked = self._with_order(reader_id, asked)
         question = self._judged(reader_id, asked, station)
         judged = question.judged
         try:
-            async with asyncio.timeout(self._deadline_s):
+            async with asyncio.timeout(self._deadline_s - (self._clock() - began)):
                 await self._write(question.records, question.changes)
         except SpoolFull as error:
             log.error("question is not recorded", reader=reader_id, reason=str(error))
@@ -163,7 +190,8 @@ class Verdicts:
             self._added.clear()
             kept = await insistently(self._journal.oldest, FORWARD_RECORDS)
             if not kept:
-                await self._added.wait()
+                if not self._journal.count:  # of what is still being written nobody may tell
+                    await self._added.wait()
                 await asyncio.sleep(GATHER_S)
                 continue
             try:

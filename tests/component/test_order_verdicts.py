@@ -29,7 +29,7 @@ PHONE = "imei:35693803564380"
 
 @pytest.fixture
 async def belt(tmp_path: Path) -> AsyncIterator[Belt]:
-    belt = Belt(tmp_path).ready()
+    belt = Belt(tmp_path, deadline_s=10.0).ready()  # a disk that is busy makes nothing late
     yield belt
     await belt.close()
 

@@ -37,7 +37,7 @@ from scantrail.gateway.verdict_http import build_verdict
 
 @pytest.fixture
 async def belt(tmp_path: Path) -> AsyncIterator[Belt]:
-    belt = Belt(tmp_path).ready()
+    belt = Belt(tmp_path, deadline_s=10.0).ready()  # a disk that is busy makes nothing late
     yield belt
     await belt.close()
 
@@ -434,12 +434,12 @@ def errors(line: Line) -> list[str]:
 
 
 async def test_the_time_before_a_question_is_looked_at_counts(belt: Belt) -> None:
-    judged = await belt.ask("A1", heard=belt.at - 0.05)
+    judged = await belt.ask("A1", heard=belt.at - 5)
     assert judged.verdict is Verdict.RELEASE
-    judged = await belt.ask("A2", heard=belt.at - 0.15)
-    assert (judged.reason, judged.detail) == ("late", "150 ms have passed, 100 are allowed")
+    judged = await belt.ask("A2", heard=belt.at - 15)
+    assert (judged.reason, judged.detail) == ("late", "15000 ms have passed, 10000 are allowed")
     belt.hold("A3", "QA-1")
-    assert (await belt.ask("A3", heard=belt.at - 5)).reason == "held"
+    assert (await belt.ask("A3", heard=belt.at - 50)).reason == "held"
     await belt.verdicts.stop()
     steps = await belt.steps()
     assert [[step for of, step in steps if of == unit(each)] for each in ("A1", "A2", "A3")] == [
@@ -588,13 +588,13 @@ async def test_a_question_over_http(belt: Belt, http: httpx.AsyncClient) -> None
             "verdict": "release",
             "reason": "clear",
             "detail": f"nothing is known against {unit('A1')}",
-            "deadline_ms": 100,
+            "deadline_ms": 10_000,
         },
         {
             "verdict": "hold",
             "reason": "held",
             "detail": f"{unit('A2')} is held (QA-1: scratched)",
-            "deadline_ms": 100,
+            "deadline_ms": 10_000,
         },
     ]
     released, *_ = (await belt.forwarded()).scans

@@ -127,6 +127,11 @@ class Verdicts:
         """Keep `arrived` right until cancelled."""
         try:
             while True:
+                if self._turned is not None and self._clock() - self._turned > 2 * TURN_S:
+                    # The process stood still, and what came meanwhile is read only after this: in
+                    # the next turn of the loop its connections are looked at behind us.
+                    await asyncio.sleep(0)
+                    await asyncio.sleep(0)
                 self._turned = self._clock()
                 await asyncio.sleep(TURN_S)
         finally:

@@ -86,8 +86,9 @@ check: install ## style, types and the direction of imports
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
 
-test-faults: install ## kills, pauses, moves and breaks trackers for a quarter of an hour
-	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/system/test_faults.py
+test-faults: install ## kills, pauses and breaks trackers and gateways for twenty minutes
+	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \
+	    tests/system/test_faults.py
 
 demo: install ## drives 2,000 units through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo

@@ -215,7 +215,7 @@ async def some_more_movements(site: "Site", than: int) -> None:
     await site.until(told, READY_S_MAX)
 
 
-@pytest.mark.parametrize("store", ["rocksdb", "memory"])
+@pytest.mark.parametrize("store", ["rocksdb", pytest.param("memory", marks=pytest.mark.long)])
 async def test_killed_again_and_again_in_mid_stream_it_is_exact(
     site: "Site", tmp_path: Path, store: str
 ) -> None:
@@ -416,7 +416,7 @@ async def test_an_older_state_written_last_counts_for_nothing_and_is_written_ove
 FAILPOINTS = ("begun", "decided", "sent", "logged", "stored", "acknowledged")
 
 
-@pytest.mark.parametrize("store", ["rocksdb", "memory"])
+@pytest.mark.parametrize("store", ["rocksdb", pytest.param("memory", marks=pytest.mark.long)])
 async def test_killed_between_any_two_steps_of_a_batch_it_is_exact(
     site: "Site", tmp_path: Path, store: str
 ) -> None:

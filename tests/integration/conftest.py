@@ -129,6 +129,21 @@ async def opened(settings: Settings) -> AsyncIterator["Site"]:
 
 
 @pytest.fixture
+def own_kafka(tmp_path: Path, stack_cache: Path) -> Iterator[EmbeddedKafka]:
+    """A broker of this test alone, which it may kill; it keeps its port."""
+    broker = EmbeddedKafka(tmp_path / "kafka", stack_cache)
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+@pytest.fixture
+def port() -> int:
+    """A free port, for one reader."""
+    return free_ports(1)[0]
+
+
+@pytest.fixture
 def own_postgres(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
     """A server of this test alone, which it may kill."""
     server = EmbeddedPostgres(tmp_path / "postgres")

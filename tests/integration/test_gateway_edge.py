@@ -9,7 +9,7 @@ import signal
 import socket
 import sqlite3
 import struct
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -94,19 +94,6 @@ def listening(port: int, *more: str) -> str:
 def over_http(reader: str, station: str = "dock-1", *more: str) -> str:
     lines = [f'id = "{reader}"', f'station = "{station}"', 'protocol = "http-generic"', *more]
     return "\n".join(lines)
-
-
-@pytest.fixture
-def port() -> int:
-    return free_ports(1)[0]
-
-
-@pytest.fixture
-def own_kafka(tmp_path: Path, stack_cache: Path) -> Iterator[EmbeddedKafka]:
-    broker = EmbeddedKafka(tmp_path / "kafka", stack_cache)
-    broker.start()
-    yield broker
-    broker.kill()
 
 
 # ------------------------------------------------------------------------------------------ TCP

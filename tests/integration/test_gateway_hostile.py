@@ -14,7 +14,6 @@ import pytest
 from integration.processes import Process, started
 from scantrail.contracts.topics import Topic
 from scantrail.gateway.tcp import CONNECTIONS_MAX
-from scantrail.infra.child_processes import free_ports
 from scantrail.infra.web import HEAD_S_MAX, IN_HAND_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -26,11 +25,6 @@ MEBIBYTE = 1 << 20
 ACK = b"\x06"
 
 Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-@pytest.fixture
-def port() -> int:
-    return free_ports(1)[0]
 
 
 def scanner_of_others(port: int) -> str:

@@ -12,13 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
-import pytest
 
 from integration.processes import Process, started
 from scantrail.contracts.records import decode_scan, movements
 from scantrail.contracts.topics import Topic
 from scantrail.gateway.outlet import ROOM
-from scantrail.infra.child_processes import free_ports
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import apply_topics
@@ -30,14 +28,6 @@ HOST = "127.0.0.1"
 HANDHELD = '[[reader]]\nid = "handheld"\nstation = "dock-1"\nprotocol = "http-generic"\n'
 SCANS_PER_S = 200
 BATCH = 10
-
-
-@pytest.fixture
-def own_kafka(tmp_path: Path, stack_cache: Path) -> Iterator[EmbeddedKafka]:
-    broker = EmbeddedKafka(tmp_path / "kafka", stack_cache, port=free_ports(1)[0])
-    broker.start()
-    yield broker
-    broker.kill()
 
 
 class Device:

@@ -18,7 +18,6 @@ from scantrail.domain.order import Order
 from scantrail.domain.recall import Recall, RecallStatus, Selector
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
-from scantrail.infra.child_processes import free_ports
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.topic_admin import apply_topics
 
@@ -33,19 +32,6 @@ RECALL = Recall(
     reason="heats",
     selectors=(Selector(kind="list", serials=("R1",)),),
 )
-
-
-@pytest.fixture
-def port() -> int:
-    return free_ports(1)[0]
-
-
-@pytest.fixture
-def own_kafka(tmp_path: Path, stack_cache: Path) -> Iterator[EmbeddedKafka]:
-    broker = EmbeddedKafka(tmp_path / "kafka", stack_cache)
-    broker.start()
-    yield broker
-    broker.kill()
 
 
 async def ask(site: "Site", serial: str, **more: Any) -> dict[str, Any]:

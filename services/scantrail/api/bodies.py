@@ -7,7 +7,9 @@ from typing import TypeVar, get_args, get_type_hints
 import msgspec
 
 from scantrail.api.problems import bad_field
+from scantrail.contracts.identity import identify
 from scantrail.contracts.records import holds_nul
+from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.product import Serials
 from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
@@ -195,3 +197,21 @@ def short_text(value: str, field: str) -> str:
 def maybe_short_text(value: str | None, field: str) -> str | None:
     """As short_text; None stays None."""
     return None if value is None else short_text(value, field)
+
+
+def unit_key(
+    spelling: str, field: str, *, aim: str | None = None, product: str | None = None
+) -> str:
+    """The key of any spelling of a unit. Raises Problem 400 for what names none."""
+    try:
+        return identify(spelling, aim=aim, product=product).key
+    except NotIdentified as error:
+        raise bad_field(field, error.detail) from error
+
+
+def product_key(name: str, field: str) -> str:
+    """A product's id as keys have it. Raises Problem 400."""
+    try:
+        return product_id(name)
+    except NotIdentified as error:
+        raise bad_field(field, error.detail) from error

@@ -22,6 +22,7 @@ from scantrail.api.bodies import (
     checked_id,
     decode_body,
     maybe_short_text,
+    product_key,
     short_text,
 )
 from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
@@ -33,7 +34,6 @@ from scantrail.domain.identifiers import (
     NotIdentified,
     luhn_checks,
     product_and_serial,
-    product_id,
 )
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
 from scantrail.domain.product import Product
@@ -130,7 +130,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         if again:
             raise bad_field("steps", f"{again[0]} is named twice: an order has each step once")
         new = Product(
-            id=_checked_product(name, "id"),
+            id=product_key(name, "id"),
             name=short_text(body.name, "name"),
             serials=body.serials,
             steps=body.steps,
@@ -143,7 +143,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
 
     @get("/products/{name:str}")
     async def get_product(name: FromPath[str]) -> dict[str, Any]:
-        return await load(tables.product, Topic.PRODUCTS, _checked_product(name, "id"))
+        return await load(tables.product, Topic.PRODUCTS, product_key(name, "id"))
 
     @post("/recalls")
     async def post_recall(request: AnyRequest) -> Response[dict[str, Any]]:
@@ -310,7 +310,7 @@ def _order_lines(body: OrderBody) -> tuple[OrderLine, ...]:
         if not 1 <= line.quantity <= QUANTITY_MAX:
             raise bad_field(f"lines[{place}].quantity", "give 1 or more, below 2^31")
     return tuple(
-        OrderLine(product=_checked_product(line.product, "lines.product"), quantity=line.quantity)
+        OrderLine(product=product_key(line.product, "lines.product"), quantity=line.quantity)
         for line in body.lines
     )
 
@@ -324,7 +324,7 @@ def _recall(recall_id: str, body: RecallBody) -> Recall:
         selectors=tuple(
             selector for clause in body.selectors for selector in _as_keys_have_them(clause)
         ),
-        products=tuple(_checked_product(name, "products") for name in body.products),
+        products=tuple(product_key(name, "products") for name in body.products),
         status=body.status,
     )
     try:
@@ -359,11 +359,3 @@ def _forms(serial: str) -> tuple[str, ...]:
 
 def _is_imei(text: str) -> bool:
     return len(text) == 15 and text.isascii() and text.isdigit() and luhn_checks(text)
-
-
-def _checked_product(name: str, field: str) -> str:
-    """A product's id as keys have it. Raises Problem 400."""
-    try:
-        return product_id(name)
-    except NotIdentified as error:
-        raise bad_field(field, error.detail) from error

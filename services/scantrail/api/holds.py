@@ -18,16 +18,14 @@ from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text
+from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text, unit_key
 from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import ids_of, unit_of
 from scantrail.api.worklists import Limit
-from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import REASONS_MAX, Hold, HoldReason, with_reason, without_reason
-from scantrail.domain.identifiers import NotIdentified
 from scantrail.infra.tables import hold as holds
 
 AnyRequest = Request[Any, Any, Any]
@@ -108,7 +106,7 @@ def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     @get("/holds/{place:path}")
     async def get_hold(place: FromPath[str], request: AnyRequest) -> dict[str, Any]:
         """All that holds one unit, under any of its ids. 404 where nothing does."""
-        asked = _unit(unquote(_sent(request)))
+        asked = unit_key(unquote(_sent(request)), "unit")
         async with engine.connect() as connection:
             keys = await _keys_of(connection, asked)
             query = select(holds.c.document).where(holds.c.id.in_(keys), _has_reasons())
@@ -167,12 +165,4 @@ def _unit_and_reason(request: AnyRequest) -> tuple[str, str]:
     spelling, slash, reason_id = _sent(request).rpartition("/")
     if not slash:
         raise bad_field("reason", "the address must end in the unit, a slash and the reason's id")
-    return _unit(unquote(spelling)), checked_id(unquote(reason_id), "reason")
-
-
-def _unit(spelling: str) -> str:
-    """The key that a spelling names. Raises Problem 400."""
-    try:
-        return identify(spelling).key
-    except NotIdentified as error:
-        raise bad_field("unit", error.detail) from error
+    return unit_key(unquote(spelling), "unit"), checked_id(unquote(reason_id), "reason")

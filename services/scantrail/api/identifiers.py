@@ -11,15 +11,13 @@ from sqlalchemy import func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from scantrail.api.bodies import IdentifiersBody, decode_body
+from scantrail.api.bodies import IdentifiersBody, decode_body, unit_key
 from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import HAPPENED_AT, ids_of, unit_of
-from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.custody import ALIASES_MAX, Outcome
-from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.unit_ids import Contradiction, Identifier, join_id, key_of_all
 from scantrail.infra.tables import identifier, movement, unit
 
@@ -51,8 +49,8 @@ def build_identifiers(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
     async def put_identifiers(request: AnyRequest) -> dict[str, Any]:
         """Say that several ids are one unit's; what is known already changes nothing."""
         body = decode_body(await request.body(), IdentifiersBody)
-        wanted = None if body.unit is None else _key(body.unit, "unit")
-        keys = [_key(spelling, f"ids[{n}]") for n, spelling in enumerate(body.ids)]
+        wanted = None if body.unit is None else unit_key(body.unit, "unit")
+        keys = [unit_key(spelling, f"ids[{n}]") for n, spelling in enumerate(body.ids)]
         ids = list(dict.fromkeys([*([wanted] if wanted else []), *keys]))
         if len(ids) < 2:
             told = f": all that is given is {ids[0]}" if ids else ""
@@ -245,12 +243,4 @@ async def _first_seen(connection: AsyncConnection, keys: Collection[str]) -> dic
 def _asked(request: AnyRequest) -> str:
     """The key that the address spells, as it was sent: a Digital Link has slashes."""
     sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX)
-    return _key(unquote(sent), "id")
-
-
-def _key(spelling: str, field: str) -> str:
-    """The key of any spelling. Raises Problem 400 for what names no unit."""
-    try:
-        return identify(spelling).key
-    except NotIdentified as error:
-        raise bad_field(field, error.detail) from error
+    return unit_key(unquote(sent), "id")

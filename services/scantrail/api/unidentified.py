@@ -15,14 +15,14 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from scantrail.api.bodies import ResolutionBody, decode_body
+from scantrail.api.bodies import ResolutionBody, decode_body, product_key, unit_key
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import find_by_serial, unit_of
 from scantrail.api.replaying import replay_reads
 from scantrail.api.worklists import Limit, next_after
-from scantrail.contracts.identity import identify, readings, serial_in
+from scantrail.contracts.identity import readings, serial_in
 from scantrail.contracts.records import RejectedRead, encode, rejected_reads
-from scantrail.domain.identifiers import NotIdentified, product_and_serial, product_id
+from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.product import Serials
 from scantrail.infra.tables import product, rejected
 
@@ -94,9 +94,9 @@ def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[
             if body.product is not None:
                 name = await _known_product(connection, body.product)
                 told = msgspec.structs.replace(read, product=name)
-                key = _key(read.read, "product", aim=read.aim, product=name)
+                key = unit_key(read.read, "product", aim=read.aim, product=name)
             else:
-                key = _key(body.unit or "", "unit")
+                key = unit_key(body.unit or "", "unit")
                 told = msgspec.structs.replace(read, unit=key)
             for refusal in (await replay_reads(gateway, [encode(told)])).values():
                 raise Problem(409, "Refused again", **refusal)
@@ -126,10 +126,7 @@ async def _waiting(connection: AsyncConnection, row_id: str) -> RejectedRead:
 
 async def _known_product(connection: AsyncConnection, name: str) -> str:
     """A product's id; a misspelt one would make a unit that nobody finds. Raises Problem 400."""
-    try:
-        known = product_id(name)
-    except NotIdentified as error:
-        raise bad_field("product", error.detail) from error
+    known = product_key(name, "product")
     query = select(product.c.id).where(product.c.id == known)
     if (await connection.execute(query)).first() is None:
         raise bad_field("product", f"there is no product {known}: PUT /products/{known} first")
@@ -150,11 +147,3 @@ async def _products(connection: AsyncConnection) -> list[dict[str, Any]]:
 def _candidate(key: str) -> dict[str, Any]:
     of_product, serial = product_and_serial(key)
     return {"unit": key, "product": of_product, "serial": serial}
-
-
-def _key(text: str, field: str, *, aim: str | None = None, product: str | None = None) -> str:
-    """The key of a unit. Raises Problem 400 for what names none."""
-    try:
-        return identify(text, aim=aim, product=product).key
-    except NotIdentified as error:
-        raise bad_field(field, error.detail) from error

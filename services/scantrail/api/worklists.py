@@ -10,13 +10,10 @@ from litestar.params import FromQuery, QueryParameter
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from scantrail.api.bodies import ReplayBody, decode_body
-from scantrail.api.problems import bad_field
+from scantrail.api.bodies import ReplayBody, decode_body, unit_key
 from scantrail.api.queries import find_unit, list_alerts, list_rejected, waiting_reads
 from scantrail.api.replaying import replay_reads
-from scantrail.contracts.identity import identify
 from scantrail.domain.alert import AlertKind
-from scantrail.domain.identifiers import NotIdentified
 from scantrail.infra.tables import rejected
 
 AnyRequest = Request[Any, Any, Any]
@@ -89,10 +86,7 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
 
 async def _keys(engine: AsyncEngine, spelling: str) -> list[str]:
     """Every key of the unit of any spelling. Raises Problem 400 for what names no unit."""
-    try:
-        key = identify(spelling).key
-    except NotIdentified as error:
-        raise bad_field("unit", error.detail) from error
+    key = unit_key(spelling, "unit")
     found = await find_unit(engine, key)
     return [key] if found is None else [found["unit"], *found["aliases"]]
 

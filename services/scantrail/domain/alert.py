@@ -152,34 +152,29 @@ def _contradicted(unit: str, fact: Fact, status: AlertStatus) -> Alert:
 
 
 def _recalled(unit: str, recall: Recall, seen: Seen) -> Alert:
-    return Alert(
-        id=alert_id(AlertKind.RECALLED_AT_SHIPPING, unit, seen.event_id, recall.id),
-        kind=AlertKind.RECALLED_AT_SHIPPING,
-        severity=SEVERITY[AlertKind.RECALLED_AT_SHIPPING],
-        status=AlertStatus.RAISED,
-        unit=unit,
-        event_id=seen.event_id,
-        station=seen.station,
-        site=seen.site,
-        event_time=seen.at,
-        text=f"{unit} is recalled ({recall.id}: {recall.title}) and was scanned at"
-        f" {seen.business_step}",
-        recall=recall.id,
-    )
+    why = f"recalled ({recall.id}: {recall.title})"
+    return _at_shipping(AlertKind.RECALLED_AT_SHIPPING, unit, seen, why, recall.id)
 
 
 def _held(unit: str, holds: Sequence[HoldReason], seen: Seen) -> Alert:
     """One for the visit, however many reasons there are: they come and go, the visit stays."""
-    why = "; ".join(f"{reason.id}: {reason.text}" for reason in holds)
+    why = f"held ({'; '.join(f'{reason.id}: {reason.text}' for reason in holds)})"
+    return _at_shipping(AlertKind.HELD_AT_SHIPPING, unit, seen, why)
+
+
+def _at_shipping(
+    kind: AlertKind, unit: str, seen: Seen, why: str, recall: str | None = None
+) -> Alert:
     return Alert(
-        id=alert_id(AlertKind.HELD_AT_SHIPPING, unit, seen.event_id),
-        kind=AlertKind.HELD_AT_SHIPPING,
-        severity=SEVERITY[AlertKind.HELD_AT_SHIPPING],
+        id=alert_id(kind, unit, seen.event_id, recall or ""),
+        kind=kind,
+        severity=SEVERITY[kind],
         status=AlertStatus.RAISED,
         unit=unit,
         event_id=seen.event_id,
         station=seen.station,
         site=seen.site,
         event_time=seen.at,
-        text=f"{unit} is held ({why}) and was scanned at {seen.business_step}",
+        text=f"{unit} is {why} and was scanned at {seen.business_step}",
+        recall=recall,
     )

@@ -26,8 +26,8 @@ SECONDS = 20
 WARM_UP_S = 8
 CONNECTIONS = 16
 #: Beside them, reads of another reader: batches a second, and reads in each.
-BATCHES_PER_S = 60
-BATCH = 5
+BATCHES_PER_S = 100
+BATCH = 20
 SEED = 1
 
 _QUESTIONS = "/verdict/v1"
@@ -36,7 +36,7 @@ _READER = f'[[reader]]\nid = "beside"\nstation = "{DOCK.station}"\nprotocol = "h
 
 def measure_verdict() -> list[Measure]:
     """`verdict_p50_ms`, `verdict_p99_ms`: 200 questions a second over HTTP for 20 s, at set times,
-    with 10,000 recalls in force and 300 scans a second posted beside them, after 8 s of the same;
+    with 10,000 recalls in force and 2,000 scans a second posted beside them, after 8 s of the same;
     from when the question is due to the end of its answer. Each must be a release, or a hold
     because it came too late, which the detail counts.
     """

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Awaitable, Callable
 
 from scantrail.infra.child_processes import port_is_free
+from scantrail.infra.collector import calm_collector
 from scantrail.infra.health import Health, HealthServer
 from scantrail.infra.logs import configure_logging, logger
 from scantrail.infra.settings import Settings, SettingsError, load_settings
@@ -40,6 +41,7 @@ def run_service(
     """
     settings = configured(service)
     _take_connections()
+    calm_collector()
     health = Health(*lacking)
     with health_server(settings, service, health):
         asyncio.run(_until_told(work(settings, health), health))

@@ -55,6 +55,7 @@ from scantrail.domain.custody import (
     UnitState,
     observe,
 )
+from scantrail.domain.finding import Finding, FindingKind, FindingStatus
 from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
 from scantrail.domain.product import Product, Serials
@@ -124,6 +125,7 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.MOVEMENTS, "$.$defs.fact"): FactRecord,
     (Topic.READS_REJECTED, "$"): RejectedRead,
     (Topic.ALERTS, "$"): Alert,
+    (Topic.FINDINGS, "$"): Finding,
     (Topic.READER_STATUS, "$"): ReaderStatus,
     (Topic.RECALLS, "$"): Recall,
     (Topic.RECALLS, "$.properties.selectors.items"): Selector,
@@ -165,6 +167,8 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.MOVEMENTS, "kind"): FactKind,
     (Topic.ALERTS, "kind"): AlertKind,
     (Topic.ALERTS, "status"): AlertStatus,
+    (Topic.FINDINGS, "kind"): FindingKind,
+    (Topic.FINDINGS, "status"): FindingStatus,
     (Topic.RECALLS, "status"): RecallStatus,
     (Topic.STATIONS, "business_step"): BusinessStep,
     (Topic.PRODUCTS, "serials"): Serials,
@@ -230,6 +234,7 @@ def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
         Topic.MOVEMENTS: records.movements.decode,
         Topic.READS_REJECTED: records.rejected_reads.decode,
         Topic.ALERTS: records.alerts.decode,
+        Topic.FINDINGS: records.findings.decode,
         Topic.READER_STATUS: records.reader_statuses.decode,
         Topic.STATIONS: records.stations.decode,
         Topic.PRODUCTS: records.products.decode,
@@ -444,7 +449,8 @@ def test_a_counterexample_fails_for_its_stated_reason(topic: Topic, path: Path) 
 @pytest.mark.parametrize("path", sorted((FOLDER / Topic.ALERTS / "examples").glob("*.json")))
 def test_an_example_of_an_alert_has_the_id_that_its_cause_makes(path: Path) -> None:
     alert = records.alerts.decode(path.read_bytes())
-    assert alert.id == alert_id(alert.kind, alert.unit, alert.event_id, alert.recall or "")
+    subject = alert.unit or alert.document or ""
+    assert alert.id == alert_id(alert.kind, subject, alert.event_id, alert.recall or "")
     assert alert.severity == SEVERITY[alert.kind]
 
 

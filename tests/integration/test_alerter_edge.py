@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from scantrail.contracts.records import alerts, encode, movements
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertStatus
+from scantrail.domain.finding import Finding, FindingKind, FindingStatus
 from scantrail.domain.recall import Recall, RecallStatus, Selector
 from scantrail.domain.vocabulary import BusinessStep
 
@@ -319,3 +320,27 @@ async def test_what_was_judged_and_not_committed_is_judged_again_under_the_same_
     first, again = await told(site, 2)
     assert first == again
     assert again.event_time - first.event_time == timedelta()
+
+
+async def test_what_the_desk_finds_is_an_alert_and_is_withdrawn_when_it_is_none(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    found = Finding(
+        id="f-1",
+        kind=FindingKind.RECALLED_ALREADY_SHIPPED,
+        at=site.scan("1").event_time,
+        text="is recalled and was shipped before that",
+        unit=site.unit("1"),
+        event_id="e-1",
+        recall="R-1",
+    )
+    await site.publish(Topic.FINDINGS, "f-0", b"{")
+    await site.publish(Topic.FINDINGS, found.id, encode(found))
+    taken_back = replace(found, status=FindingStatus.WITHDRAWN)
+    await site.publish(Topic.FINDINGS, found.id, encode(taken_back))
+
+    first, second = await told(site, 2)
+
+    assert (first.id, first.unit, first.recall) == (second.id, site.unit("1"), "R-1")
+    assert [first.status, second.status] == ["raised", "withdrawn"]

@@ -1,4 +1,4 @@
-"""The alerter's shell. Per batch of movements:
+"""The alerter's shell. Per batch of movements, and of what the desk found:
 
 1. `recalls` and `holds` are read to their ends: what was published before the movement is known.
 2. the batch is judged. Died up to here: the batch is read again.
@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -23,10 +24,11 @@ from scantrail.contracts.records import (
     cloud_event_headers,
     encode,
     facts,
+    findings,
     movements,
 )
 from scantrail.contracts.topics import Topic
-from scantrail.domain.alert import Alert, Seen, judge
+from scantrail.domain.alert import Alert, Seen, judge, judge_finding
 from scantrail.domain.custody import Outcome
 from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.identifiers import product_and_serial
@@ -76,13 +78,19 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         for mirror, name in zip(mirrors, ("recalls", "holds"), strict=True):
             await mirror.start()
             health.has(name)
-        consumer = await connect_consumer(settings, Topic.MOVEMENTS, group="alerter")
+        topics = (Topic.MOVEMENTS, Topic.FINDINGS)
+        consumer = await connect_consumer(settings, *topics, group="alerter")
+        found = name_of(settings, Topic.FINDINGS)
         health.has("kafka")
         while True:
             batch = await consumer.getmany(timeout_ms=200)
             if batch:
                 await asyncio.gather(*(patiently(mirror.catch_up) for mirror in mirrors))
-                raised = judge_batch(batch.values(), notices, settings.site_travel_s)
+                moved = [some for place, some in batch.items() if place.topic != found]
+                raised = judge_batch(moved, notices, settings.site_travel_s)
+                raised += judge_findings(
+                    some for place, some in batch.items() if place.topic == found
+                )
                 await _send(producer, settings, raised)
                 await patiently(partial(_commit, consumer, batch))
     finally:
@@ -123,6 +131,17 @@ def judge_batch(
     return raised
 
 
+def judge_findings(batch: Iterable[Iterable[Any]]) -> list[Alert]:
+    """The alerts of a batch of finding records, in their order."""
+    raised: list[Alert] = []
+    for record in chain.from_iterable(batch):
+        try:
+            raised.append(judge_finding(findings.decode(record.value)))
+        except UnreadableRecord as error:
+            log.error("finding cannot be read", reason=str(error), offset=record.offset)
+    return raised
+
+
 def _keys_of(movement: Movement) -> list[str]:
     """Every key by which a notice may name the unit."""
     return [movement.unit, *movement.aliases, *filter(None, [movement.joined])]
@@ -148,7 +167,7 @@ async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Ale
             id=f"{alert.id}-{alert.status}",
             source=f"/{settings.topic_prefix}/alerter",
             type="scantrail.alert.v1",
-            subject=alert.unit,
+            subject=alert.unit or alert.document or alert.id,
             time=alert.event_time,
         )
         sent.append(

@@ -24,6 +24,7 @@ from scantrail.domain.custody import (
     Rebase,
     UnitState,
 )
+from scantrail.domain.finding import Finding
 from scantrail.domain.hold import REASONS_MAX, Hold
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order
 from scantrail.domain.product import Product
@@ -441,6 +442,11 @@ def _check_alert(alert: Alert) -> None:
         raise UnreadableRecord("no_time_zone", "event_time needs an offset or Z")
 
 
+def _check_finding(finding: Finding) -> None:
+    if finding.at.tzinfo is None:
+        raise UnreadableRecord("no_time_zone", "at needs an offset or Z")
+
+
 def encode_movement(scan: Scan, before: Position | None, observation: Observation) -> bytes:
     """The record of `movements` for an accepted scan."""
     return encode(
@@ -602,6 +608,7 @@ def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) 
 movements: "Codec[Movement]" = Codec(Movement, "movement", _check_movement)
 rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read", check_rejected_read)
 alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
+findings: "Codec[Finding]" = Codec(Finding, "finding", _check_finding)
 recalls: "Codec[Recall]" = Codec(Recall, "recall", _check_recall)
 stations: "Codec[Station]" = Codec(Station, "station", _check_station)
 products: "Codec[Product]" = Codec(Product, "product", _check_product)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from scantrail.domain.custody import Fact, FactRule
+from scantrail.domain.finding import Finding, FindingStatus
 from scantrail.domain.hold import HoldReason
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan, made_id
@@ -17,6 +18,7 @@ class AlertKind(StrEnum):
     DUPLICATE_SERIAL = "duplicate_serial"
     HELD_AT_SHIPPING = "held_at_shipping"
     OUT_OF_SEQUENCE = "out_of_sequence"
+    RECALLED_ALREADY_SHIPPED = "recalled_already_shipped"
     RECALLED_AT_SHIPPING = "recalled_at_shipping"
 
 
@@ -31,25 +33,32 @@ SEVERITY = {
     AlertKind.DUPLICATE_SERIAL: "warning",
     AlertKind.HELD_AT_SHIPPING: "critical",
     AlertKind.OUT_OF_SEQUENCE: "warning",
+    AlertKind.RECALLED_ALREADY_SHIPPED: "critical",
     AlertKind.RECALLED_AT_SHIPPING: "critical",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Alert:
-    """One alert. The same cause always makes the same id, however often it is replayed."""
+    """One alert. The same cause always makes the same id, however often it is replayed.
+
+    It is about a unit or, where it is of no one unit, about a `document`: a kind and a reference.
+    `event_id` is the scan that carries its cause, or the finding. `station` and `site` are None
+    where it is of no one place.
+    """
 
     id: str
     kind: AlertKind
     severity: str
     status: AlertStatus
-    unit: str
+    unit: str | None = None
     event_id: str
-    station: str
-    site: str
+    station: str | None = None
+    site: str | None = None
     event_time: datetime
     text: str
     recall: str | None = None
+    document: str | None = None
 
 
 class Seen(NamedTuple):
@@ -63,7 +72,14 @@ class Seen(NamedTuple):
 
 
 def alert_id(kind: AlertKind, unit: str, event_id: str, cause: str = "") -> str:
-    """32 hexadecimal characters over what the alert is about."""
+    """32 hexadecimal characters over what the alert is about: `unit` is its document's where it is
+    of no one unit.
+
+    That a recalled unit went out is one alert, whether a scan tells of it or the desk finds it,
+    whichever comes first: no unit falls between the two.
+    """
+    if kind is AlertKind.RECALLED_ALREADY_SHIPPED:
+        kind = AlertKind.RECALLED_AT_SHIPPING
     return made_id(kind.value, cause, unit, event_id)
 
 
@@ -113,6 +129,28 @@ def judge(
         if _contradicts(fact, site_travel_s)
     ]
     return [alert for alert in withdrawn if alert.id not in standing] + raised
+
+
+def judge_finding(finding: Finding) -> Alert:
+    """The alert of what the desk found."""
+    kind = AlertKind(finding.kind.value)
+    event_id = finding.event_id or finding.id
+    subject = finding.unit or finding.document or ""
+    is_stated = finding.status is FindingStatus.STATED
+    return Alert(
+        id=alert_id(kind, subject, event_id, finding.recall or ""),
+        kind=kind,
+        severity=SEVERITY[kind],
+        status=AlertStatus.RAISED if is_stated else AlertStatus.WITHDRAWN,
+        unit=finding.unit,
+        event_id=event_id,
+        station=finding.station,
+        site=finding.site,
+        event_time=finding.at,
+        text=finding.text,
+        recall=finding.recall,
+        document=finding.document,
+    )
 
 
 def _held_by(holds: Sequence[HoldReason], at: datetime) -> list[HoldReason]:

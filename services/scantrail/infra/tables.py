@@ -93,13 +93,14 @@ alert = Table(
     Column("kind", Text, nullable=False),
     Column("severity", Text, nullable=False),
     Column("status", Text, nullable=False),  # open, withdrawn
-    Column("unit", Text, nullable=False),
+    Column("unit", Text),
     Column("event_id", Text, nullable=False),
-    Column("station", Text, nullable=False),
-    Column("site", Text, nullable=False),
+    Column("station", Text),
+    Column("site", Text),
     Column("event_time", _TIME, nullable=False),
     Column("text", Text, nullable=False),
     Column("recall", Text),
+    Column("document", Text),  # a kind and a reference, where it is of no one unit
     Index("alert_by_unit", "unit"),
 )
 

@@ -162,6 +162,7 @@ def _add_alert(rows: Rows, value: bytes | None) -> None:
         alert.event_time,
         alert.text,
         alert.recall,
+        alert.document,
     )
 
 

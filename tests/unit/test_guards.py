@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from scantrail.gateway.app import _readers
-from scantrail.gateway.guards import BURST_S, Guards, new_token
+from scantrail.gateway.guards import BURST_S, Guards
+from scantrail.infra.tokens import new_token
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.infra.settings import Settings
 

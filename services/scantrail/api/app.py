@@ -3,7 +3,7 @@
 import asyncio
 
 import httpx
-from litestar import Litestar
+from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -15,6 +15,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail import __version__
+from scantrail.api.access import Guard, Role, check_roles
+from scantrail.api.changes import Changes
 from scantrail.api.entities import build_entities
 from scantrail.api.holds import build_holds
 from scantrail.api.identifiers import build_identifiers
@@ -36,6 +38,8 @@ from scantrail.infra.health import Health
 from scantrail.infra.settings import Settings
 from scantrail.infra.web import answer_http, serve_http
 
+_PUBLIC = {"role": Role.PUBLIC}
+
 BODY_BYTES_MAX = 8 << 20
 STATEMENT_S_MAX = 10.0
 
@@ -50,7 +54,7 @@ async def run_api(settings: Settings, health: Health) -> None:
         async with httpx.AsyncClient(
             base_url=settings.gateway_url, timeout=30, headers=shown
         ) as gateway:
-            app = build_api(engine, outbox, gateway)
+            app = build_api(engine, outbox, gateway, settings)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve_http(app, settings.listen_host, settings.api_port))
                 tasks.create_task(outbox.relay(health))
@@ -60,20 +64,24 @@ async def run_api(settings: Settings, health: Health) -> None:
         await engine.dispose()
 
 
-def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -> Litestar:
+def build_api(
+    engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient, settings: Settings
+) -> Litestar:
     """The application: the page at `/`, the API beside it, its description at `/schema`."""
-    return Litestar(
+    changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
+    app = Litestar(
         route_handlers=[
             *build_page(engine),
             *build_units(engine),
-            *build_entities(engine, outbox),
-            *build_identifiers(engine, outbox),
-            *build_holds(engine, outbox),
-            *build_worklists(engine, gateway),
+            *build_entities(engine, changes),
+            *build_identifiers(engine, changes),
+            *build_holds(engine, changes),
+            *build_worklists(engine, changes, gateway),
             *build_readers(engine),
-            *build_unidentified(engine, gateway),
-            create_static_files_router(path="/static", directories=[STATIC]),
+            *build_unidentified(engine, changes, gateway),
+            create_static_files_router(path="/static", directories=[STATIC], opt=_PUBLIC),
         ],
+        guards=[Guard(engine, is_required=settings.api_tokens == "required")],
         template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
         exception_handlers={
             Problem: answer_problem,
@@ -90,5 +98,8 @@ def build_api(engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient) -
             title="Scantrail",
             version=__version__,
             render_plugins=[JsonRenderPlugin(path="/openapi.json")],  # others need a foreign server
+            openapi_router=Router("/schema", route_handlers=[], opt=_PUBLIC),
         ),
     )
+    check_roles(app)
+    return app

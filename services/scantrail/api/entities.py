@@ -12,6 +12,7 @@ from sqlalchemy import Table, bindparam, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.access import Role
 from scantrail.api.bodies import (
     NewRecallBody,
     OrderBody,
@@ -25,7 +26,8 @@ from scantrail.api.bodies import (
     product_key,
     short_text,
 )
-from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
+from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
@@ -51,14 +53,17 @@ ENTITY_BYTES_MAX = 8 << 20
 ADDRESS_LENGTH_MAX = 1000
 
 
-def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
+def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
     """The route handlers."""
+    outbox = changes.outbox
 
     async def store(
-        table: Table, topic: Topic, entity: Entity, *, only_new: bool = False
-    ) -> dict[str, Any]:
-        """Commit an entity's next version with its outbox row; wait until Kafka has it."""
-        async with engine.begin() as connection:
+        request: AnyRequest, table: Table, topic: Topic, entity: Entity, *, only_new: bool = False
+    ) -> Response[Any]:
+        """Commit an entity's next version with its record; wait until Kafka has it."""
+
+        async def write(change: Change) -> Answer:
+            connection = change.connection
             version = await _next_version(connection, table, entity.id, only_new=only_new)
             if version is None:
                 raise Problem(
@@ -67,27 +72,33 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                     f"{table.name} {entity.id!r} exists: PUT it at its own address to change it",
                     field="id",
                 )
-            entity = replace(entity, version=version)
-            document = msgspec.to_builtins(entity)
+            change.note(table.name, entity.id, old=version - 1, new=version)
+            stored = replace(entity, version=version)
+            document = msgspec.to_builtins(stored)
             await connection.execute(
-                table.update().where(table.c.id == entity.id).values(document=document)
+                table.update().where(table.c.id == stored.id).values(document=document)
             )
-            value = encode(entity)
+            value = encode(stored)
             if len(value) > ENTITY_BYTES_MAX:
                 raise Problem(
                     413, "Too large", f"{len(value)} bytes, at most {ENTITY_BYTES_MAX}: split it"
                 )
-            row = await outbox.add(connection, topic, entity.id, value)
-        return {**document, "published": await outbox.published(row, within_s=PUBLISH_S_MAX)}
+            await change.publish(topic, stored.id, value)
+            if not only_new:
+                return Answer(document)
+            return Answer(document, 201, {"Location": f"/{table.name}s/{stored.id}"})
 
-    async def load(table: Table, topic: Topic, entity_id: str) -> dict[str, Any]:
+        return await changes.make(request, write)
+
+    async def load(table: Table, topic: Topic, entity_id: str) -> Response[Any]:
         query = select(table.c.document).where(table.c.id == entity_id)
         async with engine.connect() as connection:
             document: dict[str, Any] | None = (await connection.execute(query)).scalar()
             waiting = await outbox.waiting(connection, topic)
         if document is None:
             raise Problem(404, "Not found", f"there is no {table.name} {entity_id!r}")
-        return {**document, "published": entity_id not in waiting}
+        told = {**document, "published": entity_id not in waiting}
+        return with_etag(told, document["version"])
 
     async def load_all(table: Table, topic: Topic) -> list[dict[str, Any]]:
         async with engine.connect() as connection:
@@ -95,8 +106,8 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             waiting = await outbox.waiting(connection, topic)
         return [{**row.document, "published": row.id not in waiting} for row in rows]
 
-    @put("/stations/{station_id:str}")
-    async def put_station(station_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    @put("/stations/{station_id:str}", role=Role.ADMIN)
+    async def put_station(station_id: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Configure a place of reading; its next version where it exists."""
         body = decode_body(await request.body(), StationBody)
         if not 0 <= body.repeat_window_s <= 86_400:
@@ -112,18 +123,18 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             possessing_party=maybe_short_text(body.possessing_party, "possessing_party"),
             repeat_window_s=body.repeat_window_s,
         )
-        return await store(tables.station, Topic.STATIONS, new)
+        return await store(request, tables.station, Topic.STATIONS, new)
 
-    @get("/stations")
+    @get("/stations", role=Role.READ)
     async def list_stations() -> list[dict[str, Any]]:
         return await load_all(tables.station, Topic.STATIONS)
 
-    @get("/stations/{station_id:str}")
-    async def get_station(station_id: FromPath[str]) -> dict[str, Any]:
+    @get("/stations/{station_id:str}", role=Role.READ)
+    async def get_station(station_id: FromPath[str]) -> Response[Any]:
         return await load(tables.station, Topic.STATIONS, station_id)
 
-    @put("/products/{name:str}")
-    async def put_product(name: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    @put("/products/{name:str}", role=Role.ADMIN)
+    async def put_product(name: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Name a product and decide about its serials; its next version where it exists."""
         body = decode_body(await request.body(), ProductBody)
         again = [step for place, step in enumerate(body.steps) if step in body.steps[:place]]
@@ -135,41 +146,40 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             serials=body.serials,
             steps=body.steps,
         )
-        return await store(tables.product, Topic.PRODUCTS, new)
+        return await store(request, tables.product, Topic.PRODUCTS, new)
 
-    @get("/products")
+    @get("/products", role=Role.READ)
     async def list_products() -> list[dict[str, Any]]:
         return await load_all(tables.product, Topic.PRODUCTS)
 
-    @get("/products/{name:str}")
-    async def get_product(name: FromPath[str]) -> dict[str, Any]:
+    @get("/products/{name:str}", role=Role.READ)
+    async def get_product(name: FromPath[str]) -> Response[Any]:
         return await load(tables.product, Topic.PRODUCTS, product_key(name, "id"))
 
-    @post("/recalls")
-    async def post_recall(request: AnyRequest) -> Response[dict[str, Any]]:
+    @post("/recalls", role=Role.QUALITY)
+    async def post_recall(request: AnyRequest) -> Response[Any]:
         """Enter a recall as its notice is worded. Active recalls are watched for at once."""
         body = decode_body(await request.body(), NewRecallBody)
         new = await asyncio.to_thread(_recall, body.id, body)
-        stored = await store(tables.recall, Topic.RECALLS, new, only_new=True)
-        return Response(stored, status_code=201, headers={"Location": f"/recalls/{new.id}"})
+        return await store(request, tables.recall, Topic.RECALLS, new, only_new=True)
 
-    @put("/recalls/{recall_id:str}")
-    async def put_recall(recall_id: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    @put("/recalls/{recall_id:str}", role=Role.QUALITY)
+    async def put_recall(recall_id: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Replace a recall as a whole: its next version, active, or closed."""
         body = decode_body(await request.body(), RecallBody)
         new = await asyncio.to_thread(_recall, recall_id, body)
-        return await store(tables.recall, Topic.RECALLS, new)
+        return await store(request, tables.recall, Topic.RECALLS, new)
 
-    @get("/recalls")
+    @get("/recalls", role=Role.READ)
     async def list_recalls() -> list[dict[str, Any]]:
         return await load_all(tables.recall, Topic.RECALLS)
 
-    @get("/recalls/{recall_id:str}")
-    async def get_recall(recall_id: FromPath[str]) -> dict[str, Any]:
+    @get("/recalls/{recall_id:str}", role=Role.READ)
+    async def get_recall(recall_id: FromPath[str]) -> Response[Any]:
         return await load(tables.recall, Topic.RECALLS, recall_id)
 
-    @put("/orders/{reference:path}")
-    async def put_order(reference: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    @put("/orders/{reference:path}", role=Role.OPERATE)
+    async def put_order(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Enter an order and its purchaser, before or after its units are scanned."""
         ref = order_reference_at(request)
         body = decode_body(await request.body(), OrderBody)
@@ -180,7 +190,9 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         short_text(body.purchaser.name, "purchaser.name")
         if not 0 < len(body.purchaser.address.strip()) <= ADDRESS_LENGTH_MAX:
             raise bad_field("purchaser.address", f"give 1 to {ADDRESS_LENGTH_MAX} characters")
-        async with engine.begin() as connection:
+
+        async def write(change: Change) -> Answer:
+            connection = change.connection
             await _upsert(
                 connection,
                 tables.party,
@@ -197,6 +209,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                 set_={"version": orders.c.version + 1, "purchaser": purchaser},
             )
             version = (await connection.execute(changed.returning(orders.c.version))).scalar_one()
+            change.note("order", ref, old=version - 1, new=version)
             lines = tables.sales_order_line
             await connection.execute(delete(lines).where(lines.c.ref == ref))
             if ordered:
@@ -214,17 +227,20 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                 )
             # Of the purchaser, who has a name and an address, nothing leaves the database.
             record = encode(Order(id=ref, lines=ordered, version=version))
-            row = await outbox.add(connection, Topic.ORDERS, ref, record)
-        return {
-            "ref": ref,
-            "version": version,
-            "purchaser": purchaser,
-            "lines": len(ordered),
-            "published": await outbox.published(row, within_s=PUBLISH_S_MAX),
-        }
+            await change.publish(Topic.ORDERS, ref, record)
+            return Answer(
+                {
+                    "ref": ref,
+                    "version": version,
+                    "purchaser": purchaser,
+                    "lines": len(ordered),
+                }
+            )
 
-    @get("/orders/{reference:path}")
-    async def get_order(reference: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+        return await changes.make(request, write)
+
+    @get("/orders/{reference:path}", role=Role.READ)
+    async def get_order(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
         ref = order_reference_at(request)
         orders, parties, lines = tables.sales_order, tables.party, tables.sales_order_line
         query = select(orders, parties).join(parties).where(orders.c.ref == ref)
@@ -241,7 +257,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                 .order_by(tables.unit.c.unit)
             )
             waiting = await outbox.waiting(connection, Topic.ORDERS)
-        return {
+        told = {
             "ref": ref,
             "version": order.version,
             "purchaser": {"id": order.id, "name": order.name, "address": order.address},
@@ -249,6 +265,7 @@ def build_entities(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             "units": [row.unit for row in shipped],
             "published": ref not in waiting,
         }
+        return with_etag(told, order.version)
 
     return [
         put_station,

@@ -5,21 +5,23 @@ its row stays, without reasons, so that the version of the next one is higher. A
 under the id by which it was put, and found and taken back by every id of the unit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from litestar import Request, delete, get, put
+from litestar import Request, Response, delete, get, put
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.access import Role
 from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text, unit_key
-from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
+from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import ids_of, unit_of
 from scantrail.api.worklists import Limit
@@ -33,16 +35,13 @@ AnyRequest = Request[Any, Any, Any]
 _PREFIX = "/holds/"
 
 
-def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
+def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
     """The route handlers."""
+    outbox = changes.outbox
 
-    async def change(
-        connection: AsyncConnection, unit: str, changed: Callable[[Hold], Hold]
-    ) -> tuple[Hold, int | None]:
-        """Write the next version of what holds `unit`, with its outbox row, whose number is told.
-
-        Where nothing changes there is no next version.
-        """
+    async def rewrite(change: Change, unit: str, changed: Callable[[Hold], Hold]) -> Hold:
+        """Write the next version of what holds `unit`; where nothing changes there is none."""
+        connection = change.connection
         empty = Hold(id=unit, reasons=(), version=0)
         query = select(holds.c.document).where(holds.c.id == unit).with_for_update()
         document = (await connection.execute(query)).scalar()
@@ -53,7 +52,7 @@ def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
         known = empty if document is None else msgspec.convert(document, Hold)
         new = changed(known)
         if new.reasons == known.reasons:
-            return known, None
+            return known
         if len(new.reasons) > REASONS_MAX:
             raise Problem(409, "Too many", f"{unit} has {REASONS_MAX} reasons: take some back")
         new = replace(new, version=known.version + 1)
@@ -62,49 +61,60 @@ def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             .where(holds.c.id == unit)
             .values(version=new.version, document=msgspec.to_builtins(new))
         )
-        value = encode(new) if new.reasons else None
-        return new, await outbox.add(connection, Topic.HOLDS, unit, value)
+        change.note("hold", unit, old=known.version, new=new.version)
+        await change.publish(Topic.HOLDS, unit, encode(new) if new.reasons else None)
+        return new
 
-    async def told(hold: Hold, keys: Sequence[str], row: int | None = None) -> dict[str, Any]:
-        """The answer, once the outbox row has left, or with whether anything of `keys` waits."""
-        if row is not None:
-            published = await outbox.published(row, within_s=PUBLISH_S_MAX)
-        else:
-            async with engine.connect() as connection:
-                waiting = await outbox.waiting(connection, Topic.HOLDS)
-            published = waiting.isdisjoint(keys)
-        return {**msgspec.to_builtins(hold), "published": published}
+    async def told(hold: Hold, keys: Sequence[str]) -> dict[str, Any]:
+        """A hold, with whether anything of `keys` has yet to leave."""
+        async with engine.connect() as connection:
+            waiting = await outbox.waiting(connection, Topic.HOLDS)
+        return {**msgspec.to_builtins(hold), "published": waiting.isdisjoint(keys)}
 
-    @put("/holds/{place:path}")
-    async def put_hold(place: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    async def answer(change: Change, hold: Hold, keys: Sequence[str]) -> Answer:
+        """The same for a change, which may have changed nothing."""
+        waiting = await outbox.waiting(change.connection, Topic.HOLDS)
+        change.version = await _version(change.connection, keys)
+        return Answer({**msgspec.to_builtins(hold), "published": waiting.isdisjoint(keys)})
+
+    @put("/holds/{place:path}", role=Role.QUALITY)
+    async def put_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`PUT /holds/{any spelling}/{reason}`: hold the unit, or change why."""
         unit, reason_id = _unit_and_reason(request)
         body = decode_body(await request.body(), HoldBody)
         since = datetime.now(UTC)
         reason = HoldReason(id=reason_id, text=short_text(body.text, "text"), since=since)
-        async with engine.begin() as connection:
-            hold, row = await change(connection, unit, lambda known: with_reason(known, reason))
-        return await told(hold, [unit], row)
 
-    @delete("/holds/{place:path}", status_code=200)
-    async def delete_hold(place: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+        async def write(change: Change) -> Answer:
+            keys = await _keys_of(change.connection, unit)
+            change.expect(await _version(change.connection, {unit, *keys}, lock=True))
+            hold = await rewrite(change, unit, lambda known: with_reason(known, reason))
+            return await answer(change, hold, keys)
+
+        return await changes.make(request, write)
+
+    @delete("/holds/{place:path}", role=Role.QUALITY, status_code=200)
+    async def delete_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`DELETE /holds/{any spelling}/{reason}`: take that reason back; twice is once.
 
         Whichever of the unit's ids it was put under.
         """
         asked, reason_id = _unit_and_reason(request)
-        last_row, left = None, dict[str, Hold]()
-        async with engine.begin() as connection:
-            keys = await _keys_of(connection, asked)
-            for key in sorted(keys):  # in one order, so that two never wait for each other
-                left[key], row = await change(
-                    connection, key, lambda known: without_reason(known, reason_id)
-                )
-                last_row = row or last_row
-        return await told(_together(keys[0], [left[key] for key in keys]), keys, last_row)
 
-    @get("/holds/{place:path}")
-    async def get_hold(place: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+        async def write(change: Change) -> Answer:
+            keys = await _keys_of(change.connection, asked)
+            change.expect(await _version(change.connection, keys, lock=True))
+            left = {}
+            for key in sorted(keys):  # in one order, so that two never wait for each other
+                left[key] = await rewrite(
+                    change, key, lambda known: without_reason(known, reason_id)
+                )
+            return await answer(change, _together(keys[0], [left[key] for key in keys]), keys)
+
+        return await changes.make(request, write)
+
+    @get("/holds/{place:path}", role=Role.READ)
+    async def get_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """All that holds one unit, under any of its ids. 404 where nothing does."""
         asked = unit_key(unquote(_sent(request)), "unit")
         async with engine.connect() as connection:
@@ -112,12 +122,14 @@ def build_holds(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             query = select(holds.c.document).where(holds.c.id.in_(keys), _has_reasons())
             documents = (await connection.execute(query)).scalars()
             holding = [msgspec.convert(each, Hold) for each in documents]
+            version = await _version(connection, keys)
         if not holding:
             raise Problem(404, "Not found", f"nothing holds {asked}")
         holding.sort(key=lambda hold: keys.index(hold.id))
-        return await told(_together(keys[0], holding), keys)
+        hold = _together(keys[0], holding)
+        return with_etag(await told(hold, keys), version)
 
-    @get("/holds")
+    @get("/holds", role=Role.READ)
     async def list_holds(after: FromQuery[str] = "", limit: Limit = 100) -> dict[str, Any]:
         """Units that are held, by key; give `next` of one page as `after` of the following."""
         query = (
@@ -141,6 +153,20 @@ async def _keys_of(connection: AsyncConnection, asked: str) -> list[str]:
     """All ids of the unit that has this one, its own key first."""
     unit = await unit_of(connection, asked)
     return [unit, *(link.id for link in await ids_of(connection, unit))]
+
+
+async def _version(
+    connection: AsyncConnection, keys: Collection[str], *, lock: bool = False
+) -> int:
+    """What ETags of a unit are made of: it rises with what holds any of its ids.
+
+    With `lock` nobody else changes them meanwhile, where there are no rows yet neither.
+    """
+    for key in sorted(keys) if lock else ():
+        of_key = select(func.pg_advisory_xact_lock(func.hashtextextended(f"hold {key}", 0)))
+        await connection.execute(of_key)
+    query = select(func.coalesce(func.sum(holds.c.version), 0)).where(holds.c.id.in_(keys))
+    return int((await connection.execute(query)).scalar_one())
 
 
 def _together(unit: str, parts: Sequence[Hold]) -> Hold:

@@ -5,14 +5,15 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
-from litestar import Request, delete, get, put
+from litestar import Request, Response, delete, get, put
 from litestar.params import FromPath
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.access import Role
 from scantrail.api.bodies import IdentifiersBody, decode_body, unit_key
-from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
+from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import HAPPENED_AT, ids_of, unit_of
 from scantrail.contracts.records import encode
@@ -32,21 +33,18 @@ _STEPS_MAX = 8
 _PREFIX = "/identifiers/"
 
 
-def build_identifiers(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
+def build_identifiers(engine: AsyncEngine, changes: Changes) -> list[Any]:
     """The route handlers."""
+    outbox = changes.outbox
 
-    async def publish(connection: AsyncConnection, links: Iterable[Identifier]) -> int | None:
-        """Let the links leave with the transaction; the number of the last row."""
-        row = None
+    async def publish(change: Change, links: Iterable[Identifier]) -> None:
+        """Let the links leave with the change, and note each."""
         for link in links:
-            row = await outbox.add(connection, Topic.IDENTIFIERS, link.id, encode(link))
-        return row
+            change.note("identifier", link.id, old=link.version - 1, new=link.version)
+            await change.publish(Topic.IDENTIFIERS, link.id, encode(link))
 
-    async def has_left(row: int | None) -> bool:
-        return row is None or await outbox.published(row, within_s=PUBLISH_S_MAX)
-
-    @put("/identifiers")
-    async def put_identifiers(request: AnyRequest) -> dict[str, Any]:
+    @put("/identifiers", role=Role.OPERATE)
+    async def put_identifiers(request: AnyRequest) -> Response[Any]:
         """Say that several ids are one unit's; what is known already changes nothing."""
         body = decode_body(await request.body(), IdentifiersBody)
         wanted = None if body.unit is None else unit_key(body.unit, "unit")
@@ -57,18 +55,23 @@ def build_identifiers(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             raise bad_field("ids", f"give two or more different ids of one unit{told}")
         if len(ids) > ALIASES_MAX + 1:
             raise bad_field("ids", f"a unit has at most {ALIASES_MAX + 1} ids, not {len(ids)}")
-        async with engine.begin() as connection:
+
+        async def write(change: Change) -> Answer:
+            connection = change.connection
             await _lock(connection)
             key, links = await _linked(connection, ids, wanted, merge=body.merge)
-            row = await publish(connection, links)
+            await publish(change, links)
             every = [each.id for each in await ids_of(connection, key)]
             if len(every) > ALIASES_MAX:
                 raise bad_field(
                     "ids", f"{key} would have {len(every) + 1} ids, at most {ALIASES_MAX + 1}"
                 )
-        return {"unit": key, "ids": [key, *every], "published": await has_left(row)}
+            told = {"unit": key, "ids": [key, *every]}
+            return Answer(told if links else {**told, "published": True})
 
-    @get("/identifiers/{spelling:path}")
+        return await changes.make(request, write)
+
+    @get("/identifiers/{spelling:path}", role=Role.READ)
     async def get_identifiers(request: AnyRequest, spelling: FromPath[str]) -> dict[str, Any]:
         """All ids of the unit that has this one, its own key first."""
         asked = _asked(request)
@@ -94,12 +97,14 @@ def build_identifiers(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
             ],
         }
 
-    @delete("/identifiers/{spelling:path}", status_code=200)
-    async def delete_identifier(request: AnyRequest, spelling: FromPath[str]) -> dict[str, Any]:
+    @delete("/identifiers/{spelling:path}", role=Role.OPERATE, status_code=200)
+    async def delete_identifier(request: AnyRequest, spelling: FromPath[str]) -> Response[Any]:
         """Take back that this id is the unit's: it is a unit of its own again, held until it is
         folded anew, for the tracker gave its scans away."""
         asked = _asked(request)
-        async with engine.begin() as connection:
+
+        async def write(change: Change) -> Answer:
+            connection = change.connection
             await _lock(connection)
             query = select(identifier).where(identifier.c.id == asked)
             known = (await connection.execute(query)).first()
@@ -112,9 +117,10 @@ def build_identifiers(engine: AsyncEngine, outbox: Outbox) -> list[Any]:
                     )
                 raise Problem(404, "Not found", f"{asked} is not linked to another id")
             back = await _store(connection, asked, asked, known.version, known.joined_by)
-            row = await publish(connection, [back])
-        published = await has_left(row)
-        return {"id": asked, "unit": asked, "version": back.version, "published": published}
+            await publish(change, [back])
+            return Answer({"id": asked, "unit": asked, "version": back.version})
+
+        return await changes.make(request, write)
 
     return [put_identifiers, get_identifiers, delete_identifier]
 

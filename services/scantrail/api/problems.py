@@ -1,5 +1,6 @@
 """Problems told to callers, as RFC 9457 `application/problem+json`."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from litestar import Request, Response
@@ -16,9 +17,18 @@ AnyRequest = Request[Any, Any, Any]
 class Problem(Exception):
     """Ends a request. `more` joins the body: `field`, `reason`, `understood` …"""
 
-    def __init__(self, status: int, title: str, detail: str, **more: Any) -> None:
+    def __init__(
+        self,
+        status: int,
+        title: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
         super().__init__(f"{title}: {detail}")
         self.status = status
+        self.headers = dict(headers or {})
         self.body = {"title": title, "status": status, "detail": detail, **more}
 
 
@@ -28,7 +38,9 @@ def bad_field(field: str, detail: str) -> Problem:
 
 
 def answer_problem(_: AnyRequest, told: Problem) -> Response[dict[str, Any]]:
-    return problem(**told.body)
+    response = problem(**told.body)
+    response.headers.update(told.headers)
+    return response
 
 
 def answer_database_away(

@@ -216,7 +216,7 @@ async def list_rejected(
 
 
 async def waiting_reads(
-    engine: AsyncEngine, *, reader: str, reason: str | None, after: str, limit: int
+    connection: AsyncConnection, *, reader: str, reason: str | None, after: str, limit: int
 ) -> Sequence[Row[Any]]:
     """Set-aside reads of a reader that were not replayed yet, by id, from behind `after` on."""
     query = (
@@ -232,8 +232,8 @@ async def waiting_reads(
     )
     if reason is not None:
         query = query.where(rejected.c.reason == reason)
-    async with engine.connect() as connection:
-        return (await connection.execute(query)).all()
+    rows: Sequence[Row[Any]] = (await connection.execute(query)).all()
+    return rows
 
 
 def _unit(row: Any) -> dict[str, Any]:

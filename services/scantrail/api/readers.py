@@ -7,6 +7,7 @@ from litestar.params import FromPath
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.api.access import Role
 from scantrail.api.problems import Problem
 from scantrail.infra.tables import reader_status
 
@@ -14,14 +15,14 @@ from scantrail.infra.tables import reader_status
 def build_readers(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
 
-    @get("/readers")
+    @get("/readers", role=Role.READ)
     async def list_readers() -> list[dict[str, Any]]:
         """Every reader: whether it is up, when it was last heard, what came of its reads."""
         async with engine.connect() as connection:
             rows = await connection.execute(select(reader_status).order_by(reader_status.c.id))
             return [dict(row._mapping) for row in rows]
 
-    @get("/readers/{reader_id:str}")
+    @get("/readers/{reader_id:str}", role=Role.READ)
     async def get_reader(reader_id: FromPath[str]) -> dict[str, Any]:
         """One reader."""
         query = select(reader_status).where(reader_status.c.id == reader_id)

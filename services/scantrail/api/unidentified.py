@@ -10,12 +10,14 @@ from urllib.parse import unquote
 
 import httpx
 import msgspec
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.access import Role
 from scantrail.api.bodies import ResolutionBody, decode_body, product_key, unit_key
+from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import find_by_serial, unit_of
 from scantrail.api.replaying import replay_reads
@@ -43,7 +45,9 @@ _WAITS = (
 )
 
 
-def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any]:
+def build_unidentified(
+    engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient
+) -> list[Any]:
     """The route handlers. `gateway` is a client with the gateway's address as its base."""
 
     async def shown(row: Row[Any]) -> dict[str, Any]:
@@ -64,7 +68,7 @@ def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[
             "candidates": list(candidates.values()),
         }
 
-    @get("/unidentified")
+    @get("/unidentified", role=Role.READ)
     async def get_unidentified(
         reader: FromQuery[str | None] = None,
         after: FromQuery[str] = "",
@@ -81,15 +85,17 @@ def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[
         found = [await shown(row) for row in rows]
         return {"unidentified": found, "products": products, "next": next_after(found, limit)}
 
-    @post("/unidentified/{row_id:path}", status_code=200)
-    async def resolve(request: AnyRequest, row_id: FromPath[str]) -> dict[str, Any]:
+    @post("/unidentified/{row_id:path}", role=Role.OPERATE, status_code=200)
+    async def resolve(request: AnyRequest, row_id: FromPath[str]) -> Response[Any]:
         """Say which unit was read, or of which product: the read goes through the gateway, under
         its own event id and time."""
         body = decode_body(await request.body(), ResolutionBody)
         if (body.product is None) == (body.unit is None):
             raise bad_field("product", "give `product` or `unit`: one of the two")
         asked = unquote(request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX))
-        async with engine.begin() as connection:
+
+        async def write(change: Change) -> Answer:
+            connection = change.connection
             read = await _waiting(connection, asked)
             if body.product is not None:
                 name = await _known_product(connection, body.product)
@@ -103,8 +109,11 @@ def build_unidentified(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[
             await connection.execute(
                 update(rejected).where(rejected.c.id == asked).values(replayed_at=func.now())
             )
+            change.note("rejected", asked)
             unit = await unit_of(connection, key)
-        return {"id": asked, "event_id": read.event_id, "unit": unit}
+            return Answer({"id": asked, "event_id": read.event_id, "unit": unit})
+
+        return await changes.make(request, write)
 
     return [get_unidentified, resolve]
 

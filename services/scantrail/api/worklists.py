@@ -5,12 +5,14 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import httpx
-from litestar import Request, get, post
+from litestar import Request, Response, get, post
 from litestar.params import FromQuery, QueryParameter
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.api.access import Role
 from scantrail.api.bodies import ReplayBody, decode_body, unit_key
+from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.queries import find_unit, list_alerts, list_rejected, waiting_reads
 from scantrail.api.replaying import replay_reads
 from scantrail.domain.alert import AlertKind
@@ -31,10 +33,10 @@ class ListedStatus(StrEnum):
 REPLAY_MAX = 500
 
 
-def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any]:
+def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
     """The route handlers. `gateway` is a client with the gateway's address as its base."""
 
-    @get("/alerts")
+    @get("/alerts", role=Role.READ)
     async def get_alerts(
         status: FromQuery[ListedStatus | None] = None,
         kind: FromQuery[AlertKind | None] = None,
@@ -49,7 +51,7 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
         )
         return {"alerts": alerts, "next": next_after(alerts, limit)}
 
-    @get("/rejected")
+    @get("/rejected", role=Role.READ)
     async def get_rejected(
         reader: FromQuery[str | None] = None,
         reason: FromQuery[str | None] = None,
@@ -60,26 +62,34 @@ def build_worklists(engine: AsyncEngine, gateway: httpx.AsyncClient) -> list[Any
         found = await list_rejected(engine, reader=reader, reason=reason, after=after, limit=limit)
         return {"rejected": found, "next": next_after(found, limit)}
 
-    @post("/rejected/replay", status_code=200)
-    async def replay(request: AnyRequest) -> dict[str, Any]:
+    @post("/rejected/replay", role=Role.OPERATE, status_code=200)
+    async def replay(request: AnyRequest) -> Response[Any]:
         """Send a reader's set-aside reads through the gateway again, under their own ids."""
         body = decode_body(await request.body(), ReplayBody)
-        rows = await waiting_reads(
-            engine, reader=body.reader, reason=body.reason, after=body.after, limit=REPLAY_MAX
-        )
-        if not rows:
-            return {"replayed": 0, "rejected": [], "next": None}
-        again = await replay_reads(gateway, [row.payload for row in rows])
-        done = [row.id for index, row in enumerate(rows) if index not in again]
-        refused = [{"id": rows[index].id, **refusal} for index, refusal in again.items()]
-        async with engine.begin() as connection:
-            await connection.execute(
+
+        async def write(change: Change) -> Answer:
+            rows = await waiting_reads(
+                change.connection,
+                reader=body.reader,
+                reason=body.reason,
+                after=body.after,
+                limit=REPLAY_MAX,
+            )
+            if not rows:
+                return Answer({"replayed": 0, "rejected": [], "next": None})
+            again = await replay_reads(gateway, [row.payload for row in rows])
+            done = [row.id for index, row in enumerate(rows) if index not in again]
+            refused = [{"id": rows[index].id, **refusal} for index, refusal in again.items()]
+            await change.connection.execute(
                 update(rejected)
                 .where(rejected.c.id.in_(done))
                 .values(replayed_at=datetime.now(UTC))
             )
-        following = rows[-1].id if len(rows) == REPLAY_MAX else None
-        return {"replayed": len(done), "rejected": refused, "next": following}
+            change.note("rejected", f"reader {body.reader}")
+            following = rows[-1].id if len(rows) == REPLAY_MAX else None
+            return Answer({"replayed": len(done), "rejected": refused, "next": following})
+
+        return await changes.make(request, write)
 
     return [get_alerts, get_rejected, replay]
 

@@ -25,11 +25,11 @@ from scantrail.cli.up import run_up
 from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.refolding import CannotRefold
-from scantrail.gateway.guards import new_token
 from scantrail.gateway.readers_file import ReaderSettingsError
 from scantrail.infra.database import migrate
 from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings
+from scantrail.infra.tokens import new_token
 from scantrail.infra.topic_admin import apply_topics
 
 #: These start an installation of their own; the others speak to the one that runs here, if any.

@@ -3,12 +3,11 @@
 import base64
 import binascii
 import hmac
-import secrets
 import time
 from collections.abc import Callable, Mapping
-from hashlib import sha256
 
 from scantrail.gateway.readers import ReaderSettings
+from scantrail.infra.tokens import digest_of
 
 #: Reads that may come at once, in seconds of a reader's rate: what it kept while we were away.
 BURST_S = 10.0
@@ -44,7 +43,7 @@ class Guards:
         tokens = reader.token_sha256 if reader else ()
         if not tokens:
             return not self._is_required
-        shown = _digest(_token(reader_id, authorization or ""))
+        shown = digest_of(_token(reader_id, authorization or ""))
         return any([hmac.compare_digest(shown, token) for token in tokens])
 
     def wait_s(self, reader_id: str) -> float:
@@ -66,17 +65,6 @@ class Guards:
         now = self._now()
         left, since = self._left.get(reader_id, (rate * BURST_S, now))
         return min(rate * BURST_S, left + rate * (now - since))
-
-
-def new_token() -> tuple[str, str]:
-    """A token, and its digest for the readers' file: the token itself stands nowhere here."""
-    token = secrets.token_urlsafe(32)
-    return token, _digest(token)
-
-
-def _digest(token: str) -> str:
-    # One round: a token of 256 random bits cannot be guessed, however fast.
-    return sha256(token.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _token(reader_id: str, authorization: str) -> str:

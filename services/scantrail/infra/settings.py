@@ -73,6 +73,17 @@ class Settings:
     service_token: str = _setting(
         "", "what the api shows the gateway for a replay; empty: nothing", secret=True
     )
+    api_tokens: str = _setting(
+        "off",
+        "whether whoever asks the api must show a token: else everybody who reaches it may all",
+        choices="off required",
+    )
+    api_token: str = _setting("", "what commands show the api; empty: nothing", secret=True)
+    api_versions: str = _setting(
+        "optional",
+        "whether a change must say by If-Match which version it changes",
+        choices="optional required",
+    )
     readers_file: str = _setting("", "TOML file with a [[reader]] table per reader")
     ack_limit_s: float = _setting(
         1.5, "without Kafka's answer for so long, a scan goes to disk", least=0.01

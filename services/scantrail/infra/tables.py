@@ -231,3 +231,51 @@ sales_order_line = Table(
     Column("product", Text, nullable=False),
     Column("quantity", Integer, nullable=False),
 )
+
+#: Who may ask the api, and what: a token of a person, or of a machine, of which the digest is kept.
+api_token = Table(
+    "api_token",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("token_sha256", Text, nullable=False, unique=True),
+    Column("role", Text, nullable=False),  # read, operate, quality, admin
+    Column("sites", JSONB, nullable=False),  # to which it is bound; none: all
+    Column("made_at", _TIME, nullable=False),
+    Column("revoked_at", _TIME),
+)
+
+#: What was answered to requests with an Idempotency-Key, for as long as they may come again.
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("who", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_sha256", Text, nullable=False),
+    Column("status", Integer, nullable=False),
+    Column("headers", JSONB, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("outbox_id", BigInteger),  # the last record that the change let leave
+    Column("at", _TIME, nullable=False),
+    Index("idempotency_by_time", "at"),
+)
+
+#: Each change of an entity, in a chain of hashes (domain.audit). Rows are only ever added:
+#: a trigger refuses everything else.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", _TIME, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("route", Text, nullable=False),
+    Column("entity", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("old_version", BigInteger),
+    Column("new_version", BigInteger),
+    Column("request_sha256", Text, nullable=False),
+    Column("previous_hash", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    Index("audit_by_entity", "entity", "reference", "number"),
+)

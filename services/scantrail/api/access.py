@@ -1,0 +1,147 @@
+"""Who asks, and what the asker may do: every route declares its role where it is declared itself.
+
+    @get("/stations", role=Role.READ)
+
+`Guard` reads it there. A route without a role is a mistake that `build_api` refuses.
+"""
+
+import base64
+import binascii
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from litestar import Litestar
+from litestar.connection import ASGIConnection
+from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scantrail.api.problems import Problem
+from scantrail.infra.tables import api_token
+from scantrail.infra.tokens import digest_of
+
+AnyConnection = ASGIConnection[Any, Any, Any, Any]
+
+#: Under it the caller stands in a connection's state.
+_CALLER = "caller"
+
+
+class Role(StrEnum):
+    """What a token may do; each may what those before it may. Routes only: PUBLIC needs none."""
+
+    PUBLIC = "public"
+    READ = "read"
+    OPERATE = "operate"
+    QUALITY = "quality"
+    ADMIN = "admin"
+
+    def covers(self, needed: "Role") -> bool:
+        """Whether this role is enough for what needs `needed`."""
+        order = list(Role)
+        return order.index(self) >= order.index(needed)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Who asks: a token's id, its role, and the sites to which it is bound (none: all)."""
+
+    id: str
+    role: Role
+    sites: tuple[str, ...] = ()
+
+    def check_site(self, site: str) -> None:
+        """Raises Problem 403 where the token is bound to other sites."""
+        if self.sites and site not in self.sites:
+            raise Problem(
+                403,
+                "Not allowed",
+                f"this token is of {', '.join(self.sites)}: it changes nothing at {site}",
+                field="site",
+            )
+
+
+#: Who asks where tokens are off: whoever reaches the port.
+ANYBODY = Caller(id="anonymous", role=Role.ADMIN)
+
+
+def caller_of(connection: AnyConnection) -> Caller:
+    """Who made this request, as the guard found."""
+    caller: Caller = connection.state[_CALLER]
+    return caller
+
+
+def role_of(handler: BaseRouteHandler) -> Role | None:
+    """The role that a route declares."""
+    role = handler.opt.get("role")
+    return role if isinstance(role, Role) else None
+
+
+class Guard:
+    """Lets in who has a token of the route's role. Where not `is_required`, everybody may all."""
+
+    def __init__(self, engine: AsyncEngine, *, is_required: bool) -> None:
+        self._engine = engine
+        self._is_required = is_required
+
+    async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
+        """Raises Problem 401 without a token that counts, 403 with one of a lesser role."""
+        needed = role_of(handler) or Role.ADMIN
+        if not self._is_required or needed is Role.PUBLIC:
+            connection.state[_CALLER] = ANYBODY
+            return
+        caller = await self._caller(connection.headers.get("authorization", ""))
+        if not caller.role.covers(needed):
+            raise Problem(
+                403,
+                "Not allowed",
+                f"this needs a token of role {needed.value} or more; {caller.id} has"
+                f" {caller.role.value}",
+                needed=needed.value,
+            )
+        connection.state[_CALLER] = caller
+
+    async def _caller(self, authorization: str) -> Caller:
+        token = _token(authorization)
+        if not token:
+            raise _unauthorized("show a token: Authorization: Bearer TOKEN")
+        query = select(api_token).where(api_token.c.token_sha256 == digest_of(token))
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None or row.revoked_at is not None:
+            raise _unauthorized("this token is none of ours, or was revoked")
+        return Caller(id=row.id, role=Role(row.role), sites=tuple(row.sites))
+
+
+def _unauthorized(detail: str) -> Problem:
+    detail += "; `scantrail token person` makes one"
+    challenge = 'Bearer realm="scantrail", Basic realm="scantrail"'
+    return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _token(authorization: str) -> str:
+    """The token of a header: as Bearer, or, as browsers ask for it, as the password of Basic."""
+    scheme, _, shown = authorization.strip().partition(" ")
+    if scheme.lower() == "bearer":
+        return shown.strip()
+    if scheme.lower() != "basic":
+        return ""
+    try:
+        return base64.b64decode(shown, validate=True).decode().partition(":")[2]
+    except (binascii.Error, UnicodeDecodeError):
+        return ""
+
+
+def routes_of(app: Litestar) -> Iterable[tuple[str, HTTPRouteHandler]]:
+    """Every path of an application with each of its handlers."""
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            yield route.path, handler
+
+
+def check_roles(app: Litestar) -> None:
+    """Raises TypeError, naming it, for a route that declares no role."""
+    for path, handler in routes_of(app):
+        if role_of(handler) is None and handler.http_methods != {"OPTIONS"}:
+            raise TypeError(f"{path} ({handler}) declares no role: give it role=Role.READ or more")

@@ -95,7 +95,10 @@ async def test_a_station_is_entered_changed_published_and_told(site: "Site") -> 
     told = await ok(site, "GET", "/stations/dock-1")
     assert told == second
     await ok(site, "PUT", "/stations/a-1", json=STATION)
-    assert [each["id"] for each in await ok(site, "GET", "/stations")] == ["a-1", "dock-1"]
+    assert [each["id"] for each in (await ok(site, "GET", "/stations"))["stations"]] == [
+        "a-1",
+        "dock-1",
+    ]
 
 
 async def test_a_product_is_one_under_every_length_of_its_gtin(site: "Site") -> None:
@@ -111,7 +114,10 @@ async def test_a_product_is_one_under_every_length_of_its_gtin(site: "Site") -> 
     assert (published.id, published.steps) == (GTIN, ("receiving", "shipping"))
     assert (await ok(site, "GET", f"/products/{short}"))["version"] == 2
     await ok(site, "PUT", "/products/PUMP-7", json={"name": "Pump"})
-    assert [each["id"] for each in await ok(site, "GET", "/products")] == [GTIN, "PUMP-7"]
+    assert [each["id"] for each in (await ok(site, "GET", "/products"))["products"]] == [
+        GTIN,
+        "PUMP-7",
+    ]
 
 
 @pytest.mark.parametrize("ref", ["PO 4711/1", "#1001", "A%2F", "Ö-1", "x" * 128])
@@ -151,7 +157,7 @@ async def test_a_recall_is_entered_once_and_published(site: "Site") -> None:
     assert (published.id, published.products, published.status) == ("R-1", (GTIN,), "active")
     told = await ok(site, "GET", "/recalls/R-1")
     assert [each["kind"] for each in told["selectors"]] == ["range", "prefix", "all"]
-    assert await ok(site, "GET", "/recalls") == [told]
+    assert await ok(site, "GET", "/recalls") == {"recalls": [told], "next": None}
     problem = await refused(site, 409, "POST", "/recalls", json=RECALL)
     assert problem["field"] == "id"
     assert problem["detail"].startswith("recall 'R-1' exists: PUT it")
@@ -167,7 +173,7 @@ async def test_a_recall_is_drafted_made_active_and_closed(site: "Site") -> None:
         assert (told["status"], told["version"], told["published"]) == (status, version, True)
         published = recalls.decode((await newest(site, Topic.RECALLS, version)).value)
         assert (published.id, published.status, published.version) == ("R-2", status, version)
-    assert [each["status"] for each in await ok(site, "GET", "/recalls")] == ["closed"]
+    assert [each["status"] for each in (await ok(site, "GET", "/recalls"))["recalls"]] == ["closed"]
 
 
 async def test_an_order_is_entered_changed_and_told_and_its_purchaser_reaches_no_topic(
@@ -371,9 +377,9 @@ async def test_every_refusal_names_its_field_and_the_mend_and_stores_nothing(
         "/orders/%00",
         "/units/%00",
         "/units/%00/trail",
-        "/alerts?after=%00",
+        "/alerts?kind=%00",
         "/rejected?reader=%00",
-        "/rejected?after=%ff",
+        "/rejected?reader=%ff",
         "/units/%ff",
         "/units/",
         "/units//trail",
@@ -609,7 +615,7 @@ async def pages(site: "Site", path: str, name: str, limit: int) -> list[list[str
     after = ""
     while True:
         mark = "&" if "?" in path else "?"
-        page = await ok(site, "GET", f"{path}{mark}limit={limit}&after={after}")
+        page = await ok(site, "GET", f"{path}{mark}limit={limit}&cursor={after}")
         found.append([each["id"] for each in page[name]])
         if page["next"] is None:
             return found
@@ -713,7 +719,7 @@ async def test_many_long_reads_can_be_replayed(site: "Site") -> None:
     insert_rejected(site, 2 * 600, encode(read))
     tried, after = [], ""
     while after is not None:
-        body = {"reader": "even", "after": after}
+        body = {"reader": "even", "cursor": after}
         told = await ok(site, "POST", "/rejected/replay", json=body)
         assert told["replayed"] == 0
         tried += [each["id"] for each in told["rejected"]]
@@ -831,7 +837,7 @@ async def test_a_station_tells_whether_it_was_published_yet(site: "Site") -> Non
         await site.until(locked)  # nothing leaves now
         site.execute("INSERT INTO outbox (topic, key, value) VALUES (%s, 'dock-1', '')", name)
         assert (await ok(site, "GET", "/stations/dock-1"))["published"] is False
-        listed = await ok(site, "GET", "/stations")
+        listed = (await ok(site, "GET", "/stations"))["stations"]
         assert [(each["id"], each["published"]) for each in listed] == [
             ("dock-1", False),
             ("dock-2", True),

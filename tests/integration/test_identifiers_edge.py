@@ -419,7 +419,7 @@ async def test_a_serial_without_its_product_waits_for_a_person_and_is_replayed(
     await site.read("shelf", {"code": "490154203237519"})  # misread: no person mends that
     await site.until(lambda: site.rows("SELECT count(*) FROM rejected") == [(4,)])
     page = await ok(site, "GET", "/unidentified?limit=2")
-    rest = await ok(site, "GET", f"/unidentified?limit=2&after={quote(page['next'])}")
+    rest = await ok(site, "GET", f"/unidentified?limit=2&cursor={quote(page['next'])}")
     waiting = {each["read"]: each for each in [*page["unidentified"], *rest["unidentified"]]}
     assert sorted(waiting) == ["(21)AB-78", "268435456000000001", "AB-77"]
     assert page["products"] == [{"id": "PUMP-7", "name": "Pump"}]

@@ -21,7 +21,7 @@ AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 async def readers(site: "Site") -> dict[str, Any]:
     answer = await site.ask("GET", "/readers")
     assert answer.status_code == 200
-    return {reader["id"]: reader for reader in answer.json()}
+    return {reader["id"]: reader for reader in answer.json()["readers"]}
 
 
 async def test_a_reader_that_connects_and_sets_a_context_is_seen_over_the_api(

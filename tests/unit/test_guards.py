@@ -8,9 +8,9 @@ import pytest
 
 from scantrail.gateway.app import _readers
 from scantrail.gateway.guards import BURST_S, Guards
-from scantrail.infra.tokens import new_token
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.infra.settings import Settings
+from scantrail.infra.tokens import new_token
 
 TOKEN, DIGEST = new_token()
 NEXT, NEXT_DIGEST = new_token()

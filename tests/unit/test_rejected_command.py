@@ -33,7 +33,7 @@ def pages(*rows: dict[str, Any]) -> httpx.Client:
     """One row a page."""
 
     def answer(request: httpx.Request) -> httpx.Response:
-        after = request.url.params["after"]
+        after = request.url.params["cursor"]
         at = [None, *(each["id"] for each in rows)].index(after or None)
         following = rows[at : at + 1]
         return httpx.Response(
@@ -131,7 +131,7 @@ def test_a_replay_asks_for_every_page_and_ends_with_status_1_where_any_is_refuse
 
     client = api(answer)
     assert replay_rejected(client, reader="r-1", reason="no_code", as_json=as_json) == 1
-    assert [each["after"] for each in asked] == ["", "r-1.7"]
+    assert [each["cursor"] for each in asked] == ["", "r-1.7"]
     assert all(each["reason"] == "no_code" for each in asked)
     out = capsys.readouterr().out
     if as_json:

@@ -7,7 +7,9 @@
 
 import base64
 import binascii
-from collections.abc import Iterable
+import math
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -19,10 +21,14 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.problems import Problem
+from scantrail.infra.rates import Buckets
 from scantrail.infra.tables import api_token
 from scantrail.infra.tokens import digest_of
 
 AnyConnection = ASGIConnection[Any, Any, Any, Any]
+
+#: Requests that may come at once, in seconds of the rate.
+BURST_S = 4.0
 
 #: Under it the caller stands in a connection's state.
 _CALLER = "caller"
@@ -79,18 +85,40 @@ def role_of(handler: BaseRouteHandler) -> Role | None:
 
 
 class Guard:
-    """Lets in who has a token of the route's role. Where not `is_required`, everybody may all."""
+    """Lets in who has a token of the route's role. Where not `is_required`, everybody may all.
 
-    def __init__(self, engine: AsyncEngine, *, is_required: bool) -> None:
+    Of one token, or of one peer without, `requests_per_s_max` are answered (0: any number).
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        is_required: bool,
+        requests_per_s_max: float = 0,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._engine = engine
         self._is_required = is_required
+        self._rate = requests_per_s_max
+        self._buckets = Buckets(burst_s=BURST_S, now=now)
 
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
-        """Raises Problem 401 without a token that counts, 403 with one of a lesser role."""
+        """Raises Problem 401 without a token that counts, 403 with one of a lesser role, 429."""
         needed = role_of(handler) or Role.ADMIN
+        peer = f"peer {connection.client.host}" if connection.client else "peer"
+        self._check_rate(peer)
         if not self._is_required or needed is Role.PUBLIC:
+            self._count(peer)
             connection.state[_CALLER] = ANYBODY
             return
+        try:
+            caller = await self._caller(connection.headers.get("authorization", ""))
+        except Problem:  # guesses count for the peer
+            self._count(peer)
+            raise
+        self._check_rate(f"token {caller.id}")
+        self._count(f"token {caller.id}")
         caller = await self._caller(connection.headers.get("authorization", ""))
         if not caller.role.covers(needed):
             raise Problem(
@@ -101,6 +129,20 @@ class Guard:
                 needed=needed.value,
             )
         connection.state[_CALLER] = caller
+
+    def _check_rate(self, sender: str) -> None:
+        if self._rate and (wait_s := self._buckets.wait_s(sender, self._rate)):
+            raise Problem(
+                429,
+                "Too many requests",
+                f"{self._rate:g} a second are answered, and {self._rate * BURST_S:g} at once:"
+                f" wait {wait_s:.1f} s",
+                headers={"Retry-After": str(math.ceil(wait_s))},
+            )
+
+    def _count(self, sender: str) -> None:
+        if self._rate:
+            self._buckets.count(sender, self._rate)
 
     async def _caller(self, authorization: str) -> Caller:
         token = _token(authorization)

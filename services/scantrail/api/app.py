@@ -6,7 +6,6 @@ import httpx
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
 from litestar.template.config import TemplateConfig
@@ -16,12 +15,15 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail import __version__
 from scantrail.api.access import Guard, Role, check_roles
+from scantrail.api.audit import build_audit
 from scantrail.api.changes import Changes
+from scantrail.api.description import CompletedJson
 from scantrail.api.entities import build_entities
 from scantrail.api.holds import build_holds
 from scantrail.api.identifiers import build_identifiers
 from scantrail.api.outbox import Outbox
 from scantrail.api.page import STATIC, TEMPLATES, build_page
+from scantrail.api.paging import check_query
 from scantrail.api.problems import (
     Problem,
     answer_bad_value,
@@ -30,6 +32,7 @@ from scantrail.api.problems import (
     answer_problem,
 )
 from scantrail.api.readers import build_readers
+from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
 from scantrail.api.units import build_units
 from scantrail.api.worklists import build_worklists
@@ -78,10 +81,21 @@ def build_api(
             *build_holds(engine, changes),
             *build_worklists(engine, changes, gateway),
             *build_readers(engine),
+            *build_tokens(engine, changes),
+            *build_audit(engine),
             *build_unidentified(engine, changes, gateway),
-            create_static_files_router(path="/static", directories=[STATIC], opt=_PUBLIC),
+            create_static_files_router(
+                path="/static", directories=[STATIC], opt=_PUBLIC, include_in_schema=False
+            ),
         ],
-        guards=[Guard(engine, is_required=settings.api_tokens == "required")],
+        guards=[
+            Guard(
+                engine,
+                is_required=settings.api_tokens == "required",
+                requests_per_s_max=settings.api_requests_per_s_max,
+            ),
+            check_query,
+        ],
         template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
         exception_handlers={
             Problem: answer_problem,
@@ -97,8 +111,10 @@ def build_api(
         openapi_config=OpenAPIConfig(
             title="Scantrail",
             version=__version__,
-            render_plugins=[JsonRenderPlugin(path="/openapi.json")],  # others need a foreign server
-            openapi_router=Router("/schema", route_handlers=[], opt=_PUBLIC),
+            render_plugins=[CompletedJson(path="/openapi.json")],  # others need a foreign server
+            openapi_router=Router(
+                "/schema", route_handlers=[], opt=_PUBLIC, include_in_schema=False
+            ),
         ),
     )
     check_roles(app)

@@ -6,6 +6,7 @@ from typing import TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from scantrail.api.access import Role
 from scantrail.api.problems import bad_field
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import holds_nul
@@ -118,12 +119,20 @@ class HoldBody(_Body, frozen=True, kw_only=True):
     text: str
 
 
+class TokenBody(_Body, frozen=True, kw_only=True):
+    """`POST /tokens`."""
+
+    id: str
+    role: Role
+    sites: tuple[str, ...] = ()
+
+
 class ReplayBody(_Body, frozen=True, kw_only=True):
     """`POST /rejected/replay`."""
 
     reader: str
     reason: str | None = None
-    after: str = ""
+    cursor: str | None = None
 
 
 B = TypeVar("B")

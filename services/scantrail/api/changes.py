@@ -20,24 +20,24 @@ A route is a function of a `Change`:
 """
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from sqlalchemy import Row, delete, insert, select, text
+from sqlalchemy import Row, delete, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Caller, caller_of
+from scantrail.api.auditing import MadeBy, Noted, add_rows
 from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
 from scantrail.api.preconditions import Precondition, etag_of
 from scantrail.api.problems import Problem
 from scantrail.contracts.topics import Topic
-from scantrail.domain.audit import FIRST, AuditEntry, chained
-from scantrail.infra.tables import audit, idempotency
+from scantrail.infra.tables import idempotency
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -46,27 +46,18 @@ KEPT_FOR = timedelta(hours=24)
 
 KEY_LENGTH_MAX = 200
 
-#: One change at a time stands at the end of the audit chain: until it is committed, or undone.
-AUDIT_LOCK = 7_264_504
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Noted:
-    """An entity that a change touches: versions as `AuditEntry` has them."""
-
-    entity: str
-    reference: str
-    old: int | None
-    new: int | None
-
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a change answers. `published` joins the body where a record leaves by the outbox."""
+    """What a change answers. `published` joins the body where a record leaves by the outbox.
+
+    `once` joins it as well, and is not kept for a retry: secrets.
+    """
 
     body: dict[str, Any]
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
+    once: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Change:
@@ -147,7 +138,15 @@ class Changes:
                 status, body, last_row = answer.status, answer.body, made.last_row
                 if key:
                     await _keep(connection, caller, key, digest, (status, headers, body, last_row))
-                await _audit(connection, caller, request, digest, made.noted)
+                body = {**body, **answer.once}
+                made_by = MadeBy(
+                    who=caller.id,
+                    role=caller.role.value,
+                    method=request.method,
+                    route=request.scope["path_template"],
+                    request_sha256=digest,
+                )
+                await add_rows(connection, made_by, made.noted)
             else:
                 status, headers, last_row = kept.status, kept.headers, kept.outbox_id
                 headers = {**headers, "Idempotent-Replayed": "true"}
@@ -234,40 +233,3 @@ async def _keep(
             at=now,
         )
     )
-
-
-async def _audit(
-    connection: AsyncConnection,
-    caller: Caller,
-    request: AnyRequest,
-    digest: str,
-    noted: list[Noted],
-) -> None:
-    """Add rows to the chain. Nothing is locked after it, or two might wait for each other."""
-    if not noted:
-        return
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": AUDIT_LOCK})
-    query = select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)
-    last = (await connection.execute(query)).first()
-    number, previous = (0, FIRST) if last is None else (last.number, last.hash)
-    now = datetime.now(UTC)
-    rows = []
-    for each in noted:
-        number += 1
-        entry = AuditEntry(
-            number=number,
-            at=now,
-            who=caller.id,
-            role=caller.role.value,
-            method=request.method,
-            route=request.scope["path_template"],
-            entity=each.entity,
-            reference=each.reference,
-            old_version=each.old,
-            new_version=each.new,
-            request_sha256=digest,
-        )
-        row = chained(entry, previous)
-        previous = row.hash
-        rows.append({**asdict(entry), "previous_hash": row.previous_hash, "hash": row.hash})
-    await connection.execute(insert(audit), rows)

@@ -12,7 +12,8 @@ from sqlalchemy import Table, bindparam, delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from scantrail.api.access import Role
+from scantrail.api import answers, requested
+from scantrail.api.access import Role, caller_of
 from scantrail.api.bodies import (
     NewRecallBody,
     OrderBody,
@@ -27,6 +28,7 @@ from scantrail.api.bodies import (
     short_text,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.contracts.identity import identify
@@ -72,6 +74,9 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
                     f"{table.name} {entity.id!r} exists: PUT it at its own address to change it",
                     field="id",
                 )
+            if isinstance(entity, Station) and version > 1:
+                known = select(table.c.document["site"].astext).where(table.c.id == entity.id)
+                change.caller.check_site((await connection.execute(known)).scalar_one())
             change.note(table.name, entity.id, old=version - 1, new=version)
             stored = replace(entity, version=version)
             document = msgspec.to_builtins(stored)
@@ -100,13 +105,23 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
         told = {**document, "published": entity_id not in waiting}
         return with_etag(told, document["version"])
 
-    async def load_all(table: Table, topic: Topic) -> list[dict[str, Any]]:
+    async def load_page(
+        table: Table, topic: Topic, cursor: str | None, limit: int
+    ) -> dict[str, Any]:
+        name = f"{table.name}s"
+        query = select(table).where(table.c.id > after(cursor, name)).order_by(table.c.id)
         async with engine.connect() as connection:
-            rows = await connection.execute(select(table).order_by(table.c.id))
+            rows = await connection.execute(query.limit(limit))
             waiting = await outbox.waiting(connection, topic)
-        return [{**row.document, "published": row.id not in waiting} for row in rows]
+        found = [{**row.document, "published": row.id not in waiting} for row in rows]
+        return page(name, found, limit)
 
-    @put("/stations/{station_id:str}", role=Role.ADMIN)
+    @put(
+        "/stations/{station_id:str}",
+        role=Role.ADMIN,
+        takes=requested.STATION,
+        tells=answers.STATION,
+    )
     async def put_station(station_id: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Configure a place of reading; its next version where it exists."""
         body = decode_body(await request.body(), StationBody)
@@ -123,17 +138,20 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
             possessing_party=maybe_short_text(body.possessing_party, "possessing_party"),
             repeat_window_s=body.repeat_window_s,
         )
+        caller_of(request).check_site(new.site)
         return await store(request, tables.station, Topic.STATIONS, new)
 
-    @get("/stations", role=Role.READ)
-    async def list_stations() -> list[dict[str, Any]]:
-        return await load_all(tables.station, Topic.STATIONS)
+    @get("/stations", role=Role.READ, tells=answers.STATIONS)
+    async def list_stations(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+        """The stations by id, page by page."""
+        return await load_page(tables.station, Topic.STATIONS, cursor, limit)
 
-    @get("/stations/{station_id:str}", role=Role.READ)
+    @get("/stations/{station_id:str}", role=Role.READ, tells=answers.STATION)
     async def get_station(station_id: FromPath[str]) -> Response[Any]:
+        """One station as it was entered last."""
         return await load(tables.station, Topic.STATIONS, station_id)
 
-    @put("/products/{name:str}", role=Role.ADMIN)
+    @put("/products/{name:str}", role=Role.ADMIN, takes=requested.PRODUCT, tells=answers.PRODUCT)
     async def put_product(name: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Name a product and decide about its serials; its next version where it exists."""
         body = decode_body(await request.body(), ProductBody)
@@ -148,37 +166,48 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
         )
         return await store(request, tables.product, Topic.PRODUCTS, new)
 
-    @get("/products", role=Role.READ)
-    async def list_products() -> list[dict[str, Any]]:
-        return await load_all(tables.product, Topic.PRODUCTS)
+    @get("/products", role=Role.READ, tells=answers.PRODUCTS)
+    async def list_products(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+        """The products by id, page by page."""
+        return await load_page(tables.product, Topic.PRODUCTS, cursor, limit)
 
-    @get("/products/{name:str}", role=Role.READ)
+    @get("/products/{name:str}", role=Role.READ, tells=answers.PRODUCT)
     async def get_product(name: FromPath[str]) -> Response[Any]:
+        """One product as it was entered last."""
         return await load(tables.product, Topic.PRODUCTS, product_key(name, "id"))
 
-    @post("/recalls", role=Role.QUALITY)
+    @post("/recalls", role=Role.QUALITY, takes=requested.NEW_RECALL, tells=answers.RECALL)
     async def post_recall(request: AnyRequest) -> Response[Any]:
         """Enter a recall as its notice is worded. Active recalls are watched for at once."""
         body = decode_body(await request.body(), NewRecallBody)
         new = await asyncio.to_thread(_recall, body.id, body)
         return await store(request, tables.recall, Topic.RECALLS, new, only_new=True)
 
-    @put("/recalls/{recall_id:str}", role=Role.QUALITY)
+    @put(
+        "/recalls/{recall_id:str}", role=Role.QUALITY, takes=requested.RECALL, tells=answers.RECALL
+    )
     async def put_recall(recall_id: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Replace a recall as a whole: its next version, active, or closed."""
         body = decode_body(await request.body(), RecallBody)
         new = await asyncio.to_thread(_recall, recall_id, body)
         return await store(request, tables.recall, Topic.RECALLS, new)
 
-    @get("/recalls", role=Role.READ)
-    async def list_recalls() -> list[dict[str, Any]]:
-        return await load_all(tables.recall, Topic.RECALLS)
+    @get("/recalls", role=Role.READ, tells=answers.RECALLS)
+    async def list_recalls(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+        """The recalls by id, page by page."""
+        return await load_page(tables.recall, Topic.RECALLS, cursor, limit)
 
-    @get("/recalls/{recall_id:str}", role=Role.READ)
+    @get("/recalls/{recall_id:str}", role=Role.READ, tells=answers.RECALL)
     async def get_recall(recall_id: FromPath[str]) -> Response[Any]:
+        """One recall as it was entered last."""
         return await load(tables.recall, Topic.RECALLS, recall_id)
 
-    @put("/orders/{reference:path}", role=Role.OPERATE)
+    @put(
+        "/orders/{reference:path}",
+        role=Role.OPERATE,
+        takes=requested.ORDER,
+        tells=answers.ORDER_ENTERED,
+    )
     async def put_order(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Enter an order and its purchaser, before or after its units are scanned."""
         ref = order_reference_at(request)
@@ -239,8 +268,9 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
         return await changes.make(request, write)
 
-    @get("/orders/{reference:path}", role=Role.READ)
+    @get("/orders/{reference:path}", role=Role.READ, tells=answers.ORDER)
     async def get_order(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
+        """One order: its purchaser, its lines, and the units that were shipped for it."""
         ref = order_reference_at(request)
         orders, parties, lines = tables.sales_order, tables.party, tables.sales_order_line
         query = select(orders, parties).join(parties).where(orders.c.ref == ref)

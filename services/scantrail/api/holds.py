@@ -13,18 +13,19 @@ from urllib.parse import unquote
 
 import msgspec
 from litestar import Request, Response, delete, get, put
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api import answers, requested
 from scantrail.api.access import Role
 from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text, unit_key
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import ids_of, unit_of
-from scantrail.api.worklists import Limit
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import REASONS_MAX, Hold, HoldReason, with_reason, without_reason
@@ -77,7 +78,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
         change.version = await _version(change.connection, keys)
         return Answer({**msgspec.to_builtins(hold), "published": waiting.isdisjoint(keys)})
 
-    @put("/holds/{place:path}", role=Role.QUALITY)
+    @put("/holds/{place:path}", role=Role.QUALITY, takes=requested.HOLD, tells=answers.HOLD)
     async def put_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`PUT /holds/{any spelling}/{reason}`: hold the unit, or change why."""
         unit, reason_id = _unit_and_reason(request)
@@ -93,7 +94,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
         return await changes.make(request, write)
 
-    @delete("/holds/{place:path}", role=Role.QUALITY, status_code=200)
+    @delete("/holds/{place:path}", role=Role.QUALITY, tells=answers.HOLD, status_code=200)
     async def delete_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`DELETE /holds/{any spelling}/{reason}`: take that reason back; twice is once.
 
@@ -113,7 +114,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
         return await changes.make(request, write)
 
-    @get("/holds/{place:path}", role=Role.READ)
+    @get("/holds/{place:path}", role=Role.READ, tells=answers.HOLD)
     async def get_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """All that holds one unit, under any of its ids. 404 where nothing does."""
         asked = unit_key(unquote(_sent(request)), "unit")
@@ -129,12 +130,12 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
         hold = _together(keys[0], holding)
         return with_etag(await told(hold, keys), version)
 
-    @get("/holds", role=Role.READ)
-    async def list_holds(after: FromQuery[str] = "", limit: Limit = 100) -> dict[str, Any]:
-        """Units that are held, by key; give `next` of one page as `after` of the following."""
+    @get("/holds", role=Role.READ, tells=answers.HOLDS)
+    async def list_holds(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
+        """Units that are held, by key."""
         query = (
             select(holds.c.document)
-            .where(holds.c.id > after, _has_reasons())
+            .where(holds.c.id > after(cursor, "holds"), _has_reasons())
             .order_by(holds.c.id)
             .limit(limit)
         )
@@ -144,7 +145,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 {**document, "published": document["id"] not in waiting}
                 for document in (await connection.execute(query)).scalars()
             ]
-        return {"holds": found, "next": found[-1]["id"] if len(found) == limit else None}
+        return page("holds", found, limit)
 
     return [put_hold, delete_hold, get_hold, list_holds]
 

@@ -11,6 +11,7 @@ from sqlalchemy import func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api import answers, requested
 from scantrail.api.access import Role
 from scantrail.api.bodies import IdentifiersBody, decode_body, unit_key
 from scantrail.api.changes import Answer, Change, Changes
@@ -43,7 +44,7 @@ def build_identifiers(engine: AsyncEngine, changes: Changes) -> list[Any]:
             change.note("identifier", link.id, old=link.version - 1, new=link.version)
             await change.publish(Topic.IDENTIFIERS, link.id, encode(link))
 
-    @put("/identifiers", role=Role.OPERATE)
+    @put("/identifiers", role=Role.OPERATE, takes=requested.IDENTIFIERS, tells=answers.IDS_ENTERED)
     async def put_identifiers(request: AnyRequest) -> Response[Any]:
         """Say that several ids are one unit's; what is known already changes nothing."""
         body = decode_body(await request.body(), IdentifiersBody)
@@ -71,7 +72,7 @@ def build_identifiers(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
         return await changes.make(request, write)
 
-    @get("/identifiers/{spelling:path}", role=Role.READ)
+    @get("/identifiers/{spelling:path}", role=Role.READ, tells=answers.IDS)
     async def get_identifiers(request: AnyRequest, spelling: FromPath[str]) -> dict[str, Any]:
         """All ids of the unit that has this one, its own key first."""
         asked = _asked(request)
@@ -97,7 +98,12 @@ def build_identifiers(engine: AsyncEngine, changes: Changes) -> list[Any]:
             ],
         }
 
-    @delete("/identifiers/{spelling:path}", role=Role.OPERATE, status_code=200)
+    @delete(
+        "/identifiers/{spelling:path}",
+        role=Role.OPERATE,
+        tells=answers.LINK_TAKEN_BACK,
+        status_code=200,
+    )
     async def delete_identifier(request: AnyRequest, spelling: FromPath[str]) -> Response[Any]:
         """Take back that this id is the unit's: it is a unit of its own again, held until it is
         folded anew, for the tracker gave its scans away."""

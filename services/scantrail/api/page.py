@@ -8,6 +8,7 @@ from litestar.params import FromQuery
 from litestar.response import Template
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.api import answers
 from scantrail.api.access import Role
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_trail
@@ -27,7 +28,7 @@ SECURITY_HEADERS = {
 def build_page(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
 
-    @get("/", role=Role.READ, response_headers=SECURITY_HEADERS)
+    @get("/", role=Role.READ, tells=answers.PAGE, response_headers=SECURITY_HEADERS)
     async def find(q: FromQuery[str] = "") -> Template:
         """The search box; with `q`, what it names."""
         shown: dict[str, Any] = {"q": q}

@@ -15,13 +15,14 @@ from litestar.params import FromPath, FromQuery
 from sqlalchemy import Row, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api import answers, requested
 from scantrail.api.access import Role
 from scantrail.api.bodies import ResolutionBody, decode_body, product_key, unit_key
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import find_by_serial, unit_of
 from scantrail.api.replaying import replay_reads
-from scantrail.api.worklists import Limit, next_after
 from scantrail.contracts.identity import readings, serial_in
 from scantrail.contracts.records import RejectedRead, encode, rejected_reads
 from scantrail.domain.identifiers import product_and_serial
@@ -68,24 +69,30 @@ def build_unidentified(
             "candidates": list(candidates.values()),
         }
 
-    @get("/unidentified", role=Role.READ)
+    @get("/unidentified", role=Role.READ, tells=answers.UNIDENTIFIED)
     async def get_unidentified(
         reader: FromQuery[str | None] = None,
-        after: FromQuery[str] = "",
+        cursor: Cursor = None,
         limit: Limit = 100,
     ) -> dict[str, Any]:
         """Reads of serials without their product, each with the units that it may be; `products`
-        are those whose units carry serials. Give `next` as `after` of the following page."""
-        query = select(rejected).where(*_WAITS, rejected.c.id > after)
+        are those whose units carry serials."""
+        query = select(rejected).where(*_WAITS, rejected.c.id > after(cursor, "unidentified"))
         if reader is not None:
             query = query.where(rejected.c.reader == reader)
         async with engine.connect() as connection:
             rows = (await connection.execute(query.order_by(rejected.c.id).limit(limit))).all()
             products = await _products(connection)
         found = [await shown(row) for row in rows]
-        return {"unidentified": found, "products": products, "next": next_after(found, limit)}
+        return page("unidentified", found, limit, products=products)
 
-    @post("/unidentified/{row_id:path}", role=Role.OPERATE, status_code=200)
+    @post(
+        "/unidentified/{row_id:path}",
+        role=Role.OPERATE,
+        takes=requested.RESOLUTION,
+        tells=answers.RESOLUTION,
+        status_code=200,
+    )
     async def resolve(request: AnyRequest, row_id: FromPath[str]) -> Response[Any]:
         """Say which unit was read, or of which product: the read goes through the gateway, under
         its own event id and time."""

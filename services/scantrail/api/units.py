@@ -7,6 +7,7 @@ from litestar import Request, Response, get
 from litestar.params import FromPath
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.api import answers
 from scantrail.api.access import Role
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_by_serial, find_trail, find_unit
@@ -23,7 +24,7 @@ _TRAIL = "/trail"
 def build_units(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
 
-    @get("/units/{spelling:path}", role=Role.READ)
+    @get("/units/{spelling:path}", role=Role.READ, tells=answers.UNIT)
     async def get_unit(request: AnyRequest, spelling: FromPath[str]) -> Response[Any]:
         """`GET /units/{spelling}` and `GET /units/{spelling}/trail`.
 

@@ -2,24 +2,25 @@
 
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Any
 
 import httpx
 from litestar import Request, Response, get, post
-from litestar.params import FromQuery, QueryParameter
+from litestar.params import FromQuery
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.api import answers, requested
 from scantrail.api.access import Role
 from scantrail.api.bodies import ReplayBody, decode_body, unit_key
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
 from scantrail.api.queries import find_unit, list_alerts, list_rejected, waiting_reads
 from scantrail.api.replaying import replay_reads
 from scantrail.domain.alert import AlertKind
 from scantrail.infra.tables import rejected
 
 AnyRequest = Request[Any, Any, Any]
-Limit = Annotated[int, QueryParameter(ge=1, le=1000)]
 
 
 class ListedStatus(StrEnum):
@@ -36,33 +37,45 @@ REPLAY_MAX = 500
 def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
     """The route handlers. `gateway` is a client with the gateway's address as its base."""
 
-    @get("/alerts", role=Role.READ)
+    @get("/alerts", role=Role.READ, tells=answers.ALERTS)
     async def get_alerts(
         status: FromQuery[ListedStatus | None] = None,
         kind: FromQuery[AlertKind | None] = None,
         unit: FromQuery[str | None] = None,
-        after: FromQuery[str] = "",
+        cursor: Cursor = None,
         limit: Limit = 100,
     ) -> dict[str, Any]:
-        """Alerts by id; give `next` of one page as `after` of the following."""
+        """Alerts by id."""
         keys = None if unit is None else await _keys(engine, unit)
         alerts = await list_alerts(
-            engine, status=status, kind=kind, units=keys, after=after, limit=limit
+            engine,
+            status=status,
+            kind=kind,
+            units=keys,
+            after=after(cursor, "alerts"),
+            limit=limit,
         )
-        return {"alerts": alerts, "next": next_after(alerts, limit)}
+        return page("alerts", alerts, limit)
 
-    @get("/rejected", role=Role.READ)
+    @get("/rejected", role=Role.READ, tells=answers.REJECTED)
     async def get_rejected(
         reader: FromQuery[str | None] = None,
         reason: FromQuery[str | None] = None,
-        after: FromQuery[str] = "",
+        cursor: Cursor = None,
         limit: Limit = 100,
     ) -> dict[str, Any]:
         """Reads and scans that were set aside, with the reason."""
-        found = await list_rejected(engine, reader=reader, reason=reason, after=after, limit=limit)
-        return {"rejected": found, "next": next_after(found, limit)}
+        behind = after(cursor, "rejected")
+        found = await list_rejected(engine, reader=reader, reason=reason, after=behind, limit=limit)
+        return page("rejected", found, limit)
 
-    @post("/rejected/replay", role=Role.OPERATE, status_code=200)
+    @post(
+        "/rejected/replay",
+        role=Role.OPERATE,
+        takes=requested.REPLAY,
+        tells=answers.REPLAY,
+        status_code=200,
+    )
     async def replay(request: AnyRequest) -> Response[Any]:
         """Send a reader's set-aside reads through the gateway again, under their own ids."""
         body = decode_body(await request.body(), ReplayBody)
@@ -72,7 +85,7 @@ def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncC
                 change.connection,
                 reader=body.reader,
                 reason=body.reason,
-                after=body.after,
+                after=after(body.cursor, "replayed"),
                 limit=REPLAY_MAX,
             )
             if not rows:
@@ -86,7 +99,8 @@ def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncC
                 .values(replayed_at=datetime.now(UTC))
             )
             change.note("rejected", f"reader {body.reader}")
-            following = rows[-1].id if len(rows) == REPLAY_MAX else None
+            is_last = len(rows) < REPLAY_MAX
+            following = None if is_last else cursor_behind("replayed", rows[-1].id)
             return Answer({"replayed": len(done), "rejected": refused, "next": following})
 
         return await changes.make(request, write)
@@ -99,8 +113,3 @@ async def _keys(engine: AsyncEngine, spelling: str) -> list[str]:
     key = unit_key(spelling, "unit")
     found = await find_unit(engine, key)
     return [key] if found is None else [found["unit"], *found["aliases"]]
-
-
-def next_after(rows: list[dict[str, Any]], limit: int) -> str | None:
-    """What to give as `after` of the following page; None behind the last."""
-    return rows[-1]["id"] if len(rows) == limit else None

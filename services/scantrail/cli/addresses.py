@@ -52,3 +52,9 @@ def with_own_paths(settings: Settings, folder: Path, readers: Path) -> Settings:
         readers_file=settings.readers_file or str(readers),
         gateway_url=gateway_url,
     )
+
+
+def api_headers(settings: Settings) -> dict[str, str]:
+    """What commands send with each request to the api: their token, where they have one."""
+    token = settings.api_token
+    return {"Authorization": f"Bearer {token}"} if token else {}

@@ -13,7 +13,8 @@ import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail import __version__
-from scantrail.cli.addresses import page_address
+from scantrail.api.access import Role
+from scantrail.cli.addresses import api_headers, page_address
 from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, reader_of
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
@@ -21,6 +22,13 @@ from scantrail.cli.folder_lock import settings_in_force
 from scantrail.cli.refold import refold_unit, told_of_refold
 from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
 from scantrail.cli.simulate import simulate
+from scantrail.cli.tokens import (
+    TokenRefused,
+    list_people,
+    make_person,
+    revoke_person,
+    verify_audit,
+)
 from scantrail.cli.up import run_up
 from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified
@@ -41,7 +49,14 @@ def run(arguments: Sequence[str] | None) -> int | str:
     asked = _parser().parse_args(arguments)
     try:
         return _run(asked)
-    except (SettingsError, Refused, CannotRefold, CannotDecode, ReaderSettingsError) as error:
+    except (
+        SettingsError,
+        Refused,
+        TokenRefused,
+        CannotRefold,
+        CannotDecode,
+        ReaderSettingsError,
+    ) as error:
         return f"scantrail {asked.command}: {error}"
     except NotIdentified as error:
         return f"scantrail {asked.command}: {error.detail}"
@@ -74,7 +89,9 @@ def _parser() -> argparse.ArgumentParser:
         "config", help="print every setting as it is in force here, secrets hidden"
     )
     config.add_argument("name", nargs="?", help="only the value of this one, secret or not")
-    commands.add_parser("token", help="make a token for a reader over HTTP, and its digest")
+    _add_tokens(commands.add_parser("token", help="tokens: of a reader over HTTP, or of people"))
+    audit = commands.add_parser("audit", help="who changed what")
+    audit.add_argument("action", choices=["verify"], help="check the chain of hashes")
     name = commands.add_parser("identify", help="say which unit each text names, a JSON line each")
     name.add_argument("text", nargs="+")
     decode = commands.add_parser(
@@ -97,6 +114,18 @@ def _parser() -> argparse.ArgumentParser:
         action.add_argument("--reason", help="only those set aside for this reason")
         action.add_argument("--json", action="store_true", help="as JSON, whoever reads it")
     return parser
+
+
+def _add_tokens(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action")
+    actions.add_parser("reader", help="make one for a reader over HTTP, and its digest (default)")
+    person = actions.add_parser("person", help="make one with which a person asks the api")
+    person.add_argument("id", help="a reference to the person, not a name: it stands in the audit")
+    roles = [role.value for role in Role if role is not Role.PUBLIC]
+    person.add_argument("--role", required=True, choices=roles)
+    person.add_argument("--site", action="append", default=[], help="may change only this one")
+    actions.add_parser("list", help="whose tokens there are")
+    actions.add_parser("revoke", help="let one count no more").add_argument("id")
 
 
 def _run(asked: argparse.Namespace) -> int:
@@ -129,6 +158,16 @@ def _run(asked: argparse.Namespace) -> int:
             print("the database has the newest shape")
         case "config":
             _print_config(settings, asked.name, runs_here=running is not None)
+        case "token" if asked.action == "person":
+            print(make_person(settings, asked.id, asked.role, asked.site))
+        case "token" if asked.action == "revoke":
+            print(revoke_person(settings, asked.id))
+        case "token" if asked.action == "list":
+            print(list_people(settings))
+        case "audit":
+            status, told = verify_audit(settings)
+            print(told)
+            return status
         case "token":
             token, digest = new_token()
             print(f"the reader sends:       Authorization: Bearer {token}")
@@ -142,7 +181,8 @@ def _run(asked: argparse.Namespace) -> int:
         case "rejected":
             work = replay_rejected if asked.action == "replay" else list_rejected
             as_json = asked.json or (asked.action == "list" and not sys.stdout.isatty())
-            with httpx.Client(base_url=page_address(settings), timeout=60) as api:
+            shown = api_headers(settings)
+            with httpx.Client(base_url=page_address(settings), timeout=60, headers=shown) as api:
                 return work(api, reader=asked.reader, reason=asked.reason, as_json=as_json)
     return 0
 

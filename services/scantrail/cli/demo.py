@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 import httpx
 
-from scantrail.cli.addresses import page_address, private_settings
+from scantrail.cli.addresses import api_headers, page_address, private_settings
 from scantrail.cli.checks import StackError
 from scantrail.cli.demo_plan import RECALL_ID, Life, Plan, make_plan, purchaser
 from scantrail.cli.floor import Floor, furnish, open_floor
@@ -95,7 +95,9 @@ async def live_and_compare(
     are injected there.
     """
     api_url = page_address(settings)
-    async with open_floor(api_url, settings.gateway_url, ports) as floor:
+    async with open_floor(
+        api_url, settings.gateway_url, ports, api_shown=api_headers(settings)
+    ) as floor:
         await furnish(floor.api)
         await _live(floor, plan, say, disturb)
         say("everything was sent; waiting until every unit is told of")
@@ -312,15 +314,15 @@ async def _counts(api: httpx.AsyncClient) -> dict[str, Any]:
 
 async def _pages(api: httpx.AsyncClient, name: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
-    after = ""
+    cursor = ""
     while True:
-        answer = await api.get(f"/{name}", params={"after": after, "limit": 1000})
+        answer = await api.get(f"/{name}", params={"cursor": cursor, "limit": 1000})
         answer.raise_for_status()
         page = answer.json()
         rows += page[name]
         if page["next"] is None:
             return rows
-        after = page["next"]
+        cursor = page["next"]
 
 
 def _table(report: dict[str, Any]) -> str:

@@ -21,11 +21,13 @@ class Floor:
 
 @asynccontextmanager
 async def open_floor(
-    api_url: str, gateway_url: str, ports: Mapping[str, int]
+    api_url: str, gateway_url: str, ports: Mapping[str, int], *, api_shown: Mapping[str, str]
 ) -> AsyncIterator[Floor]:
-    """Connect the devices; `ports` by reader id, for those over TCP."""
+    """Connect the devices; `ports` by reader id, for those over TCP; `api_shown` are headers."""
     async with AsyncExitStack() as open_things:
-        api = await open_things.enter_async_context(httpx.AsyncClient(base_url=api_url, timeout=30))
+        api = await open_things.enter_async_context(
+            httpx.AsyncClient(base_url=api_url, timeout=30, headers=api_shown)
+        )
         gateway = await open_things.enter_async_context(
             httpx.AsyncClient(base_url=gateway_url, timeout=30)
         )

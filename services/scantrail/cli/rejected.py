@@ -41,12 +41,12 @@ def replay_rejected(api: httpx.Client, *, reader: str, reason: str | None, as_js
     """
     chosen, replayed = _chosen(reader, reason), 0
     refused: list[dict[str, Any]] = []
-    after: str | None = ""
-    while after is not None:
-        answer = _answer(api.post("/rejected/replay", json={**chosen, "after": after}))
+    cursor: str | None = ""
+    while cursor is not None:
+        answer = _answer(api.post("/rejected/replay", json={**chosen, "cursor": cursor}))
         replayed += answer["replayed"]
         refused += answer["rejected"]
-        after = answer["next"]
+        cursor = answer["next"]
     if as_json:
         print(json.dumps({"replayed": replayed, "rejected": refused}))
     else:
@@ -79,12 +79,12 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _pages(api: httpx.Client, chosen: dict[str, str]) -> Iterator[list[dict[str, Any]]]:
-    after: str | None = ""
-    while after is not None:
-        asked = {**chosen, "after": after, "limit": str(PAGE)}
+    cursor: str | None = ""
+    while cursor is not None:
+        asked = {**chosen, "cursor": cursor, "limit": str(PAGE)}
         page = _answer(api.get("/rejected", params=asked))
         yield page["rejected"]
-        after = page["next"]
+        cursor = page["next"]
 
 
 def _answer(response: httpx.Response) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 
-from scantrail.cli.addresses import page_address
+from scantrail.cli.addresses import api_headers, page_address
 from scantrail.cli.floor import Floor, furnish, open_floor
 from scantrail.cli.site import DOCK, GATE, LINE, PRODUCTS, SHELF, SOUTH, STAGE, tcp_readers
 from scantrail.infra.logs import logger
@@ -28,7 +28,9 @@ _NO_SITE = "the simulated site has readers of its own: run `make up` without EMP
 async def simulate(settings: Settings) -> None:
     """Move units through the site for ever: about two scans a second."""
     ports = _ports(Path(settings.readers_file))
-    async with open_floor(page_address(settings), settings.gateway_url, ports) as floor:
+    async with open_floor(
+        page_address(settings), settings.gateway_url, ports, api_shown=api_headers(settings)
+    ) as floor:
         while True:
             try:
                 await furnish(floor.api)

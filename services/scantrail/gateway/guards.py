@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from scantrail.gateway.readers import ReaderSettings
+from scantrail.infra.rates import Buckets
 from scantrail.infra.tokens import digest_of
 
 #: Reads that may come at once, in seconds of a reader's rate: what it kept while we were away.
@@ -29,8 +30,7 @@ class Guards:
     ) -> None:
         self._readers = readers
         self._is_required = is_required
-        self._now = now
-        self._left: dict[str, tuple[float, float]] = {}  # reads, and when that was counted
+        self._buckets = Buckets(burst_s=BURST_S, now=now)
 
     def reader(self, reader_id: str) -> ReaderSettings | None:
         """The reader as it is configured, where it is."""
@@ -49,22 +49,17 @@ class Guards:
     def wait_s(self, reader_id: str) -> float:
         """Seconds until the reader may send again: 0 where it may now."""
         rate = self._rate(reader_id)
-        return 0.0 if rate is None else max(0.0, -self._reads_left(reader_id, rate) / rate)
+        return 0.0 if rate is None else self._buckets.wait_s(reader_id, rate)
 
     def count(self, reader_id: str, reads: int) -> None:
         """Count what a reader has sent. One that sends too many at once waits longer for it."""
         rate = self._rate(reader_id)
         if rate is not None:
-            self._left[reader_id] = (self._reads_left(reader_id, rate) - reads, self._now())
+            self._buckets.count(reader_id, rate, reads)
 
     def _rate(self, reader_id: str) -> float | None:
         reader = self._readers.get(reader_id)
         return reader.reads_per_s_max if reader else None
-
-    def _reads_left(self, reader_id: str, rate: float) -> float:
-        now = self._now()
-        left, since = self._left.get(reader_id, (rate * BURST_S, now))
-        return min(rate * BURST_S, left + rate * (now - since))
 
 
 def _token(reader_id: str, authorization: str) -> str:

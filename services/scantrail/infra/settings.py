@@ -84,6 +84,9 @@ class Settings:
         "whether a change must say by If-Match which version it changes",
         choices="optional required",
     )
+    api_requests_per_s_max: float = _setting(
+        1000.0, "what the api answers of one token, or of one address without; 0: any number"
+    )
     readers_file: str = _setting("", "TOML file with a [[reader]] table per reader")
     ack_limit_s: float = _setting(
         1.5, "without Kafka's answer for so long, a scan goes to disk", least=0.01

@@ -239,6 +239,7 @@ api_token = Table(
     Column("id", Text, primary_key=True),
     Column("token_sha256", Text, nullable=False, unique=True),
     Column("role", Text, nullable=False),  # read, operate, quality, admin
+    Column("version", BigInteger, nullable=False),
     Column("sites", JSONB, nullable=False),  # to which it is bound; none: all
     Column("made_at", _TIME, nullable=False),
     Column("revoked_at", _TIME),

@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Text(), primary_key=True),
         sa.Column("token_sha256", sa.Text(), nullable=False),
         sa.Column("role", sa.Text(), nullable=False),
+        sa.Column("version", sa.BigInteger(), nullable=False),
         sa.Column("sites", postgresql.JSONB(), nullable=False),
         sa.Column("made_at", time, nullable=False),
         sa.Column("revoked_at", time),

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 from scantrail.api.access import Guard, Role, check_roles, role_of, routes_of
 from scantrail.api.app import build_api
 from scantrail.api.outbox import Outbox
+from scantrail.api.paging import cursor_behind
 from scantrail.api.problems import Problem
 from scantrail.cli.tokens import (
     TokenRefused,
@@ -327,6 +328,14 @@ async def test_a_token_is_made_shown_once_bound_to_sites_and_revoked(site: "Site
         f"http://127.0.0.1:{site.settings.api_port}/", auth=("whoever", token)
     )
     assert page.status_code == 200
+    address = f"http://127.0.0.1:{site.settings.api_port}/stations/dock-1"
+    changed = await site.http.put(address, auth=("whoever", token), json=STATION)
+    assert changed.status_code == 401  # a browser's password only reads
+    for sites in ([], ["south"], ["north", "south"]):
+        more = {"id": "x", "role": "read", "sites": sites}
+        problem = await refused(site, 403, "POST", "/tokens", json=more, headers=shown)
+        assert problem.json()["field"] == "sites"
+    await refused(site, 403, "DELETE", "/tokens/boss", headers=shown)
     await ok(site, "DELETE", "/tokens/north-1", headers=boss)
     await refused(site, 401, "GET", "/stations", headers=shown)
     await refused(site, 404, "DELETE", "/tokens/north-1", headers=boss)
@@ -346,6 +355,18 @@ async def test_a_token_is_made_shown_once_bound_to_sites_and_revoked(site: "Site
 async def test_what_is_no_token_is_401(site: "Site", header: str) -> None:
     await site.start("api", replace(site.settings, api_tokens="required"))
     await refused(site, 401, "GET", "/stations", headers={"Authorization": header})
+
+
+async def test_an_api_that_others_reach_without_tokens_says_so(site: "Site") -> None:
+    await site.start("api", replace(site.settings, listen_host="0.0.0.0"))
+    await site.until_logged("no tokens are asked for")
+
+
+async def test_who_is_not_known_makes_no_token_for_later(site: "Site") -> None:
+    await site.start("api")
+    problem = await refused(site, 403, "POST", "/tokens", json={"id": "x", "role": "admin"})
+    assert "scantrail token person" in problem.json()["detail"]
+    assert site.rows("SELECT * FROM api_token") == []
 
 
 def test_a_route_without_a_role_is_a_mistake() -> None:
@@ -372,6 +393,7 @@ async def test_lists_come_in_pages_by_cursor_and_refuse_what_they_do_not_know(
     rest = (await ok(site, "GET", f"/stations?limit=2&cursor={page['next']}")).json()
     assert ([each["id"] for each in rest["stations"]], rest["next"]) == (["c"], None)
     for path, field in (
+        (f"/audit?cursor={cursor_behind('audit', 'x')}", "cursor"),
         ("/stations?after=a", "after"),
         ("/stations?cursor=a", "cursor"),
         ("/stations?cursor=%00", "cursor"),

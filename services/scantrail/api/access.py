@@ -9,7 +9,7 @@ import base64
 import binascii
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -67,6 +67,21 @@ class Caller:
                 field="site",
             )
 
+    def check_token(self, sites: Sequence[str]) -> None:
+        """Raises Problem 403 where this caller may not make, or revoke, a token of `sites`."""
+        if self is ANYBODY:
+            raise Problem(
+                403,
+                "Not allowed",
+                "SCANTRAIL_API_TOKENS is off, and who asks is not known: the first tokens are made"
+                " by `scantrail token person`",
+            )
+        if self.sites and not (sites and set(sites) <= set(self.sites)):
+            told = (
+                f"this token is of {', '.join(self.sites)}: so are those that it makes or revokes"
+            )
+            raise Problem(403, "Not allowed", told, field="sites")
+
 
 #: Who asks where tokens are off: whoever reaches the port.
 ANYBODY = Caller(id="anonymous", role=Role.ADMIN)
@@ -113,13 +128,13 @@ class Guard:
             connection.state[_CALLER] = ANYBODY
             return
         try:
-            caller = await self._caller(connection.headers.get("authorization", ""))
+            caller = await self._caller(connection)
         except Problem:  # guesses count for the peer
             self._count(peer)
             raise
         self._check_rate(f"token {caller.id}")
         self._count(f"token {caller.id}")
-        caller = await self._caller(connection.headers.get("authorization", ""))
+        caller = await self._caller(connection)
         if not caller.role.covers(needed):
             raise Problem(
                 403,
@@ -144,13 +159,15 @@ class Guard:
         if self._rate:
             self._buckets.count(sender, self._rate)
 
-    async def _caller(self, authorization: str) -> Caller:
-        token = _token(authorization)
+    async def _caller(self, connection: AnyConnection) -> Caller:
+        # A browser shows a password by itself, also where another site's page has it ask.
+        reads = connection.scope["method"] in ("GET", "HEAD")  # type: ignore[typeddict-item]
+        token = _token(connection.headers.get("authorization", ""), takes_password=reads)
         if not token:
             raise _unauthorized("show a token: Authorization: Bearer TOKEN")
         query = select(api_token).where(api_token.c.token_sha256 == digest_of(token))
-        async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).first()
+        async with self._engine.connect() as database:
+            row = (await database.execute(query)).first()
         if row is None or row.revoked_at is not None:
             raise _unauthorized("this token is none of ours, or was revoked")
         return Caller(id=row.id, role=Role(row.role), sites=tuple(row.sites))
@@ -162,12 +179,12 @@ def _unauthorized(detail: str) -> Problem:
     return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": challenge})
 
 
-def _token(authorization: str) -> str:
+def _token(authorization: str, *, takes_password: bool) -> str:
     """The token of a header: as Bearer, or, as browsers ask for it, as the password of Basic."""
     scheme, _, shown = authorization.strip().partition(" ")
     if scheme.lower() == "bearer":
         return shown.strip()
-    if scheme.lower() != "basic":
+    if scheme.lower() != "basic" or not takes_password:
         return ""
     try:
         return base64.b64decode(shown, validate=True).decode().partition(":")[2]

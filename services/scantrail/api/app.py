@@ -38,8 +38,13 @@ from scantrail.api.units import build_units
 from scantrail.api.worklists import build_worklists
 from scantrail.infra.database import connect_database, until_answers
 from scantrail.infra.health import Health
+from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.web import answer_http, serve_http
+
+log = logger(__name__)
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 _PUBLIC = {"role": Role.PUBLIC}
 
@@ -49,6 +54,9 @@ STATEMENT_S_MAX = 10.0
 
 async def run_api(settings: Settings, health: Health) -> None:
     """Answer, and relay the outbox, until cancelled."""
+    if settings.api_tokens == "off" and settings.listen_host not in _LOOPBACK:
+        told = "whoever reaches the api may all: set SCANTRAIL_API_TOKENS=required"
+        log.warning("no tokens are asked for", listen_host=settings.listen_host, mend=told)
     engine = connect_database(settings, statement_timeout_s=STATEMENT_S_MAX)
     outbox = Outbox(settings, engine)
     try:

@@ -28,7 +28,7 @@ def build_audit(engine: AsyncEngine) -> list[Any]:
         """Each change of an entity, the oldest first: who made it, when, by which route."""
         if reference is not None and entity is None:
             raise bad_field("entity", "give `entity` beside `reference`: station, recall …")
-        behind = int(after(cursor, "audit") or 0)
+        behind = _number(after(cursor, "audit"))
         query = select(audit).where(audit.c.number > behind).order_by(audit.c.number)
         for column, wanted in ((audit.c.entity, entity), (audit.c.reference, reference)):
             if wanted is not None:
@@ -50,3 +50,12 @@ def build_audit(engine: AsyncEngine) -> list[Any]:
         }
 
     return [list_audit, verify_audit]
+
+
+def _number(key: str) -> int:
+    """The row behind which a page begins. Raises Problem 400."""
+    if not key:
+        return 0
+    if not (key.isascii() and key.isdecimal() and len(key) <= 18):
+        raise bad_field("cursor", "give `next` of the page before, as it is")
+    return int(key)

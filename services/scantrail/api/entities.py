@@ -74,7 +74,7 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
                     f"{table.name} {entity.id!r} exists: PUT it at its own address to change it",
                     field="id",
                 )
-            if isinstance(entity, Station) and version > 1:
+            if table is tables.station and version > 1:
                 known = select(table.c.document["site"].astext).where(table.c.id == entity.id)
                 change.caller.check_site((await connection.execute(known)).scalar_one())
             change.note(table.name, entity.id, old=version - 1, new=version)

@@ -10,7 +10,7 @@ from sqlalchemy import Row, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api import answers, requested
-from scantrail.api.access import Role
+from scantrail.api.access import Role, caller_of
 from scantrail.api.auditing import Noted
 from scantrail.api.bodies import TokenBody, checked_id, decode_body
 from scantrail.api.changes import Answer, Change, Changes
@@ -32,6 +32,7 @@ def build_tokens(engine: AsyncEngine, changes: Changes) -> list[Any]:
         """Make a token. It is told this once: a retry with the same key answers without it."""
         body = decode_body(await request.body(), TokenBody)
         token_id, role, sites = checked_token(body)
+        caller_of(request).check_token(sites)
 
         async def write(change: Change) -> Answer:
             token, noted = await make_token(change.connection, token_id, role, sites)
@@ -54,6 +55,9 @@ def build_tokens(engine: AsyncEngine, changes: Changes) -> list[Any]:
         """Revoke a token: the next request that shows it is refused."""
 
         async def write(change: Change) -> Answer:
+            known = select(api_token.c.sites).where(api_token.c.id == token_id)
+            sites = (await change.connection.execute(known)).scalar()
+            change.caller.check_token(sites or [])
             noted = await revoke_token(change.connection, token_id)
             change.note(noted.entity, noted.reference, old=noted.old, new=noted.new)
             query = select(api_token).where(api_token.c.id == token_id)

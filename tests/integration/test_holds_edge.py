@@ -97,7 +97,7 @@ async def test_held_units_are_listed_page_by_page(site: "Site") -> None:
         await ok(site, "PUT", f"/holds/{site.unit(serial)}/QA-1", json=REASON)
     await ok(site, "DELETE", f"/holds/{site.unit('2')}/QA-1")
     page = await ok(site, "GET", "/holds?limit=1")
-    assert [each["id"] for each in page["holds"]] == [page["next"]] == [site.unit("1")]
+    assert [each["id"] for each in page["holds"]] == [site.unit("1")]
     page = await ok(site, "GET", f"/holds?limit=2&cursor={page['next']}")
     assert [each["id"] for each in page["holds"]] == [site.unit("3")]
     assert page["next"] is None

@@ -87,6 +87,13 @@ class Change:
         self._precondition.check(version)
         self.version = version
 
+    def expect_none(self) -> None:
+        """What is changed has no version: raises Problem 400 where one was told.
+
+        It is so too for a change that notes none; say it before what cannot be undone.
+        """
+        self._precondition.finish()
+
     def note(
         self, entity: str, reference: str, *, old: int | None = None, new: int | None = None
     ) -> None:

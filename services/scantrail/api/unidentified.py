@@ -102,6 +102,7 @@ def build_unidentified(
         asked = unquote(request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX))
 
         async def write(change: Change) -> Answer:
+            change.expect_none()
             connection = change.connection
             read = await _waiting(connection, asked)
             if body.product is not None:

@@ -81,6 +81,7 @@ def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncC
         body = decode_body(await request.body(), ReplayBody)
 
         async def write(change: Change) -> Answer:
+            change.expect_none()
             rows = await waiting_reads(
                 change.connection,
                 reader=body.reader,

@@ -12,6 +12,7 @@ from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.order import Order, OrderLine
+from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall, Selector
 from scantrail.domain.station import Station
 from scantrail.domain.verdict import Judgement
@@ -83,9 +84,11 @@ class Belt:
         self.orders = Orders(folder, clock=lambda: self.at)
         self.journal = Spool(folder / "questions.db", bytes_max=more.pop("bytes_max", 1 << 20))
         self.keys: dict[str, tuple[str, ...] | None] = {}
+        self.products: dict[str, Product] = {}
         self.known = Known(
             READERS,
             {each.id: each for each in (GATE, LANE, TRUCK)},
+            self.products,
             unit_of=lambda key: next((u for u, k in self.keys.items() if k and key in k), key),
             keys_of=lambda key: self.keys.get(key, (key,)),
         )

@@ -11,11 +11,12 @@ from component.fake_outlet import FakeOutlet
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.decoders.generic import ITEMS_MAX
-from scantrail.gateway.guards import Guards, new_token
+from scantrail.gateway.guards import Guards
 from scantrail.gateway.http import BODY_BYTES_MAX, build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.scans import Known
+from scantrail.infra.tokens import new_token
 
 TOKEN, DIGEST = new_token()
 DOCK = Station(

@@ -24,7 +24,7 @@ from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT
 from scantrail.gateway.conveyors import Controller, answer_lines
 from scantrail.gateway.decoders.osip import OsipDecoder
 from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, NoRead, Read
-from scantrail.gateway.guards import Guards, new_token
+from scantrail.gateway.guards import Guards
 from scantrail.gateway.http import build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.notices import Notices
@@ -33,6 +33,7 @@ from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import SpoolFull
 from scantrail.gateway.tcp import serve_reader
 from scantrail.gateway.verdict_http import build_verdict
+from scantrail.infra.tokens import new_token
 
 
 @pytest.fixture

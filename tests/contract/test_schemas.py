@@ -58,7 +58,7 @@ from scantrail.domain.custody import (
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
 from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
-from scantrail.domain.product import Product, Serials
+from scantrail.domain.product import Captured, Product, Serials
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
 from scantrail.domain.scan import Origin, Scan, Transaction
@@ -171,6 +171,7 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.FINDINGS, "status"): FindingStatus,
     (Topic.RECALLS, "status"): RecallStatus,
     (Topic.STATIONS, "business_step"): BusinessStep,
+    (Topic.PRODUCTS, "captured"): Captured,
     (Topic.PRODUCTS, "serials"): Serials,
     (Topic.PRODUCTS, "steps"): BusinessStep,
 }

@@ -465,8 +465,8 @@ def test_text_without_a_mark_is_what_its_reader_expects(
 @pytest.mark.parametrize(
     ("text", "schemes", "reason", "detail"),
     [
-        (VIN_17, "imei", "unexpected_scheme", "none of what the reader expects (imei)"),
-        ("SN-7", "imei vin", "unexpected_scheme", "mend its `schemes`"),
+        (VIN_17, "imei", "unexpected_scheme", "none of what is expected here (imei)"),
+        ("SN-7", "imei vin", "unexpected_scheme", "mend the `schemes`"),
         ("356938035643800", "imei", "bad_check_digit", ""),
         ("095060000000000016", "sscc", "bad_check_digit", ""),
         ("AF0123450ABCDE9", "meid", "bad_check_digit", ""),

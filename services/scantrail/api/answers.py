@@ -58,6 +58,8 @@ _PRODUCT = {
     "name": "Phone",
     "serials": "mandatory",
     "steps": ["receiving", "shipping"],
+    "captured": "receiving",
+    "schemes": ["imei", "serial"],
     "version": 1,
     "published": True,
 }

@@ -11,7 +11,7 @@ from scantrail.api.problems import bad_field
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import holds_nul
 from scantrail.domain.identifiers import NotIdentified, product_id
-from scantrail.domain.product import Serials
+from scantrail.domain.product import Captured, Serials
 from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
 
@@ -48,6 +48,8 @@ class ProductBody(_Body, frozen=True, kw_only=True):
     name: str
     serials: Serials = Serials.MANDATORY
     steps: tuple[BusinessStep, ...] = ()
+    captured: Captured = Captured.RECEIVING
+    schemes: tuple[str, ...] = ()
 
 
 class PurchaserBody(_Body, frozen=True, kw_only=True):

@@ -31,7 +31,7 @@ from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
-from scantrail.contracts.identity import identify
+from scantrail.contracts.identity import SCHEMES, identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import (
@@ -40,7 +40,7 @@ from scantrail.domain.identifiers import (
     product_and_serial,
 )
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
-from scantrail.domain.product import Product
+from scantrail.domain.product import PLAIN_SERIAL, Product
 from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station
@@ -158,11 +158,17 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
         again = [step for place, step in enumerate(body.steps) if step in body.steps[:place]]
         if again:
             raise bad_field("steps", f"{again[0]} is named twice: an order has each step once")
+        known = SCHEMES | {PLAIN_SERIAL}
+        for place, scheme in enumerate(body.schemes):
+            if scheme not in known or scheme in body.schemes[:place]:
+                raise bad_field("schemes", f"give some of {', '.join(sorted(known))}, each once")
         new = Product(
             id=product_key(name, "id"),
             name=short_text(body.name, "name"),
             serials=body.serials,
             steps=body.steps,
+            captured=body.captured,
+            schemes=body.schemes,
         )
         return await store(request, tables.product, Topic.PRODUCTS, new)
 

@@ -412,8 +412,8 @@ def _expected(text: str, product: str | None, schemes: frozenset[str]) -> Identi
         raise refusal
     raise NotIdentified(
         "unexpected_scheme",
-        f"{shown(text)} is none of what the reader expects ({', '.join(sorted(schemes))}): scan"
-        " again, or mend its `schemes`",
+        f"{shown(text)} is none of what is expected here ({', '.join(sorted(schemes))}): scan"
+        " again, or mend the `schemes` of the reader or of the product",
     )
 
 

@@ -376,6 +376,8 @@ def _check_product(product: Product) -> None:
     _check_entity(product, "product")
     if len(set(product.steps)) != len(product.steps):
         raise UnreadableRecord("not_a_product", "steps must name each step once")
+    if len(set(product.schemes)) != len(product.schemes):
+        raise UnreadableRecord("not_a_product", "schemes must name each scheme once")
 
 
 def _check_order(order: Order) -> None:

@@ -10,7 +10,8 @@ class ReaderStatus:
     """One reader of one gateway, as it was at `told_at`.
 
     `counts` has what became of its reads since `started_at`, when the gateway started: `accepted`,
-    `repeat`, `stray`, `no_read`, `invalid`, `lost`, `control`, `context`. `context` has what was
+    `repeat`, `stray`, `no_read`, `invalid`, `lost`, `control`, `context`, and
+    `unserialised`: codes of products that need no serial there. `context` has what was
     scanned before its units and still holds: `location`, `order`, `parent`, `product`.
     """
 

@@ -132,6 +132,7 @@ class RecallMatcher:
         self._indexes: dict[str, _ClauseIndex] = {}  # by product, once it is asked for
         self._of_any_product = _ClauseIndex()
         self._of_all = _ClauseIndex()
+        self._naming: dict[str, set[str]] = {}  # recalls by the products that they name
 
     def __len__(self) -> int:
         return len(self._recalls)
@@ -144,6 +145,8 @@ class RecallMatcher:
         check_recall(recall)  # one that cannot be applied leaves the version before in force
         self.remove(recall.id)
         self._recalls[recall.id] = recall
+        for product in recall.products:
+            self._naming.setdefault(product, set()).add(recall.id)
         clauses: list[SerialRange | str | None] = []
         for selector in recall.selectors:
             if selector.kind == "list":
@@ -162,6 +165,8 @@ class RecallMatcher:
         recall = self._recalls.pop(recall_id, None)
         if recall is None:
             return
+        for product in recall.products:
+            self._naming.get(product, set()).discard(recall_id)
         for selector in recall.selectors:
             self._unlist(recall_id, selector.serials)
         clauses = self._clauses.pop(recall_id, None)
@@ -188,6 +193,11 @@ class RecallMatcher:
             for index in (self._index(product), self._of_any_product):
                 found.update(index.holding(serial), index.all)
         return [self._recalls[recall_id] for recall_id in sorted(found)]
+
+    def meaning_some_of(self, product: str) -> list[Recall]:
+        """The active recalls that name `product`, by which some of its units are recalled, or all,
+        by id."""
+        return [self._recalls[recall_id] for recall_id in sorted(self._naming.get(product, ()))]
 
     def _list(self, recall_id: str, serials: Iterable[str]) -> None:
         added = dict.fromkeys(serials, recall_id)

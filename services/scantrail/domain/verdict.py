@@ -4,7 +4,9 @@ The first that is true decides:
 
 | what is so | verdict | reason |
 |---|---|---|
-| the read names no unit | unknown | why it names none, such as `bad_check_digit` |
+| the code names a product that needs a serial to leave | hold | `no_serial` |
+| the code names another product, some of whose units are recalled | hold | `recalled` |
+| the read names no unit otherwise | unknown | why it names none, such as `bad_check_digit` |
 | an active recall means the unit | hold | `recalled` |
 | the unit is held | hold | `held` |
 | the order asks for none of the unit's products | hold | `wrong_product` |
@@ -15,6 +17,9 @@ The first that is true decides:
 | nobody entered the order, and it has to be known | hold | `unknown_order` |
 | nothing tells the unit's product, and the order asks for some | hold | `unknown_product` |
 | none of these | release | `clear` |
+
+A product whose units leave without a serial is judged by its code as a unit is, but for how many
+left: the same code at two questions may be one unit twice.
 
 Those of the order count where a question names one. An order without lines says nothing, and a
 logistic unit is not held against its order: what is in it is not known here.
@@ -35,6 +40,7 @@ from enum import StrEnum
 
 from scantrail.domain.hold import Hold
 from scantrail.domain.order import Order
+from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
@@ -52,6 +58,7 @@ class Why(StrEnum):
     """Reasons of release and hold; those of unknown are of the read."""
 
     CLEAR = "clear"
+    NO_SERIAL = "no_serial"
     RECALLED = "recalled"
     HELD = "held"
     WRONG_PRODUCT = "wrong_product"
@@ -118,6 +125,46 @@ def judge_unit(
         asked = None
     if asked is not None and (misfit := _misfit(unit, asked)) is not None:
         return misfit
+    unsure = _unsure(unit, unreadable, confirmed_s, stale_s)
+    if unsure is not None:
+        return unsure
+    if asked is not None and (untold := _untold(unit, asked)) is not None:
+        return untold
+    return Judgement(Verdict.RELEASE, Why.CLEAR, f"nothing is known against {unit}")
+
+
+def judge_product(
+    product: Product,
+    recalls: Sequence[Recall],
+    asked: ForOrder | None = None,
+    *,
+    unreadable: Sequence[str] = (),
+    confirmed_s: float | None,
+    stale_s: float,
+) -> Judgement:
+    """Whether a unit may leave of which only its product was read; `recalls` are those by which
+    some of the product's units are recalled, the rest is as in judge_unit."""
+    unit = f"a unit of {product.id} without a serial"
+    if product.needs_serial_at(BusinessStep.SHIPPING):
+        told = f"units of {product.id} ({product.name}) need their serial to leave: scan the unit's"
+        return Judgement(Verdict.HOLD, Why.NO_SERIAL, f"{told} own code")
+    if recalls:
+        told = "; ".join(f"{recall.id}: {recall.title}" for recall in recalls)
+        return Judgement(Verdict.HOLD, Why.RECALLED, f"{unit} may be recalled ({told})")
+    if asked is not None and (misfit := _misfit(unit, asked)) is not None:
+        return misfit
+    unsure = _unsure(unit, unreadable, confirmed_s, stale_s)
+    if unsure is not None:
+        return unsure
+    if asked is not None and (untold := _untold(unit, asked)) is not None:
+        return untold
+    return Judgement(Verdict.RELEASE, Why.CLEAR, f"nothing is known against {unit}")
+
+
+def _unsure(
+    unit: str, unreadable: Sequence[str], confirmed_s: float | None, stale_s: float
+) -> Judgement | None:
+    """The hold of a unit of which something may be missing that speaks against it."""
     if unreadable:
         detail = (
             f"{unit} may be recalled: what is in topic recalls of {', '.join(unreadable)} cannot be"
@@ -135,9 +182,7 @@ def judge_unit(
             f"what is known of the unit was last confirmed {confirmed_s:.0f} s ago, at most"
             f" {stale_s:g} s are allowed: look whether Kafka is away",
         )
-    if asked is not None and (untold := _untold(unit, asked)) is not None:
-        return untold
-    return Judgement(Verdict.RELEASE, Why.CLEAR, f"nothing is known against {unit}")
+    return None
 
 
 def _misfit(unit: str, asked: ForOrder) -> Judgement | None:

@@ -153,6 +153,12 @@ class Intake:
                 continue
             made = self._made(reader_id, outcome, sent_as)
             if isinstance(made, RejectedRead):
+                if isinstance(outcome, Read) and self._maker.passes_without_serial(
+                    reader_id, outcome, made
+                ):
+                    counts["unserialised"] += 1
+                    accepted += 1
+                    continue
                 rejected.append(Rejection(index, made.reason, made.detail))
                 counts["invalid"] += 1
                 records.append(self._maker.set_aside(made))
@@ -221,6 +227,8 @@ class Intake:
         for index, read in enumerate(reads):
             made = self._again(read, sightings)
             if isinstance(made, RejectedRead):
+                if self._maker.passes_without_serial(read.reader, _as_sent(read), made):
+                    continue  # its product needs no serial any more
                 rejected.append(Rejection(index, made.reason, made.detail))
                 made = self._maker.set_aside(made)
             records.append(made)
@@ -242,22 +250,7 @@ class Intake:
         self, read: RejectedRead, record_time: datetime, sightings: Sightings
     ) -> Outgoing | RejectedRead:
         reader = self._known.readers.get(read.reader)
-        sent = Read(
-            read.read,
-            aim=read.aim,
-            event_time=read.event_time,
-            order=read.order,
-            event_id=read.event_id,
-            antenna=read.antenna,
-            rssi_dbm=read.rssi_dbm,
-            direction=read.direction,
-            corrects=read.corrects,
-            parent=read.parent,
-            same_as=read.same_as,
-            location=read.location,
-            product=read.product,
-            unit=read.unit,
-        )
+        sent = _as_sent(read)
         why = reader and self._why_stray(read.reason, reader, sent, sightings)
         if why:
             detail = f"a stray: {why}; if it counts, mend the readers' file, restart, replay"
@@ -333,6 +326,25 @@ class Intake:
             self._last.move_to_end(known)
         while len(self._last) > REMEMBERED_READS:
             self._last.popitem(last=False)
+
+
+def _as_sent(read: RejectedRead) -> Read:
+    return Read(
+        read.read,
+        aim=read.aim,
+        event_time=read.event_time,
+        order=read.order,
+        event_id=read.event_id,
+        antenna=read.antenna,
+        rssi_dbm=read.rssi_dbm,
+        direction=read.direction,
+        corrects=read.corrects,
+        parent=read.parent,
+        same_as=read.same_as,
+        location=read.location,
+        product=read.product,
+        unit=read.unit,
+    )
 
 
 def _seen(reader: ReaderSettings, read: Read) -> _Seen:

@@ -7,7 +7,7 @@ anyway.
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from scantrail.contracts.topics import Topic
@@ -59,9 +59,17 @@ class Notices:
         holds = [hold for key in keys if (hold := self._holds.get(key)) is not None]
         return list(recalls.values()), next(iter(holds), None)
 
+    def against_some_of(self, product: str) -> list[Recall]:
+        """The active recalls by which some units of a product are recalled, or all."""
+        return self._recalls.meaning_some_of(product)
+
     def unreadable(self, keys: Sequence[str]) -> list[str]:
         """The ids of recalls that cannot be read, and may mean a unit with these keys."""
-        return self._unreadable.recalls_of(product_and_serial(key)[0] for key in keys)
+        return self.unreadable_of(product_and_serial(key)[0] for key in keys)
+
+    def unreadable_of(self, products: Iterable[str | None]) -> list[str]:
+        """The ids of recalls that cannot be read, and may mean units of these products."""
+        return self._unreadable.recalls_of(products)
 
     def confirmed_s(self) -> float | None:
         """Seconds since when something may be missing; None until each topic was read once."""

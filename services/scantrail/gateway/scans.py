@@ -13,13 +13,16 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic, topic_name
 from scantrail.domain.identifiers import Identified, NotIdentified, product_and_serial
-from scantrail.domain.product import Product, expected_after
+from scantrail.domain.product import PLAIN_SERIAL, Product, expected_after
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 from scantrail.gateway.decoders.outcome import MENDS, Invalid, Read
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.spool import Outgoing
+
+#: Why a code makes no scan that names a product, or a place.
+NOT_A_UNIT = "not_a_unit"
 
 #: A set-aside read is kept whole up to here: codes are far shorter.
 READ_LENGTH_MAX = 2048
@@ -143,7 +146,7 @@ class ScanMaker:
         if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
             return refused("bad_corrects", MENDS["bad_corrects"])
         try:
-            read_as = _identified(read, reader).key
+            read_as = self._identified(read, reader).key
         except NotIdentified as error:
             return refused(error.reason, error.detail)
         if read.same_as is not None and (read.parent or read.corrects):
@@ -198,20 +201,47 @@ class ScanMaker:
         product = None if name is None else self._known.products.get(name)
         return None if product is None else expected_after(product, step)
 
+    def passes_without_serial(self, reader_id: str, read: Read, made: RejectedRead) -> bool:
+        """Whether what made no scan is the code of a product that needs no serial there."""
+        product = self.product_of(reader_id, read, made)
+        station = self._known.stations.get(made.station or "")
+        return (
+            product is not None
+            and station is not None
+            and not product.needs_serial_at(station.business_step)
+        )
+
+    def product_of(self, reader_id: str, read: Read, made: RejectedRead) -> Product | None:
+        """The product of a code that names one, and no unit of it, so that it made no scan; None
+        where nobody entered that product."""
+        if made.reason != NOT_A_UNIT:
+            return None
+        try:
+            self._identified(read, self._known.readers.get(reader_id))
+        except NotIdentified as error:
+            return None if error.gtin is None else self._known.products.get(error.gtin)
+        return None
+
+    def _identified(self, read: Read, reader: ReaderSettings | None) -> Identified:
+        """What was read, by what its reader and its product expect, or a person told of it. Raises
+        NotIdentified."""
+        if read.unit is not None:
+            return identify(read.unit)
+        product = read.product or (None if reader is None else reader.product)
+        schemes = None if reader is None else reader.schemes
+        known = None if product is None else self._known.products.get(product)
+        if known is not None and known.schemes:
+            own = frozenset(known.schemes)
+            # What the station expects narrows it; where the two have nothing in common, the
+            # product in hand is right, and the station was meant for another.
+            schemes = (own if schemes is None else own & schemes or own) - {PLAIN_SERIAL}
+            product = product if PLAIN_SERIAL in own else None
+        return identify(read.text, aim=read.aim, product=product, schemes=schemes)
+
     def set_aside(self, read: RejectedRead) -> Outgoing:
         """The record of a read that makes no scan."""
         topic = topic_name(self._prefix, Topic.READS_REJECTED)
         return Outgoing(topic, read.reader.encode(), encode(read), [])
-
-
-def _identified(read: Read, reader: ReaderSettings | None) -> Identified:
-    """What was read, by what its reader expects or a person told of it. Raises NotIdentified."""
-    if read.unit is not None:
-        return identify(read.unit)
-    if reader is None:
-        return identify(read.text, aim=read.aim, product=read.product)
-    product = read.product or reader.product
-    return identify(read.text, aim=read.aim, product=product, schemes=reader.schemes)
 
 
 def _unread(

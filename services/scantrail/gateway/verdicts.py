@@ -24,6 +24,7 @@ from typing import Final, NamedTuple
 from scantrail.contracts.records import RejectedRead
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import product_and_serial
+from scantrail.domain.product import Product
 from scantrail.domain.station import Station
 from scantrail.domain.verdict import (
     ForOrder,
@@ -32,6 +33,7 @@ from scantrail.domain.verdict import (
     Why,
     asked_at,
     held_at,
+    judge_product,
     judge_unit,
 )
 from scantrail.gateway.contexts import Contexts
@@ -229,8 +231,13 @@ class Verdicts:
             return _Question(Judgement(Verdict.UNKNOWN, "no_read", told), [])
         now = self._now()
         record, made = self._recorded(reader_id, asked, station, now, asked_at)
+        if isinstance(made, RejectedRead) and isinstance(asked, Read):
+            product = self._maker.product_of(made.reader, asked, made)
+            if product is not None:
+                return self._judged_by_product(reader_id, asked, product, record)
         self._count(reader_id, "invalid" if isinstance(made, RejectedRead) else "accepted")
         if isinstance(made, RejectedRead):
+            metrics.REJECTED.labels(Topic.READS_REJECTED.value, made.reason).inc()
             verdict = Verdict.HOLD if made.reason in _UNSET else Verdict.UNKNOWN
             return _Question(Judgement(verdict, made.reason, made.detail), [record])
         unit = made.key.decode()
@@ -240,7 +247,9 @@ class Verdicts:
         confirmed_s = self._notices.confirmed_s()
         for_order = None
         if isinstance(asked, Read) and asked.order is not None:
-            for_order = self._for_order(asked.order, keys)
+            named = dict.fromkeys(product_and_serial(key)[0] for key in keys)
+            products = [product for product in named if product is not None]
+            for_order = self._for_order(asked.order, keys, products)
             confirmed_s = _older(confirmed_s, self._orders.confirmed_s())
         if known_keys is None:
             # Of a unit whose other ids cannot be told a recall of one of them may be missed, and
@@ -260,21 +269,47 @@ class Verdicts:
             return _Question(judged, [record, held], self._releases.take_back(keys), keys)
         if for_order is None or not for_order.products:
             return _Question(judged, [record])
-        product = for_order.order and for_order.order.ordered_of(for_order.products)
+        ordered = for_order.order and for_order.order.ordered_of(for_order.products)
         release, changes = self._releases.add(
-            keys, for_order.reference, product or for_order.products[0], now
+            keys, for_order.reference, ordered or for_order.products[0], now
         )
         return _Question(judged, [record], changes, keys, release)
 
-    def _for_order(self, reference: str, keys: Sequence[str]) -> ForOrder:
-        """The order that a question names, as far as it is known, for the unit of these keys."""
-        named = dict.fromkeys(product_and_serial(key)[0] for key in keys)
-        products = [product for product in named if product is not None]
+    def _judged_by_product(
+        self, reader_id: str | None, asked: Read, product: Product, record: Outgoing
+    ) -> _Question:
+        """The verdict on a unit of which only its product was read. No scan tells of it: where it
+        leaves without a serial it is counted, else it is set aside as a read is that names none."""
+        confirmed_s, for_order = self._notices.confirmed_s(), None
+        if asked.order is not None:
+            for_order = self._for_order(asked.order, (), [product.id])
+            confirmed_s = _older(confirmed_s, self._orders.confirmed_s())
+        judged = judge_product(
+            product,
+            self._notices.against_some_of(product.id),
+            for_order,
+            unreadable=self._notices.unreadable_of([product.id]),
+            confirmed_s=confirmed_s,
+            stale_s=self._stale_s,
+        )
+        if judged.reason != Why.NO_SERIAL:
+            self._count(reader_id, "unserialised")
+            return _Question(judged, [])
+        self._count(reader_id, "invalid")
+        metrics.REJECTED.labels(Topic.READS_REJECTED.value, "not_a_unit").inc()
+        return _Question(judged, [record])
+
+    def _for_order(self, reference: str, keys: Sequence[str], products: Sequence[str]) -> ForOrder:
+        """The order that a question names, as far as it is known, for the unit of these keys and
+        products. Of a unit without keys nobody can tell which others were released."""
         return ForOrder(
             reference=reference,
             order=self._orders.find(reference),
             products=products,
-            released={each: self._releases.others(reference, each, keys) for each in products},
+            released={
+                each: self._releases.others(reference, each, keys) if keys else 0
+                for each in products
+            },
             must_be_known=self._unknown_order is not Verdict.RELEASE,
         )
 
@@ -309,7 +344,6 @@ class Verdicts:
             claims=claims,
         )
         if isinstance(made, RejectedRead):
-            metrics.REJECTED.labels(Topic.READS_REJECTED.value, made.reason).inc()
             return self._maker.set_aside(made), made
         return made, made
 

@@ -1,4 +1,5 @@
-# `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 (up), ONLY=name (bench).
+# `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 (up), ONLY=name (bench),
+# WORKERS=3 (test).
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,6 +8,8 @@ STAMP := $(VENV)/.installed
 BENCH_LOCK := deploy/locks/bench.txt
 BENCH_STAMP := $(VENV)/.installed-bench
 INSTALL_LOG := .scantrail/install.log
+# More than two cores' worth: most of the time of a test is waiting for Kafka.
+WORKERS ?= 3
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test broker test-faults check demo bench clean
@@ -62,8 +65,9 @@ endef
 up: install ## starts everything and prints the address of the page (EMPTY=1: no simulated site)
 	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty)
 
+# One test at a time to each worker, in the order of the list: those that run alone come last.
 test: install check broker ## checks, then runs every test
-	@$(VENV)/bin/pytest
+	@$(VENV)/bin/pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
 # The tests' MQTT broker, and openssl for its certificate. Debian has mosquitto outside of PATH.
 broker:

@@ -1,6 +1,6 @@
-"""What tests share: one broker and one PostgreSQL per session, the cache of downloaded jars."""
+"""What tests share: one broker and one PostgreSQL per worker, the cache of downloaded jars."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,7 @@ from hypothesis import settings
 
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
+from workers import choose_ports, turn
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("scantrail", deadline=None)
@@ -20,11 +21,27 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests marked `long` belong to `make test-faults` alone."""
+    """Tests marked `long` belong to `make test-faults` alone; those marked `alone` come last."""
     if not config.getoption("--long"):
         left_out = [item for item in items if item.get_closest_marker("long")]
         items[:] = [item for item in items if item not in left_out]
         config.hook.pytest_deselected(items=left_out)
+    items.sort(key=_runs_alone)
+
+
+def _runs_alone(item: pytest.Item) -> bool:
+    return item.get_closest_marker("alone") is not None
+
+
+def pytest_configure() -> None:
+    choose_ports()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Its set-up and tear-down included, no test runs beside one that is marked `alone`."""
+    with turn(item.config.rootpath / ".scantrail" / "turns", alone=_runs_alone(item)):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

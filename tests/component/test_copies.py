@@ -103,6 +103,7 @@ async def test_another_start_finds_what_was_there(
     assert list(again.by_id.items()) == list(copy.by_id.items())
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("told")
 async def test_the_loop_does_not_wait_for_the_disk(tmp_path: Path, syncs: list[float]) -> None:
     async with following(tmp_path):

@@ -450,6 +450,7 @@ async def test_the_time_before_a_question_is_looked_at_counts(belt: Belt) -> Non
     ]
 
 
+@pytest.mark.alone
 async def test_telegrams_of_one_segment_do_not_wait_for_each_others_disk(clocked: Belt) -> None:
     slow_disk(clocked, 0.02)
     reader, line = READERS["plc"], Line()
@@ -460,6 +461,7 @@ async def test_telegrams_of_one_segment_do_not_wait_for_each_others_disk(clocked
     assert line.at[-1] - began < 0.2
 
 
+@pytest.mark.alone
 async def test_each_answer_is_sent_as_it_is_there(clocked: Belt) -> None:
     reader, line = READERS["plc"], Line()
     telegrams = OsipDecoder(reader.osip).feed(telegram("SYNQ", "0" * 14, 9) + asked_for(["S1"]))
@@ -509,6 +511,7 @@ async def test_an_arrival_that_fails_late_ends_the_connection_at_its_next_telegr
         await controller.answer(decoder.feed(telegram("SYNQ", "0" * 14, 2)), line.send)
 
 
+@pytest.mark.alone
 async def test_lines_that_wait_behind_others_are_released_in_time_or_held(
     clocked: Belt, free_port: int
 ) -> None:

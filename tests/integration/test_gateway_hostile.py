@@ -92,6 +92,7 @@ async def answers(
     return took
 
 
+@pytest.mark.alone
 async def test_a_thousand_connections_that_say_nothing_or_half_a_request_harm_nobody(
     site: "Site", gateway: Process, port: int, connections: Connections
 ) -> None:
@@ -117,6 +118,7 @@ async def test_a_thousand_connections_that_say_nothing_or_half_a_request_harm_no
     await (await site.log(Topic.SCANS)).until(6)
 
 
+@pytest.mark.alone
 async def test_heads_without_an_end_take_bounded_memory(
     site: "Site", gateway: Process, port: int, connections: Connections
 ) -> None:
@@ -133,6 +135,7 @@ async def test_heads_without_an_end_take_bounded_memory(
     await answers(site, gateway, port, connections, "1")
 
 
+@pytest.mark.alone
 async def test_bodies_that_are_sent_all_at_once_take_bounded_memory(
     site: "Site", gateway: Process, port: int, connections: Connections
 ) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
+import pytest
 
 from integration.processes import Process, started
 from scantrail.contracts.records import decode_scan, movements
@@ -79,6 +80,7 @@ async def furnished(site: "Site", tmp_path: Path) -> None:
     await site.put_station(site.station())
 
 
+@pytest.mark.alone
 async def test_what_is_accepted_while_kafka_is_away_and_the_gateway_is_killed_is_in_history_once(
     own_kafka: EmbeddedKafka,
     tmp_path: Path,
@@ -121,6 +123,7 @@ async def test_what_is_accepted_while_kafka_is_away_and_the_gateway_is_killed_is
         print(f"{spooled} scans were on disk; {took:.0f} s after Kafka was back all had moved")
 
 
+@pytest.mark.alone
 async def test_memory_is_bounded_while_kafka_stands_still(
     own_kafka: EmbeddedKafka,
     tmp_path: Path,
@@ -187,6 +190,7 @@ def on_a_small_disk(settings: Settings, folder: Path, size: str) -> Iterator[Pro
         gateway.process.wait()
 
 
+@pytest.mark.alone
 async def test_a_full_disk_refuses_reads_and_loses_none_that_was_accepted(
     own_kafka: EmbeddedKafka, tmp_path: Path, make_settings: Any, open_site: Any
 ) -> None:

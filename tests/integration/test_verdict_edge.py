@@ -135,6 +135,7 @@ async def test_a_question_is_recorded_as_waiting_to_leave_and_a_hold_as_holding(
     assert steps == [BusinessStep.STAGING_OUTBOUND, BusinessStep.HOLDING]
 
 
+@pytest.mark.alone
 async def test_the_answer_does_not_wait_for_kafka_and_what_was_asked_is_not_lost(
     site: "Site", kafka: EmbeddedKafka
 ) -> None:
@@ -196,6 +197,7 @@ def telegram(kind: str, body: str, seq: int) -> bytes:
     return f"###00160SPS01MFC__{seq:05}{kind}{body}".ljust(160, "*").encode()
 
 
+@pytest.mark.alone
 async def test_a_controller_is_answered_within_its_time_and_its_unit_ships_at_the_exit(
     site: "Site", port: int
 ) -> None:

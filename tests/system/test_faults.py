@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import httpx
+import pytest
 
 from scantrail.cli.addresses import private_settings
 from scantrail.cli.demo import live_and_compare
@@ -49,6 +50,7 @@ async def rises(stack: Stack, process: str, name: str, above: float) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.alone
 def test_after_everything_was_killed_the_next_start_waits_for_no_dead_process(
     tmp_path: Path, stack_cache: Path
 ) -> None:
@@ -70,6 +72,7 @@ def test_after_everything_was_killed_the_next_start_waits_for_no_dead_process(
     assert {f"{told} (2)", f"{told} (3)"} & set(said), said
 
 
+@pytest.mark.alone
 def test_a_tracker_killed_in_mid_stream_loses_and_doubles_nothing(
     tmp_path: Path, stack_cache: Path
 ) -> None:
@@ -91,6 +94,7 @@ def test_a_tracker_killed_in_mid_stream_loses_and_doubles_nothing(
     assert report["wrong"] == 0, report
 
 
+@pytest.mark.alone
 def test_a_broker_that_restarts_loses_and_doubles_nothing(
     tmp_path: Path, stack_cache: Path
 ) -> None:

@@ -53,6 +53,12 @@ def basic(name: str, password: str) -> str:
         ("closed", f"Basic {base64.b64encode(bytes([255])).decode()}", False),
         ("other", f"Bearer {TOKEN}", False),
     ],
+    # The tokens are new each time, and all workers of a run must know a test by the same name.
+    ids=[
+        *("open", "open-with-any", "unknown", "token", "small-letters", "next-token", "basic"),
+        *("nothing", "empty", "no-scheme", "no-token", "digest", "cut", "not-ascii"),
+        *("basic-of-another", "basic-not-base64", "basic-not-utf8", "token-of-another"),
+    ],
 )
 def test_a_reader_is_who_its_token_says(reader_id: str, shown: str | None, is_let_in: bool) -> None:
     assert Guards(READERS).lets_in(reader_id, shown) is is_let_in

@@ -136,6 +136,7 @@ def test_children_are_stopped_one_after_the_other_in_order(
     assert [supervisor.pid(name) for name in "abcd"] == [None] * 4
 
 
+@pytest.mark.alone
 def test_a_child_that_ignores_sigterm_is_killed_at_the_limit(
     supervisor: Supervisor, tmp_path: Path
 ) -> None:

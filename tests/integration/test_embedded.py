@@ -52,6 +52,7 @@ async def test_a_broker_keeps_its_port_and_records_over_stop_and_kill(
         broker.kill()
 
 
+@pytest.mark.alone
 def test_only_a_broker_that_ended_by_itself_is_lost(kafka: EmbeddedKafka) -> None:
     assert not kafka.lost
     assert kafka.pid is not None

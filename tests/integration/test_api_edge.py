@@ -194,8 +194,14 @@ async def test_an_order_is_entered_changed_and_told_and_its_purchaser_reaches_no
         "ref": "SO-1",
         "version": 1,
         "purchaser": ORDER["purchaser"] | {"id": "order SO-1"},
+        **dict.fromkeys(("ship_to", "end_customer", "carrier", "supplier", "owning_party")),
+        **dict.fromkeys(("loan", "deliver_by", "delivered_at")),
         "lines": [{"product": GTIN, "quantity": 2}, lines[1]],
         "units": [],
+        "quantities": [
+            {"product": GTIN, "ordered": 2, "shipped": 0, "short": 2, "surplus": 0},
+            {"product": "PUMP-7", "ordered": 1, "shipped": 0, "short": 1, "surplus": 0},
+        ],
         "published": True,
     }
     other = {"purchaser": {"id": "p-7", "name": "Bo", "address": "2 Dock Road"}, "lines": lines[1:]}

@@ -5,9 +5,13 @@ import secrets
 import psycopg
 import psycopg.errors as states
 import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
-from scantrail.infra.database import is_away, is_refusal, migrate
+from scantrail.infra import tables
+from scantrail.infra.database import is_away, is_refusal, migrate, sqlalchemy_url
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.settings import Settings, SettingsError
 
@@ -62,3 +66,12 @@ def test_a_database_that_cannot_hold_every_letter_is_refused(postgres: EmbeddedP
     address = postgres.address.rpartition("/")[0] + f"/{name}"
     with pytest.raises(SettingsError, match=f"database {name} has encoding LATIN1: create one"):
         migrate(Settings(database_url=address))
+
+
+def test_the_migrations_make_the_tables_that_the_code_describes(database_url: str) -> None:
+    engine = create_engine(sqlalchemy_url(database_url))
+    with engine.connect() as connection:
+        differences = compare_metadata(MigrationContext.configure(connection), tables.metadata)
+    engine.dispose()
+    ours = [each for each in differences if "alembic_version" not in str(each)]
+    assert ours == []

@@ -42,6 +42,17 @@ SCENARIOS = {
         e4 12:00 n/dock-1 returning        dock-1 acme . | dock-1 acme
         e5 13:00 n/gate   shipping         .      haul . | .      haul
     """,
+    "delivered to its purchaser it is shipped still, and comes back by a return alone": """
+        e1 09:00 n/dock-1 receiving dock-1 acme      .    | dock-1 acme
+        e2 10:00 n/gate   shipping  .      carrier   SO-1 | .      carrier
+        e3 10:05 p/door   arriving  .      purchaser .    | .      purchaser
+        e4 11:00 n/gate   shipping  .      carrier   SO-2 | .      carrier +shipped_twice@e4
+        e5 12:00 n/dock-1 returning dock-1 acme      .    | dock-1 acme
+    """,
+    "a delivery that is known before its shipping ends the same": """
+        e3 10:05 p/door   arriving  .      purchaser .    | .      purchaser
+        e2 10:00 n/gate   shipping  .      carrier   SO-1 | .      purchaser late
+    """,
     "the same event again is harmless": """
         e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme
         e1 09:00 n/dock-1 receiving dock-1 acme . | dock-1 acme redelivered

@@ -21,9 +21,11 @@ from scantrail.api.description import CompletedJson
 from scantrail.api.entities import build_entities
 from scantrail.api.holds import build_holds
 from scantrail.api.identifiers import build_identifiers
+from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
 from scantrail.api.page import STATIC, TEMPLATES, build_page
 from scantrail.api.paging import check_query
+from scantrail.api.parties import build_parties
 from scantrail.api.problems import (
     Problem,
     answer_bad_value,
@@ -32,6 +34,8 @@ from scantrail.api.problems import (
     answer_problem,
 )
 from scantrail.api.readers import build_readers
+from scantrail.api.register import build_register
+from scantrail.api.register_watch import RegisterWatch
 from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
 from scantrail.api.units import build_units
@@ -65,18 +69,24 @@ async def run_api(settings: Settings, health: Health) -> None:
         async with httpx.AsyncClient(
             base_url=settings.gateway_url, timeout=30, headers=shown
         ) as gateway:
-            app = build_api(engine, outbox, gateway, settings)
+            watch = RegisterWatch(engine, outbox)
+            app = build_api(engine, outbox, gateway, settings, watch)
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(serve_http(app, settings.listen_host, settings.api_port))
                 tasks.create_task(outbox.relay(health))
                 await until_answers(engine)
+                tasks.create_task(watch.run())
                 health.has("database")
     finally:
         await engine.dispose()
 
 
 def build_api(
-    engine: AsyncEngine, outbox: Outbox, gateway: httpx.AsyncClient, settings: Settings
+    engine: AsyncEngine,
+    outbox: Outbox,
+    gateway: httpx.AsyncClient,
+    settings: Settings,
+    watch: RegisterWatch,
 ) -> Litestar:
     """The application: the page at `/`, the API beside it, its description at `/schema`."""
     changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
@@ -84,7 +94,10 @@ def build_api(
         route_handlers=[
             *build_page(engine),
             *build_units(engine),
-            *build_entities(engine, changes),
+            *build_entities(engine, changes, watch),
+            *build_orders(engine, changes, gateway),
+            *build_parties(engine, changes, watch),
+            *build_register(engine, changes, watch),
             *build_identifiers(engine, changes),
             *build_holds(engine, changes),
             *build_worklists(engine, changes, gateway),

@@ -1,12 +1,14 @@
 """What callers send: decoded strictly, every refusal naming its field."""
 
 import re
+from datetime import date
 from enum import StrEnum
 from typing import TypeVar, get_args, get_type_hints
 
 import msgspec
 
 from scantrail.api.access import Role
+from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import holds_nul
@@ -53,10 +55,11 @@ class ProductBody(_Body, frozen=True, kw_only=True):
 
 
 class PurchaserBody(_Body, frozen=True, kw_only=True):
-    """Who bought: name and address stay in PostgreSQL."""
+    """Who bought, or receives: name and address stay in PostgreSQL. An `id` alone is a party that
+    was entered."""
 
-    name: str
-    address: str
+    name: str | None = None
+    address: str | None = None
     id: str | None = None
 
 
@@ -72,6 +75,13 @@ class OrderBody(_Body, frozen=True, kw_only=True):
 
     purchaser: PurchaserBody
     lines: tuple[LineBody, ...] = ()
+    ship_to: PurchaserBody | None = None
+    end_customer: PurchaserBody | None = None
+    carrier: str | None = None
+    supplier: str | None = None
+    owning_party: str | None = None
+    loan: LoanBody | None = None
+    deliver_by: date | None = None
 
 
 class SelectorBody(_Body, frozen=True, kw_only=True):

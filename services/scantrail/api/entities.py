@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from typing import Any, TypeVar
-from urllib.parse import unquote
 
 import msgspec
 from litestar import Request, Response, get, post, put
@@ -28,9 +27,11 @@ from scantrail.api.bodies import (
     short_text,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.orders import enter_order_parties, order_reference_at, quantities, told_of_order
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
+from scantrail.api.register_watch import RegisterWatch, mark_stale
 from scantrail.contracts.identity import SCHEMES, identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
@@ -42,7 +43,6 @@ from scantrail.domain.identifiers import (
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
 from scantrail.domain.product import PLAIN_SERIAL, Product
 from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
-from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.domain.station import Station
 from scantrail.infra import tables
 
@@ -52,10 +52,8 @@ Entity = TypeVar("Entity", Station, Product, Recall)
 #: What one record of an entity may have; infra.kafka and the topics allow a little more.
 ENTITY_BYTES_MAX = 8 << 20
 
-ADDRESS_LENGTH_MAX = 1000
 
-
-def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
+def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -> list[Any]:
     """The route handlers."""
     outbox = changes.outbox
 
@@ -219,29 +217,15 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
         ref = order_reference_at(request)
         body = decode_body(await request.body(), OrderBody)
         ordered = _order_lines(body)
-        purchaser = f"order {ref}"  # of this order alone, unless it is named
-        if body.purchaser.id is not None:
-            purchaser = checked_id(body.purchaser.id, "purchaser.id")
-        short_text(body.purchaser.name, "purchaser.name")
-        if not 0 < len(body.purchaser.address.strip()) <= ADDRESS_LENGTH_MAX:
-            raise bad_field("purchaser.address", f"give 1 to {ADDRESS_LENGTH_MAX} characters")
 
         async def write(change: Change) -> Answer:
             connection = change.connection
-            await _upsert(
-                connection,
-                tables.party,
-                {
-                    "id": purchaser,
-                    "name": body.purchaser.name,
-                    "address": body.purchaser.address,
-                },
-            )
+            named = await enter_order_parties(connection, ref, body)
             orders = tables.sales_order
-            new = upsert(orders).values(ref=ref, version=1, purchaser=purchaser)
+            new = upsert(orders).values(ref=ref, version=1, **named)
             changed = new.on_conflict_do_update(
                 index_elements=[orders.c.ref],
-                set_={"version": orders.c.version + 1, "purchaser": purchaser},
+                set_={"version": orders.c.version + 1, **named},
             )
             version = (await connection.execute(changed.returning(orders.c.version))).scalar_one()
             change.note("order", ref, old=version - 1, new=version)
@@ -263,16 +247,19 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
             # Of the purchaser, who has a name and an address, nothing leaves the database.
             record = encode(Order(id=ref, lines=ordered, version=version))
             await change.publish(Topic.ORDERS, ref, record)
+            await mark_stale(connection, orders=[ref])
             return Answer(
                 {
                     "ref": ref,
                     "version": version,
-                    "purchaser": purchaser,
+                    "purchaser": named["purchaser"],
                     "lines": len(ordered),
                 }
             )
 
-        return await changes.make(request, write)
+        made = await changes.make(request, write)
+        watch.kick()
+        return made
 
     @get("/orders/{reference:path}", role=Role.READ, tells=answers.ORDER)
     async def get_order(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
@@ -287,18 +274,24 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
             ordered = await connection.execute(
                 select(lines).where(lines.c.ref == ref).order_by(lines.c.line)
             )
-            shipped = await connection.execute(
-                select(tables.unit.c.unit)
-                .where(tables.unit.c.order_ref == ref)
-                .order_by(tables.unit.c.unit)
-            )
+            shipped = (
+                await connection.execute(
+                    select(tables.unit.c.unit, tables.unit.c.product)
+                    .where(tables.unit.c.order_ref == ref, tables.unit.c.joined.is_(None))
+                    .order_by(tables.unit.c.unit)
+                )
+            ).all()
+            others = await told_of_order(connection, order)
+            lines_told = [(row.product, row.quantity) for row in ordered]
             waiting = await outbox.waiting(connection, Topic.ORDERS)
         told = {
             "ref": ref,
             "version": order.version,
             "purchaser": {"id": order.id, "name": order.name, "address": order.address},
-            "lines": [{"product": row.product, "quantity": row.quantity} for row in ordered],
+            **others,
+            "lines": [{"product": name, "quantity": number} for name, number in lines_told],
             "units": [row.unit for row in shipped],
+            "quantities": quantities(lines_told, [row.product for row in shipped]),
             "published": ref not in waiting,
         }
         return with_etag(told, order.version)
@@ -319,21 +312,6 @@ def build_entities(engine: AsyncEngine, changes: Changes) -> list[Any]:
     ]
 
 
-def order_reference_at(request: AnyRequest) -> str:
-    """The reference in an address, as the gateway takes it from scans; it may have slashes.
-
-    Raises Problem 400.
-    """
-    sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix("/orders/")
-    ref = unquote(sent)
-    if not is_order_reference(ref):
-        raise bad_field(
-            "ref",
-            f"give 1 to {ORDER_LENGTH_MAX} printable characters, none of them a space at its ends",
-        )
-    return ref
-
-
 async def _next_version(
     connection: AsyncConnection, table: Table, entity_id: str, *, only_new: bool
 ) -> int | None:
@@ -346,13 +324,6 @@ async def _next_version(
         )
     version: int | None = (await connection.execute(statement.returning(table.c.version))).scalar()
     return version
-
-
-async def _upsert(connection: AsyncConnection, table: Table, row: dict[str, Any]) -> None:
-    new = upsert(table).values(row)
-    await connection.execute(
-        new.on_conflict_do_update(index_elements=[table.primary_key.columns[0]], set_=row)
-    )
 
 
 def _order_lines(body: OrderBody) -> tuple[OrderLine, ...]:

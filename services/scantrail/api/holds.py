@@ -5,7 +5,7 @@ its row stays, without reasons, so that the version of the next one is higher. A
 under the id by which it was put, and found and taken back by every id of the unit.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -42,28 +42,9 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
     async def rewrite(change: Change, unit: str, changed: Callable[[Hold], Hold]) -> Hold:
         """Write the next version of what holds `unit`; where nothing changes there is none."""
-        connection = change.connection
-        empty = Hold(id=unit, reasons=(), version=0)
-        query = select(holds.c.document).where(holds.c.id == unit).with_for_update()
-        document = (await connection.execute(query)).scalar()
-        if document is None and changed(empty).reasons:
-            new_row = upsert(holds).values(id=unit, version=0, document=msgspec.to_builtins(empty))
-            await connection.execute(new_row.on_conflict_do_nothing())
-            document = (await connection.execute(query)).scalar_one()
-        known = empty if document is None else msgspec.convert(document, Hold)
-        new = changed(known)
-        if new.reasons == known.reasons:
-            return known
-        if len(new.reasons) > REASONS_MAX:
-            raise Problem(409, "Too many", f"{unit} has {REASONS_MAX} reasons: take some back")
-        new = replace(new, version=known.version + 1)
-        await connection.execute(
-            holds.update()
-            .where(holds.c.id == unit)
-            .values(version=new.version, document=msgspec.to_builtins(new))
-        )
-        change.note("hold", unit, old=known.version, new=new.version)
-        await change.publish(Topic.HOLDS, unit, encode(new) if new.reasons else None)
+        known, new = await change_hold(change.connection, change.publish, unit, changed)
+        if new.version != known.version:
+            change.note("hold", unit, old=known.version, new=new.version)
         return new
 
     async def told(hold: Hold, keys: Sequence[str]) -> dict[str, Any]:
@@ -148,6 +129,39 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
         return page("holds", found, limit)
 
     return [put_hold, delete_hold, get_hold, list_holds]
+
+
+async def change_hold(
+    connection: AsyncConnection,
+    publish: Callable[[Topic, str, bytes | None], Awaitable[Any]],
+    unit: str,
+    changed: Callable[[Hold], Hold],
+) -> tuple[Hold, Hold]:
+    """Write and publish the next version of what holds `unit`: what held it, and what does.
+
+    Where nothing changes there is no next version. Raises Problem 409 for too many reasons.
+    """
+    empty = Hold(id=unit, reasons=(), version=0)
+    query = select(holds.c.document).where(holds.c.id == unit).with_for_update()
+    document = (await connection.execute(query)).scalar()
+    if document is None and changed(empty).reasons:
+        new_row = upsert(holds).values(id=unit, version=0, document=msgspec.to_builtins(empty))
+        await connection.execute(new_row.on_conflict_do_nothing())
+        document = (await connection.execute(query)).scalar_one()
+    known = empty if document is None else msgspec.convert(document, Hold)
+    new = changed(known)
+    if new.reasons == known.reasons:
+        return known, known
+    if len(new.reasons) > REASONS_MAX:
+        raise Problem(409, "Too many", f"{unit} has {REASONS_MAX} reasons: take some back")
+    new = replace(new, version=known.version + 1)
+    await connection.execute(
+        holds.update()
+        .where(holds.c.id == unit)
+        .values(version=new.version, document=msgspec.to_builtins(new))
+    )
+    await publish(Topic.HOLDS, unit, encode(new) if new.reasons else None)
+    return known, new
 
 
 async def _keys_of(connection: AsyncConnection, asked: str) -> list[str]:

@@ -58,6 +58,8 @@ def sentence(unit: dict[str, Any]) -> str:
         order = f", order {unit['order']}" if unit["order"] else ""
         if unit["purchaser"]:
             who = f"{unit['purchaser']['name']}, {unit['purchaser']['address']}"
+            has = unit["possessing_party"] or {"id": party, "name": None}
+            party = has["name"] or has["id"]
             return f"Shipped on {since} to {who}{order}{inside}; last in custody of {party}."
         return f"Shipped on {since}{order or ' without an order'}{inside}; in custody of {party}."
     where = unit["location"] or unit["read_point"]

@@ -7,6 +7,7 @@ from sqlalchemy import Row, Select, case, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.possession import possession_of
 from scantrail.infra.tables import alert, identifier, movement, party, rejected, sales_order, unit
 
 #: More candidates than a person can choose among are cut.
@@ -57,8 +58,10 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
         )
         alerts = (await connection.execute(open_alerts)).all()
         inside = (await connection.execute(children)).scalars().all()
+        possession = await possession_of(connection, row)
     return {
         **_unit(row),
+        **possession,
         "held": row.is_held or any(found.is_held for found in aliases),
         "aliases": keys[1:],
         "children": list(inside),

@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api import answers
 from scantrail.api.access import Role
+from scantrail.api.kinship import find_kinship
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_by_serial, find_trail, find_unit
 from scantrail.contracts.identity import identify
@@ -19,6 +20,7 @@ AnyRequest = Request[Any, Any, Any]
 
 _PREFIX = "/units/"
 _TRAIL = "/trail"
+_KINSHIP = "/kinship"
 
 
 def build_units(engine: AsyncEngine) -> list[Any]:
@@ -26,7 +28,7 @@ def build_units(engine: AsyncEngine) -> list[Any]:
 
     @get("/units/{spelling:path}", role=Role.READ, tells=answers.UNIT)
     async def get_unit(request: AnyRequest, spelling: FromPath[str]) -> Response[Any]:
-        """`GET /units/{spelling}` and `GET /units/{spelling}/trail`.
+        """`GET /units/{spelling}`, its `/trail`, and its `/kinship`: what is or was inside what.
 
         The spelling is taken from the address as it was sent, for a Digital Link has slashes.
         """
@@ -34,6 +36,9 @@ def build_units(engine: AsyncEngine) -> list[Any]:
         if sent.endswith(_TRAIL):
             found = await look_up(engine, unquote(sent.removesuffix(_TRAIL)))
             return Response(await find_trail(engine, found))
+        if sent.endswith(_KINSHIP):
+            found = await look_up(engine, unquote(sent.removesuffix(_KINSHIP)))
+            return Response(await find_kinship(engine, found))
         return Response(await look_up(engine, unquote(sent)))
 
     return [get_unit]

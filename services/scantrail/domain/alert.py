@@ -17,9 +17,12 @@ from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 class AlertKind(StrEnum):
     DUPLICATE_SERIAL = "duplicate_serial"
     HELD_AT_SHIPPING = "held_at_shipping"
+    LICENCE_MISSING = "licence_missing"
+    LOAN_OVERDUE = "loan_overdue"
     OUT_OF_SEQUENCE = "out_of_sequence"
     RECALLED_ALREADY_SHIPPED = "recalled_already_shipped"
     RECALLED_AT_SHIPPING = "recalled_at_shipping"
+    REGISTER_OVERDUE = "register_overdue"
 
 
 class AlertStatus(StrEnum):
@@ -32,9 +35,12 @@ class AlertStatus(StrEnum):
 SEVERITY = {
     AlertKind.DUPLICATE_SERIAL: "warning",
     AlertKind.HELD_AT_SHIPPING: "critical",
+    AlertKind.LICENCE_MISSING: "critical",
+    AlertKind.LOAN_OVERDUE: "warning",
     AlertKind.OUT_OF_SEQUENCE: "warning",
     AlertKind.RECALLED_ALREADY_SHIPPED: "critical",
     AlertKind.RECALLED_AT_SHIPPING: "critical",
+    AlertKind.REGISTER_OVERDUE: "warning",
 }
 
 

@@ -14,6 +14,7 @@ from enum import StrEnum
 from hashlib import blake2b
 from typing import NamedTuple
 
+from scantrail.domain.party import PURCHASER
 from scantrail.domain.scan import Scan, content_digest, order_reference, ordered_at
 from scantrail.domain.vocabulary import (
     DEPARTURE_ENDING_STEPS,
@@ -605,8 +606,13 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, tuple[
     return after, () if is_derived else _contradictions(before, visit), False
 
 
+def _is_delivery(visit: Visit) -> bool:
+    """Whether the unit arrived with the purchaser: it is not here again."""
+    return visit.business_step is BusinessStep.ARRIVING and visit.possessing_party == PURCHASER
+
+
 def _phase_after(visit: Visit) -> Phase:
-    if visit.business_step in LEAVING_STEPS:
+    if visit.business_step in LEAVING_STEPS or _is_delivery(visit):
         return _SHIPPED
     if visit.business_step is _DECOMMISSIONING:
         return _GONE
@@ -688,6 +694,8 @@ def _departure_after(before: Departure | None, visit: Visit) -> Departure | None
         if before is None or _leaves_again(before, visit):
             return Departure(visit.event_id, visit.site, visit.order, (step,))
         return before._replace(order=before.order or visit.order, steps=(*before.steps, step))
+    if _is_delivery(visit):
+        return before
     if step in DEPARTURE_ENDING_STEPS or (before is not None and visit.site != before.site):
         return None
     return before
@@ -732,6 +740,8 @@ def _broken_rule(before: Position, visit: Visit) -> FactRule | None:
     step = visit.business_step
     if before.phase is _GONE:
         return None if step is _DECOMMISSIONING else FactRule.DECOMMISSIONED
+    if _is_delivery(visit):  # a purchaser's place is none of our sites
+        return None
     if step in LEAVING_STEPS and before.departure is not None:
         return FactRule.SHIPPED_TWICE if _leaves_again(before.departure, visit) else None
     if before.phase is _ON_SITE and step in ENTERING_STEPS:

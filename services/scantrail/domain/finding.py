@@ -8,6 +8,12 @@ from enum import StrEnum
 class FindingKind(StrEnum):
     """Each is the kind of the alert that it makes."""
 
+    #: whoever receives a regulated unit has no licence for it
+    LICENCE_MISSING = "licence_missing"
+    #: a unit on loan was not returned by its date
+    LOAN_OVERDUE = "loan_overdue"
+    #: a line of the register lacks what had to be entered by now
+    REGISTER_OVERDUE = "register_overdue"
     #: a recall became active, and the unit had gone out before
     RECALLED_ALREADY_SHIPPED = "recalled_already_shipped"
 

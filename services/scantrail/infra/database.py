@@ -51,6 +51,7 @@ def connect_database(settings: Settings, *, statement_timeout_s: float = 30.0) -
         pool_size=8,
         max_overflow=0,
         pool_pre_ping=True,
+        hide_parameters=True,  # names and addresses are among them, and errors are logged
         connect_args={
             "connect_timeout": 5,
             "options": f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC",

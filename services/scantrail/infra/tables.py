@@ -4,10 +4,13 @@ Keys lead with the unit's key, so that a distributed PostgreSQL can shard by it.
 addresses of people stand in `party` and nowhere else.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     DateTime,
     Double,
     ForeignKey,
@@ -18,8 +21,12 @@ from sqlalchemy import (
     Table,
     Text,
     false,
+    func,
+    text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from scantrail.domain.register import Stay
 
 metadata = MetaData()
 
@@ -53,6 +60,7 @@ unit = Table(
     Index("unit_by_product", "product", "serial"),
     Index("unit_by_parent", "parent"),
     Index("unit_by_joined", "joined"),
+    Index("unit_by_order", "order_ref", postgresql_where=text("order_ref IS NOT NULL")),
 )
 
 #: History: one row for each accepted scan; of repeats with one key the highest version wins.
@@ -206,13 +214,17 @@ hold = Table(
     Column("document", JSONB, nullable=False),
 )
 
-#: People and companies.
+#: People and companies: the only place of names and addresses, gone where one was erased.
 party = Table(
     "party",
     metadata,
     Column("id", Text, primary_key=True),
     Column("name", Text, nullable=False),
     Column("address", Text, nullable=False),
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
+    Column("roles", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("licences", JSONB, nullable=False, server_default=text("'[]'")),
+    Column("erased_at", _TIME),
 )
 
 sales_order = Table(
@@ -221,6 +233,16 @@ sales_order = Table(
     Column("ref", Text, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("purchaser", Text, ForeignKey("party.id"), nullable=False),
+    # ids of parties: where they are told, they are there
+    Column("ship_to", Text),
+    Column("end_customer", Text),
+    Column("carrier", Text),
+    Column("supplier", Text),
+    Column("owning_party", Text),
+    Column("loan_due", Date),
+    Column("deliver_by", Date),
+    Column("delivered_at", _TIME),
+    Index("sales_order_by_loan", "loan_due", postgresql_where=text("loan_due IS NOT NULL")),
 )
 
 sales_order_line = Table(
@@ -280,3 +302,74 @@ audit = Table(
     Column("hash", Text, nullable=False),
     Index("audit_by_entity", "entity", "reference", "number"),
 )
+#: Products whose units stand in the register.
+regulation = Table(
+    "regulation",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+
+#: Acquisition and disposition of regulated units. Rows are only added: a trigger refuses the rest.
+#: Of a line, which is the number of its first entry, the last entry counts.
+register = Table(
+    "register",
+    metadata,
+    Column("number", BigInteger, primary_key=True, autoincrement=True),
+    Column("line", BigInteger, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("entered_at", _TIME, nullable=False, server_default=func.now()),
+    Column("entered_by", Text),
+    Column("reason", Text),
+    Column("unit", Text, nullable=False),
+    Column("product", Text, nullable=False),
+    Column("maker", Text, nullable=False),
+    Column("importer", Text),
+    Column("model", Text, nullable=False),
+    Column("type", Text, nullable=False),
+    Column("calibre", Text, nullable=False),
+    Column("serial", Text, nullable=False),
+    Column("opened_event", Text, nullable=False),
+    Column("opened_at", _TIME, nullable=False),
+    Column("acquired_at", _TIME),
+    Column("acquired_from", Text),
+    Column("acquired_order", Text),
+    Column("disposed_event", Text),
+    Column("disposed_at", _TIME),
+    Column("disposed_to", Text),
+    Column("disposed_order", Text),
+    Column("disposal", Text),
+    Index("register_by_unit", "unit"),
+    Index("register_by_line", "line", "number"),
+    Index("register_by_acquired_from", "acquired_from"),
+    Index("register_by_disposed_to", "disposed_to"),
+)
+
+#: Up to which version each regulated unit was entered, and what else it hangs on.
+register_unit = Table(
+    "register_unit",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("is_stale", Boolean, nullable=False),
+    Column("orders", ARRAY(Text), nullable=False),
+    Column("look_again_on", Date),  # days pass: a licence ends, an entry is due
+    Index("register_unit_by_orders", "orders", postgresql_using="gin"),
+)
+
+#: What the desk's watch states now, so that it can be withdrawn.
+desk_finding = Table(
+    "desk_finding",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("scope", Text, nullable=False),
+    Column("document", JSONB, nullable=False),
+    Index("desk_finding_by_scope", "scope"),
+)
+
+
+def stay_of(row: Any) -> Stay:
+    """What a row of the register says of a stay."""
+    return Stay(**{name: getattr(row, name) for name in Stay.__dataclass_fields__})

@@ -1,0 +1,277 @@
+"""Parties: who they are stands in the table `party` alone, and can be erased there.
+
+No answer to a change tells a name or an address, so that what is kept of answers holds none.
+"""
+
+from datetime import UTC, date, datetime
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from litestar import Request, Response, delete, get, put
+from litestar.params import FromPath
+from sqlalchemy import func, or_, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from scantrail.api.access import Role
+from scantrail.api.bodies import checked_id, decode_body, short_text
+from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.party_bodies import (
+    PARTY,
+    PARTY_ENTERED,
+    PARTY_ERASED,
+    PARTY_TOLD,
+    PartyBody,
+)
+from scantrail.api.preconditions import with_etag
+from scantrail.api.problems import Problem, bad_field
+from scantrail.api.register_watch import RegisterWatch, mark_stale
+from scantrail.domain.party import Licence, licence_gap
+from scantrail.domain.register import Regulation, kept_until
+from scantrail.infra import tables
+from scantrail.infra.tables import party, register, regulation, sales_order
+
+AnyRequest = Request[Any, Any, Any]
+
+ADDRESS_LENGTH_MAX = 1000
+LICENCES_MAX = 50
+
+#: In place of the name and the address of one that was erased.
+ERASED = "(erased)"
+
+_FILLED_BY_READERS = frozenset(
+    {"unit", "movement", "identifier", "reader_status", "consumer_offset", "register_unit"}
+)
+
+_PREFIX = "/parties/"
+_ERASURE = "/personal-data"
+
+
+def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -> list[Any]:
+    """The route handlers."""
+
+    @put("/parties/{place:path}", role=Role.OPERATE, takes=PARTY, tells=PARTY_ENTERED)
+    async def put_party(place: FromPath[str], request: AnyRequest) -> Response[Any]:
+        """Enter a party as a whole: its next version where it exists."""
+        party_id = _party_at(request)
+        body = decode_body(await request.body(), PartyBody)
+        licences = _licences(body)
+
+        async def write(change: Change) -> Answer:
+            connection = change.connection
+            before = await _find(connection, party_id, lock=True)
+            if before is None:
+                checked_id(party_id, "id")
+            await enter_party(connection, party_id, body.name, body.address, field="")
+            row = (
+                await connection.execute(
+                    party.update()
+                    .where(party.c.id == party_id)
+                    .values(roles=sorted(set(body.roles)), licences=msgspec.to_builtins(licences))
+                    .returning(party)
+                )
+            ).one()
+            change.note("party", party_id, old=before.version if before else 0, new=row.version)
+            await mark_stale(connection, orders=await _orders_of(connection, party_id))
+            return Answer(_told(row))
+
+        made = await changes.make(request, write)
+        watch.kick()
+        return made
+
+    @get("/parties/{place:path}", role=Role.OPERATE, tells=PARTY_TOLD)
+    async def get_party(place: FromPath[str], request: AnyRequest) -> Response[Any]:
+        """One party with its name, its address and its licences."""
+        party_id = _party_at(request)
+        async with engine.connect() as connection:
+            row = await _find(connection, party_id)
+        if row is None:
+            raise _unknown(party_id)
+        told = {**_told(row), "name": row.name, "address": row.address}
+        return with_etag(told, row.version)
+
+    @delete("/parties/{place:path}", role=Role.ADMIN, tells=PARTY_ERASED, status_code=200)
+    async def erase_party(place: FromPath[str], request: AnyRequest) -> Response[Any]:
+        """`DELETE /parties/{id}/personal-data`: name, address and licences are gone, the party's
+        id and all that refers to it stay. Refused while the register must tell of it."""
+        sent = _sent(request)
+        if not sent.endswith(_ERASURE):
+            raise Problem(405, "Not allowed", f"a party stays: DELETE {_PREFIX}…{_ERASURE}")
+        party_id = unquote(sent.removesuffix(_ERASURE))
+        await watch.catch_up()
+
+        async def write(change: Change) -> Answer:
+            connection = change.connection
+            before = await _find(connection, party_id, lock=True)
+            if before is None:
+                raise _unknown(party_id)
+            await _refuse_while_kept(connection, party_id, datetime.now(UTC).date())
+            row = (
+                await connection.execute(
+                    party.update()
+                    .where(party.c.id == party_id)
+                    .values(
+                        name=ERASED,
+                        address=ERASED,
+                        licences=[],
+                        version=party.c.version + 1,
+                        erased_at=func.coalesce(party.c.erased_at, func.now()),
+                    )
+                    .returning(party)
+                )
+            ).one()
+            change.note("party", party_id, old=before.version, new=row.version)
+            refs = await _orders_of(connection, party_id)
+            named = () if before.erased_at else (before.name, before.address)
+            left = [place for word in named for place in await _still_in(connection, word)]
+            return Answer({**_told(row), "orders": refs, "still_in": sorted(set(left))})
+
+        return await changes.make(request, write)
+
+    return [put_party, get_party, erase_party]
+
+
+async def enter_party(
+    connection: AsyncConnection, party_id: str, name: str, address: str, *, field: str
+) -> None:
+    """Write a name and an address; its next version where they are others.
+
+    `field` is in front of those of a refusal. Raises Problem 400, and 409 of one that was erased:
+    what is sent again by mistake brings no name back.
+    """
+    dot = f"{field}." if field else ""
+    short_text(name, f"{dot}name")
+    if not 0 < len(address.strip()) <= ADDRESS_LENGTH_MAX:
+        raise bad_field(f"{dot}address", f"give 1 to {ADDRESS_LENGTH_MAX} characters")
+    new = upsert(party).values(id=party_id, name=name, address=address)
+    written = new.on_conflict_do_update(
+        index_elements=[party.c.id],
+        set_={"name": name, "address": address, "version": party.c.version + 1},
+        where=party.c.erased_at.is_(None),
+    )
+    if (await connection.execute(written.returning(party.c.id))).first() is None:
+        raise Problem(
+            409,
+            "Erased",
+            f"the personal data of {party_id!r} were erased: name a party with another id",
+            field=field,
+        )
+
+
+async def known_party(connection: AsyncConnection, party_id: str, field: str) -> str:
+    """The id of a party that was entered. Raises Problem 400."""
+    if await _find(connection, party_id) is None:
+        raise bad_field(field, f"there is no party {party_id!r}: PUT /parties/{party_id} first")
+    return party_id
+
+
+async def _find(connection: AsyncConnection, party_id: str, *, lock: bool = False) -> Any:
+    query = select(party).where(party.c.id == party_id)
+    return (await connection.execute(query.with_for_update() if lock else query)).first()
+
+
+async def _orders_of(connection: AsyncConnection, party_id: str) -> list[str]:
+    """References of the orders that name the party, in whatever part."""
+    parts = ("purchaser", "ship_to", "end_customer", "carrier", "supplier", "owning_party")
+    named = or_(*(sales_order.c[part] == party_id for part in parts))
+    query = select(sales_order.c.ref).where(named).order_by(sales_order.c.ref)
+    return list((await connection.execute(query)).scalars())
+
+
+async def _still_in(connection: AsyncConnection, word: str) -> list[str]:
+    """Where a person typed `word` into a note or a name: `table.column`. What scans and readers
+    fill is left out, for it is large, and no person writes there."""
+    columns = await connection.execute(
+        text(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            " WHERE table_schema = current_schema() AND data_type IN ('text', 'jsonb')"
+            " ORDER BY table_name, column_name"
+        )
+    )
+    found = []
+    quoted = connection.dialect.identifier_preparer.quote
+    for table, column in columns.all():
+        if table in _FILLED_BY_READERS:
+            continue
+        query = (
+            f"SELECT EXISTS (SELECT FROM {quoted(table)}"
+            f" WHERE position(lower(:word) IN lower({quoted(column)}::text)) > 0)"
+        )
+        if (await connection.execute(text(query), {"word": word.strip()})).scalar():
+            found.append(f"{table}.{column}")
+    return found
+
+
+async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: date) -> None:
+    """Raises Problem 409 with the day until which the register must tell of the party."""
+    of_party = or_(register.c.acquired_from == party_id, register.c.disposed_to == party_id)
+    query = select(register).where(register.c.line.in_(select(register.c.line).where(of_party)))
+    rows = (await connection.execute(query.order_by(register.c.number))).all()
+    years = {
+        row.id: msgspec.convert(row.document, Regulation).retention_years
+        for row in await connection.execute(select(regulation))
+    }
+    last = {row.line: row for row in rows}
+    for row in last.values():
+        until = kept_until(tables.stay_of(row), years.get(row.product, 20))
+        if until is None:
+            raise Problem(
+                409,
+                "Must be kept",
+                f"{row.unit} is still here, and line {row.line} of the register must tell from"
+                f" whom it came until {years.get(row.product, 20)} years after it went",
+                until=None,
+            )
+    untils = [kept_until(tables.stay_of(row), years.get(row.product, 20)) for row in last.values()]
+    until = max((each for each in untils if each is not None), default=None)
+    if until is not None and until >= today:
+        raise Problem(
+            409,
+            "Must be kept",
+            f"the register of regulated products must tell of {party_id!r} until {until}:"
+            " ask again after that day",
+            until=until.isoformat(),
+        )
+
+
+def _licences(body: PartyBody) -> tuple[Licence, ...]:
+    if len(body.licences) > LICENCES_MAX:
+        raise bad_field("licences", f"give at most {LICENCES_MAX}")
+    for place, each in enumerate(body.licences):
+        short_text(each.number, f"licences[{place}].number")
+        checked_id(each.kind, f"licences[{place}].kind")
+        if each.valid_until is not None and each.valid_until < each.valid_from:
+            raise bad_field(
+                f"licences[{place}].valid_until", f"is before valid_from ({each.valid_from})"
+            )
+    return tuple(Licence(**msgspec.structs.asdict(each)) for each in body.licences)
+
+
+def _told(row: Any) -> dict[str, Any]:
+    """A party without name and address; of its licences whether they are valid today."""
+    today = datetime.now(UTC).date()
+    licences = [msgspec.convert(each, Licence) for each in row.licences]
+    return {
+        "id": row.id,
+        "version": row.version,
+        "roles": row.roles,
+        "licences": [
+            {**msgspec.to_builtins(each), "valid": licence_gap([each], each.kind, today) is None}
+            for each in licences
+        ],
+        "erased_at": row.erased_at and row.erased_at.isoformat(),
+    }
+
+
+def _unknown(party_id: str) -> Problem:
+    return Problem(404, "Not found", f"there is no party {party_id!r}")
+
+
+def _sent(request: AnyRequest) -> str:
+    """What stands behind /parties/, as it was sent: ids of orders' parties may have slashes."""
+    return str(request.scope["raw_path"].decode("ascii", "replace")).removeprefix(_PREFIX)
+
+
+def _party_at(request: AnyRequest) -> str:
+    return unquote(_sent(request))

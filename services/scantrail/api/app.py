@@ -86,9 +86,10 @@ def build_api(
     outbox: Outbox,
     gateway: httpx.AsyncClient,
     settings: Settings,
-    watch: RegisterWatch,
+    watch: RegisterWatch | None = None,
 ) -> Litestar:
     """The application: the page at `/`, the API beside it, its description at `/schema`."""
+    watch = watch or RegisterWatch(engine, outbox)
     changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
     app = Litestar(
         route_handlers=[

@@ -174,18 +174,20 @@ def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         every = totals.pop("all", dict.fromkeys(_TOTALS, 0))
         return {"products": [{"product": name, **totals[name]} for name in sorted(totals)], **every}
 
-    @get("/register/{line:int}", role=Role.OPERATE, tells=LINE)
-    async def get_line(line: FromPath[int]) -> dict[str, Any]:
+    @get("/register/{name:str}", role=Role.OPERATE, tells=LINE)
+    async def get_line(name: FromPath[str]) -> dict[str, Any]:
         """One line of the book with all its entries."""
+        line = _line_number(name)
         async with engine.connect() as connection:
             found = await _book(connection, product=None, behind=line - 1, limit=1)
         if not found or found[0]["line"] != line:
             raise Problem(404, "Not found", f"the register has no line {line}")
         return found[0]
 
-    @post("/register/{line:int}/corrections", role=Role.QUALITY, takes=CORRECTION, tells=LINE)
-    async def correct(line: FromPath[int], request: AnyRequest) -> Response[Any]:
+    @post("/register/{name:str}/corrections", role=Role.QUALITY, takes=CORRECTION, tells=LINE)
+    async def correct(name: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Append a correction to a line; what was entered before stays to be seen."""
+        line = _line_number(name)
         body = decode_body(await request.body(), CorrectionBody)
         short_text(body.reason, "reason")
         by = None if body.by is None else checked_id(body.by, "by")
@@ -193,9 +195,9 @@ def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         mends: dict[str, datetime | str | None] = {
             name: sent[name] for name in MENDABLE if sent[name] is not msgspec.UNSET
         }
-        for name, value in mends.items():
+        for field, value in mends.items():
             if isinstance(value, datetime) and value.year not in YEARS:
-                raise bad_field(name, f"{value.year} is out of range")
+                raise bad_field(field, f"{value.year} is out of range")
         if not mends:
             raise bad_field(
                 "", "give acquired_at, acquired_from, disposed_at or disposed_to: what is mended"
@@ -250,6 +252,13 @@ def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         get_line,
         correct,
     ]
+
+
+def _line_number(name: str) -> int:
+    """The number in an address. Raises Problem 404 for what is none."""
+    if not (name.isascii() and name.isdecimal() and len(name) <= 18):
+        raise Problem(404, "Not found", f"the register has no line {name!r}: lines have numbers")
+    return int(name)
 
 
 _TOTALS = ("lines", "here", "disposed", "incomplete", "late", "corrected", "void")

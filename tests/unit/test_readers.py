@@ -380,7 +380,10 @@ REFUSED = [
         TCP.replace('"listen"', '"both"'),
         ":6: reader 'dock-1': mode: 'both' is unknown; one of connect, listen",
     ),
-    (TCP.replace('mode = "listen"\n', ""), ":2: reader 'dock-1': mode: is missing"),
+    (
+        TCP.replace('mode = "listen"\n', ""),
+        ":2: reader 'dock-1': mode: is missing; one of connect, listen",
+    ),
     (TCP.replace('id = "dock-1"\n', ""), ":2: reader no. 1: id: is missing"),
     (TCP.replace('"dock-1"', "7"), ":3: reader no. 1: id: a text is expected, not 7"),
     (TCP.replace('"dock-1"', '"dock 1"'), ":3: reader 'dock 1': id: 'dock 1': 1 to 64 letters"),

@@ -162,7 +162,9 @@ class _Table:
 
     def settings(self) -> ReaderSettings:
         """The values of the table, checked. Raises ReaderSettingsError."""
-        protocol = self._required("protocol")
+        if "protocol" not in self._table:
+            self.refuse("protocol", f"is missing; one of {_listed(_KEYS)}")
+        protocol = self._text("protocol")
         if protocol not in _KEYS:
             self.refuse("protocol", f"{protocol!r} is unknown; one of {_listed(_KEYS)}")
         self._refuse_unknown_keys(protocol)
@@ -288,7 +290,9 @@ class _Table:
         return name
 
     def _one_of(self, key: str, choices: tuple[str, ...]) -> str:
-        value = self._required(key)
+        if key not in self._table:
+            self.refuse(key, f"is missing; one of {_listed(choices)}")
+        value = self._text(key)
         if value not in choices:
             self.refuse(key, f"{value!r} is unknown; one of {_listed(choices)}")
         return value

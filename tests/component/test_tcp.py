@@ -37,10 +37,12 @@ async def listening(outlet: FakeOutlet, ack: bytes = ACK) -> AsyncIterator["Clie
     known = Known({"hand": reader}, {"dock-1": DOCK})
     statuses = Statuses("test", known.readers, Contexts())
     intake = Intake("test", known, outlet, statuses=statuses)
-    task = asyncio.create_task(serve_reader(reader, intake, cast(Verdicts, None), statuses))
+    listens = asyncio.Event()
+    serving = serve_reader(reader, intake, cast(Verdicts, None), statuses, listening=listens.set)
+    task = asyncio.create_task(serving)
     clients = Clients(port)
     try:
-        await clients.until_served()
+        await asyncio.wait_for(listens.wait(), 10.0)
         yield clients
     finally:
         task.cancel()
@@ -64,15 +66,6 @@ class Clients:
         for _ in range(CONNECTIONS_MAX):
             await self.one()
         await asyncio.sleep(0.1)
-
-    async def until_served(self) -> None:
-        async with asyncio.timeout(10.0):
-            while True:
-                with contextlib.suppress(ConnectionRefusedError):
-                    _, writer = await asyncio.open_connection(HOST, self._port)
-                    writer.close()
-                    return await writer.wait_closed()
-                await asyncio.sleep(0.005)
 
     async def close(self) -> None:
         for writer in self._writers:

@@ -47,17 +47,15 @@ def app() -> App:
 @pytest.fixture
 async def connect(app: App) -> AsyncIterator[Callable[[], Awaitable[Client]]]:
     (port,) = free_ports(1)
-    task = asyncio.create_task(serve_http(app, HOST, port))
+    listening = asyncio.Event()
+    task = asyncio.create_task(serve_http(app, HOST, port, listening=listening.set))
+    await asyncio.wait_for(listening.wait(), 10.0)
     writers: list[asyncio.StreamWriter] = []
 
     async def one() -> Client:
-        async with asyncio.timeout(10.0):
-            while True:
-                with contextlib.suppress(ConnectionRefusedError):
-                    stream, writer = await asyncio.open_connection(HOST, port)
-                    writers.append(writer)
-                    return stream, writer
-                await asyncio.sleep(0.005)
+        stream, writer = await asyncio.open_connection(HOST, port)
+        writers.append(writer)
+        return stream, writer
 
     yield one
     for writer in writers:

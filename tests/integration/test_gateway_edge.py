@@ -725,7 +725,7 @@ async def test_without_kafka_and_without_a_snapshot_the_gateway_is_not_ready(
     async with open_site(settings) as site:
         running = site.launch("gateway")
         await site.until_logged("kafka is away")
-        assert running.health.lacking == ["identifiers", "products", "stations"]
+        assert running.health.lacking == ["http", "identifiers", "products", "stations"]
 
 
 async def test_a_broken_snapshot_is_left_aside_and_the_stations_come_from_kafka(

@@ -1,6 +1,7 @@
 """The api's shell: requests in, one query or one transaction, answers out."""
 
 import asyncio
+from functools import partial
 
 import httpx
 from litestar import Litestar, Router
@@ -55,12 +56,16 @@ _PUBLIC = {"role": Role.PUBLIC}
 BODY_BYTES_MAX = 8 << 20
 STATEMENT_S_MAX = 10.0
 
+#: What the api lacks until it can be asked.
+HTTP = "http"
+
 
 async def run_api(settings: Settings, health: Health) -> None:
     """Answer, and relay the outbox, until cancelled."""
     if settings.api_tokens == "off" and settings.listen_host not in _LOOPBACK:
         told = "whoever reaches the api may all: set SCANTRAIL_API_TOKENS=required"
         log.warning("no tokens are asked for", listen_host=settings.listen_host, mend=told)
+    health.lacks(HTTP)
     engine = connect_database(settings, statement_timeout_s=STATEMENT_S_MAX)
     outbox = Outbox(settings, engine)
     try:
@@ -72,7 +77,13 @@ async def run_api(settings: Settings, health: Health) -> None:
             watch = RegisterWatch(engine, outbox)
             app = build_api(engine, outbox, gateway, settings, watch)
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(serve_http(app, settings.listen_host, settings.api_port))
+                serving = serve_http(
+                    app,
+                    settings.listen_host,
+                    settings.api_port,
+                    listening=partial(health.has, HTTP),
+                )
+                tasks.create_task(serving)
                 tasks.create_task(outbox.relay(health))
                 await until_answers(engine)
                 tasks.create_task(watch.run())

@@ -8,6 +8,7 @@
 
 import asyncio
 import os
+from functools import partial
 from pathlib import Path
 
 from scantrail.contracts.records import products, stations
@@ -40,6 +41,9 @@ log = logger(__name__)
 
 BIND_RETRY_S = 2.0
 
+#: What the gateway lacks until readers can post to it.
+HTTP = "http"
+
 #: Of what the spool may have, the journal of questions has this part.
 JOURNAL_SHARE = 16
 
@@ -47,6 +51,11 @@ JOURNAL_SHARE = 16
 async def run_gateway(settings: Settings, health: Health) -> None:
     """Take reads until cancelled; SystemExit with one sentence where the readers' file is wrong."""
     readers = _readers(settings)
+    for lacking in (
+        HTTP,
+        *(_address_of(reader) for reader in readers.values() if _listens(reader)),
+    ):
+        health.lacks(lacking)
     folder = Path(settings.data_dir) / "gateway"
     spool = Spool(folder / "spool.db", bytes_max=settings.spool_bytes_max)
     outlet = Outlet(settings, spool, health)
@@ -104,7 +113,13 @@ async def run_gateway(settings: Settings, health: Health) -> None:
                     tasks.create_task(_serve(reader, intake, verdicts, statuses, health))
                 elif reader.subscription is not None:
                     tasks.create_task(follow_reader(reader, intake, statuses))
-            tasks.create_task(serve_http(http, settings.listen_host, settings.gateway_port))
+            serving = serve_http(
+                http,
+                settings.listen_host,
+                settings.gateway_port,
+                listening=partial(health.has, HTTP),
+            )
+            tasks.create_task(serving)
     finally:
         await verdicts.stop()
         await outlet.stop()
@@ -145,12 +160,25 @@ async def _serve(
     health: Health,
 ) -> None:
     """A reader whose address is taken keeps the gateway unready, and the others going."""
-    lacking = f"address of reader {reader.id}"
     while True:
         try:
-            await serve_reader(reader, intake, verdicts, statuses)
+            await serve_reader(
+                reader,
+                intake,
+                verdicts,
+                statuses,
+                listening=partial(health.has, _address_of(reader)),
+            )
         except OSError as error:
-            health.lacks(lacking)
+            health.lacks(_address_of(reader))
             log.error("reader's address cannot be used", reader=reader.id, reason=str(error))
             await asyncio.sleep(BIND_RETRY_S)
-            health.has(lacking)
+
+
+def _listens(reader: ReaderSettings) -> bool:
+    return reader.is_over_tcp and reader.mode == "listen"
+
+
+def _address_of(reader: ReaderSettings) -> str:
+    """What the gateway lacks while the reader cannot connect to it."""
+    return f"address of reader {reader.id}"

@@ -38,9 +38,17 @@ Talk = Callable[[bytes, float, Send], Awaitable[None]]
 
 
 async def serve_reader(
-    reader: ReaderSettings, intake: Intake, verdicts: Verdicts, statuses: Statuses
+    reader: ReaderSettings,
+    intake: Intake,
+    verdicts: Verdicts,
+    statuses: Statuses,
+    *,
+    listening: Callable[[], None] = lambda: None,
 ) -> None:
-    """Run one reader's connections until cancelled. OSError where its address is taken."""
+    """Run one reader's connections until cancelled. OSError where its address is taken.
+
+    `listening` is called once a reader that connects to us can do so.
+    """
 
     def begin() -> Talk:
         if reader.protocol == "tcp-osip":
@@ -54,7 +62,7 @@ async def serve_reader(
     if reader.mode == "connect":
         await _connect_on(reader, begin, statuses, arrived)
     else:
-        await _listen(reader, begin, statuses, arrived)
+        await _listen(reader, begin, statuses, arrived, listening)
 
 
 def _reads(reader: ReaderSettings, intake: Intake) -> Talk:
@@ -97,6 +105,7 @@ async def _listen(
     begin: Callable[[], Talk],
     statuses: Statuses,
     arrived: Callable[[], float],
+    listening: Callable[[], None],
 ) -> None:
     host, port = _address(reader)
     loop = asyncio.get_running_loop()
@@ -128,6 +137,7 @@ async def _listen(
     server = await loop.create_server(
         lambda: asyncio.StreamReaderProtocol(_Stream(arrived), connected), host, port
     )
+    listening()
     try:
         # Not serve_forever(): from Python 3.12 on, cancelled, it waits for every connection's end.
         await asyncio.Event().wait()

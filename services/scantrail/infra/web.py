@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import Iterator
+import socket
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
@@ -142,16 +143,30 @@ class _Protocol(HttpToolsProtocol):
 
 
 class _Server(uvicorn.Server):
+    """Tells when it can be connected to."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening = listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._listening()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """The process stops us; we do not stop the process."""
         yield
 
 
-async def serve_http(app: Any, host: str, port: int) -> None:
+async def serve_http(
+    app: Any, host: str, port: int, *, listening: Callable[[], None] = lambda: None
+) -> None:
     """Serve `app` (ASGI) until cancelled, then finish the requests in hand.
 
-    SystemExit, with one sentence, where the port is taken.
+    `listening` is called once it can be connected to. SystemExit, with one sentence, where the port
+    is taken.
     """
     config = uvicorn.Config(
         _Patience(app),
@@ -163,7 +178,7 @@ async def serve_http(app: Any, host: str, port: int) -> None:
         http=_Protocol,
         timeout_graceful_shutdown=STOP_S_MAX,
     )
-    server = _Server(config)
+    server = _Server(config, listening)
     serving = asyncio.create_task(server.serve())
     try:
         await asyncio.shield(serving)

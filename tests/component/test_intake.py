@@ -14,7 +14,7 @@ from prometheus_client import REGISTRY
 
 from component.fake_outlet import FakeOutlet
 from scantrail.domain.product import Product
-from scantrail.domain.scan import content_digest
+from scantrail.domain.scan import Transaction, content_digest
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.decoders.outcome import (
@@ -226,6 +226,18 @@ async def test_a_parent_is_resolved_from_any_spelling(
     assert [scan.parent for scan in outlet.scans] == [None, CARTON]
 
 
+async def test_a_read_that_names_its_return_is_another_than_one_that_does_not(
+    intake: Intake, outlet: FakeOutlet
+) -> None:
+    reads = [Read(f"{BARCODE}1"), Read(f"{BARCODE}1", rma="RMA-1"), Read(f"{BARCODE}1", rma="R 2 ")]
+    taken = await intake.take("scanner", reads)
+    assert [refused.reason for refused in taken.rejected] == ["bad_rma"]
+    assert [scan.transactions for scan in outlet.scans] == [
+        (),
+        (Transaction(type="rma", id="RMA-1"),),
+    ]
+
+
 async def test_another_key_of_the_unit_is_resolved_from_its_spelling(
     intake: Intake, outlet: FakeOutlet, stations: dict[str, Station]
 ) -> None:
@@ -354,7 +366,15 @@ async def test_a_rejected_read_keeps_all_that_a_replay_needs(
     intake: Intake, outlet: FakeOutlet, stations: dict[str, Station]
 ) -> None:
     at = NOW - timedelta(hours=2)
-    read = Read(f"{BARCODE}1", aim="]d2", order="SO-1", event_id="7", sequence=41, event_time=at)
+    read = Read(
+        f"{BARCODE}1",
+        aim="]d2",
+        order="SO-1",
+        rma="RMA-1",
+        event_id="7",
+        sequence=41,
+        event_time=at,
+    )
     await intake.take("lost", [read])
     (kept,) = outlet.rejected
     assert (kept.station, kept.aim, kept.order, kept.sequence) == ("nowhere", "]d2", "SO-1", 41)
@@ -362,7 +382,8 @@ async def test_a_rejected_read_keeps_all_that_a_replay_needs(
     assert (await intake.replay([kept])).accepted == 1
     (scan,) = outlet.scans
     assert (scan.event_id, scan.event_time, scan.sequence) == ("lost/7", at, 41)
-    assert [t.id for t in scan.transactions] == ["SO-1"]
+    told = [(each.type, each.id) for each in scan.transactions]
+    assert told == [("order", "SO-1"), ("rma", "RMA-1")]
 
 
 async def test_a_read_without_an_id_keeps_the_minted_one_over_rejection_and_replay(

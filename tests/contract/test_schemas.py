@@ -621,6 +621,7 @@ def scans(draw: st.DrawFn, unit: str | None = None, around: datetime | None = No
         event_time=record_time - timedelta(seconds=late_s),
         record_time=record_time,
         order=draw(MAYBE_TEXTS),
+        rma=draw(MAYBE_TEXTS),
         read=draw(TEXTS),
     )
 
@@ -711,6 +712,7 @@ def test_a_fact_without_its_place_is_told_at_the_scan_of_its_movement() -> None:
         rssi_dbm=st.none() | st.floats(-200, 200),
         direction=MAYBE_TEXTS,
         unit=st.none() | UNITS,
+        rma=MAYBE_TEXTS,
     )
 )
 def test_a_rejected_read_conforms(read: RejectedRead) -> None:

@@ -181,7 +181,8 @@ async def test_an_order_is_entered_changed_and_told_and_its_purchaser_reaches_no
 ) -> None:
     await site.start("api")
     lines = [{"product": GTIN[1:], "quantity": 2}, {"product": "PUMP-7", "quantity": 1}]
-    first = await ok(site, "PUT", "/orders/SO-1", json=ORDER | {"lines": lines})
+    made = {"lines": lines, "ordered_at": "2026-01-31T10:00:00Z"}
+    first = await ok(site, "PUT", "/orders/SO-1", json=ORDER | made)
     assert first == {
         "ref": "SO-1",
         "version": 1,
@@ -193,6 +194,7 @@ async def test_an_order_is_entered_changed_and_told_and_its_purchaser_reaches_no
     assert told == {
         "ref": "SO-1",
         "version": 1,
+        "ordered_at": "2026-01-31T10:00:00Z",
         "purchaser": ORDER["purchaser"] | {"id": "order SO-1"},
         **dict.fromkeys(("ship_to", "end_customer", "carrier", "supplier", "owning_party")),
         **dict.fromkeys(("loan", "deliver_by", "delivered_at")),
@@ -209,6 +211,7 @@ async def test_an_order_is_entered_changed_and_told_and_its_purchaser_reaches_no
     told = await ok(site, "GET", "/orders/SO-1")
     assert told["purchaser"] == other["purchaser"]
     assert told["lines"] == lines[1:]
+    assert told["ordered_at"] == "2026-01-31T10:00:00Z"  # nothing was told of it
     records = await (await site.log(Topic.ORDERS)).until(2)
     assert [(record.key, json.loads(record.value)) for record in records] == [
         (

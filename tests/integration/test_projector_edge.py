@@ -147,6 +147,7 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
         None,
         None,
         None,
+        None,
     )
     assert second[3:9] == (2, "moved", shipped.event_time, 400.0, "reader-1", 7)
     assert second[16] == "SO-1"

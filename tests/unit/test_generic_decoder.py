@@ -70,6 +70,8 @@ BODIES: list[tuple[str, list[Outcome]]] = [
     ('{"id":"a","rssi":' + "9" * 400 + "}", [Read("a")]),
     ('{"id":"a","event_id":"e-1","order":"PO7"}', [Read("a", event_id="e-1", order="PO7")]),
     ('{"id":"a","eventId":41,"order":7}', [Read("a", event_id="41", order="7")]),
+    ('{"id":"a","rma":"RMA-7"}', [Read("a", rma="RMA-7")]),
+    ('{"id":"a","rma":[]}', [Invalid("bad_rma", b'{"id":"a","rma":[]}')]),
     ('{"id":"a","corrects":"r1/7"}', [Read("a", corrects="r1/7")]),
     ('{"id":"a","corrects":{}}', [Invalid("bad_corrects", b'{"id":"a","corrects":{}}')]),
     ('{"id":"a","corrects":""}', [Invalid("bad_corrects", b'{"id":"a","corrects":""}')]),
@@ -174,7 +176,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
     max_leaves=5,
 )
-words = st.sampled_from(["direction", "event_id", "order", "corrects", "parent", "same_as"])
+words = st.sampled_from(["direction", "event_id", "order", "rma", "corrects", "parent", "same_as"])
 names = words | st.sampled_from(["epc", "idHex", "barcode", "id", "time", "antenna", "rssi"])
 bodies = (
     st.binary(max_size=200)
@@ -221,6 +223,7 @@ def test_a_read_that_may_come_again_is_known_by_all_that_it_says() -> None:
         {"antenna": 1},
         {"direction": "in"},
         {"order": "PO7"},
+        {"rma": "PO7"},
         {"corrects": "a/1"},
         {"parent": "C1"},
         {"sameAs": "C1"},

@@ -30,7 +30,8 @@ def _with_published(entity: type) -> type[msgspec.Struct]:
     return msgspec.defstruct(f"{entity.__name__}Told", parts, kw_only=True)
 
 
-def _page(name: str, of: Any, example: Any, **more: tuple[Any, Any]) -> Sample:
+def page_of(name: str, of: Any, example: Any, **more: tuple[Any, Any]) -> Sample:
+    """A page of a list: what is on it, and where the next one begins."""
     title = "".join(part.capitalize() for part in name.split("_"))
     parts = [(name, list[of]), ("next", str | None)]
     parts += [(key, kind) for key, (kind, _) in more.items()]
@@ -81,13 +82,13 @@ _HOLD = {
 }
 
 STATION = Sample(kind=StationTold, example=_STATION)
-STATIONS = _page("stations", StationTold, _STATION)
+STATIONS = page_of("stations", StationTold, _STATION)
 PRODUCT = Sample(kind=ProductTold, example=_PRODUCT)
-PRODUCTS = _page("products", ProductTold, _PRODUCT)
+PRODUCTS = page_of("products", ProductTold, _PRODUCT)
 RECALL = Sample(kind=RecallTold, example=_RECALL)
-RECALLS = _page("recalls", RecallTold, _RECALL)
+RECALLS = page_of("recalls", RecallTold, _RECALL)
 HOLD = Sample(kind=HoldTold, example=_HOLD)
-HOLDS = _page("holds", HoldTold, _HOLD)
+HOLDS = page_of("holds", HoldTold, _HOLD)
 
 
 class PurchaserTold(msgspec.Struct):
@@ -231,8 +232,8 @@ _REJECTED = {
     "record_time": _AT,
     "replayed_at": None,
 }
-ALERTS = _page("alerts", AlertTold, _ALERT)
-REJECTED = _page("rejected", RejectedTold, _REJECTED)
+ALERTS = page_of("alerts", AlertTold, _ALERT)
+REJECTED = page_of("rejected", RejectedTold, _REJECTED)
 REPLAY = Sample(kind=ReplayTold, example={"replayed": 3, "rejected": [], "next": None})
 
 
@@ -264,7 +265,7 @@ _READER = {
     "context": {},
 }
 READER = Sample(kind=ReaderTold, example=_READER)
-READERS = _page("readers", ReaderTold, _READER)
+READERS = page_of("readers", ReaderTold, _READER)
 
 
 class UnidentifiedTold(msgspec.Struct):
@@ -296,7 +297,7 @@ _UNIDENTIFIED = {
     "serial": "A1",
     "candidates": [{"unit": _UNIT, "product": "09506000134352", "serial": "A1"}],
 }
-UNIDENTIFIED = _page(
+UNIDENTIFIED = page_of(
     "unidentified",
     UnidentifiedTold,
     _UNIDENTIFIED,
@@ -392,7 +393,7 @@ class NewTokenTold(msgspec.Struct):
 _WHOSE = {"id": "quality-7", "role": "quality", "sites": ["north"], "version": 1}
 _TOKEN = {**_WHOSE, "made_at": _AT, "revoked_at": None}
 TOKEN = Sample(kind=TokenTold, example=_TOKEN)
-TOKENS = _page("tokens", TokenTold, _TOKEN)
+TOKENS = page_of("tokens", TokenTold, _TOKEN)
 NEW_TOKEN = Sample(kind=NewTokenTold, example={**_WHOSE, "token": "kept-by-nobody-but-you"})
 
 
@@ -424,7 +425,7 @@ class VerifiedTold(msgspec.Struct):
     broken: BrokenTold | None
 
 
-AUDIT = _page(
+AUDIT = page_of(
     "audit",
     AuditTold,
     {

@@ -18,6 +18,7 @@ from scantrail import __version__
 from scantrail.api.access import Guard, Role, check_roles
 from scantrail.api.audit import build_audit
 from scantrail.api.changes import Changes
+from scantrail.api.claims import build_claims
 from scantrail.api.description import CompletedJson
 from scantrail.api.entities import build_entities
 from scantrail.api.holds import build_holds
@@ -34,12 +35,16 @@ from scantrail.api.problems import (
     answer_database_away,
     answer_problem,
 )
+from scantrail.api.proofs import build_proofs
 from scantrail.api.readers import build_readers
 from scantrail.api.register import build_register
 from scantrail.api.register_watch import RegisterWatch
+from scantrail.api.returns import build_returns
+from scantrail.api.sites import build_sites
 from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
 from scantrail.api.units import build_units
+from scantrail.api.warranties import build_warranties
 from scantrail.api.worklists import build_worklists
 from scantrail.infra.database import connect_database, until_answers
 from scantrail.infra.health import Health
@@ -113,6 +118,11 @@ def build_api(
             *build_identifiers(engine, changes),
             *build_holds(engine, changes),
             *build_worklists(engine, changes, gateway),
+            *build_sites(engine, changes),
+            *build_warranties(engine, changes),
+            *build_claims(engine, changes),
+            *build_returns(engine, changes),
+            *build_proofs(engine),
             *build_readers(engine),
             *build_tokens(engine, changes),
             *build_audit(engine),

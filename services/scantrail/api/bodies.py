@@ -1,9 +1,9 @@
 """What callers send: decoded strictly, every refusal naming its field."""
 
 import re
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
-from typing import TypeVar, get_args, get_type_hints
+from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import msgspec
 
@@ -26,12 +26,15 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 TEXT_LENGTH_MAX = 200
 
+#: A time that has its zone.
+Moment = Annotated[datetime, msgspec.Meta(tz=True)]
 
-class _Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     pass
 
 
-class StationBody(_Body, frozen=True, kw_only=True):
+class StationBody(Body, frozen=True, kw_only=True):
     """`PUT /stations/{id}`."""
 
     site: str
@@ -44,7 +47,7 @@ class StationBody(_Body, frozen=True, kw_only=True):
     repeat_window_s: float = 10.0
 
 
-class ProductBody(_Body, frozen=True, kw_only=True):
+class ProductBody(Body, frozen=True, kw_only=True):
     """`PUT /products/{id}`."""
 
     name: str
@@ -54,7 +57,7 @@ class ProductBody(_Body, frozen=True, kw_only=True):
     schemes: tuple[str, ...] = ()
 
 
-class PurchaserBody(_Body, frozen=True, kw_only=True):
+class PurchaserBody(Body, frozen=True, kw_only=True):
     """Who bought, or receives: name and address stay in PostgreSQL. An `id` alone is a party that
     was entered."""
 
@@ -63,14 +66,14 @@ class PurchaserBody(_Body, frozen=True, kw_only=True):
     id: str | None = None
 
 
-class LineBody(_Body, frozen=True, kw_only=True):
+class LineBody(Body, frozen=True, kw_only=True):
     """One line of an order: `quantity` units of a product."""
 
     product: str
     quantity: int
 
 
-class OrderBody(_Body, frozen=True, kw_only=True):
+class OrderBody(Body, frozen=True, kw_only=True):
     """`PUT /orders/{ref}`."""
 
     purchaser: PurchaserBody
@@ -82,9 +85,11 @@ class OrderBody(_Body, frozen=True, kw_only=True):
     owning_party: str | None = None
     loan: LoanBody | None = None
     deliver_by: date | None = None
+    #: when it was made; when it was entered, where nothing is told
+    ordered_at: Moment | None = None
 
 
-class SelectorBody(_Body, frozen=True, kw_only=True):
+class SelectorBody(Body, frozen=True, kw_only=True):
     """One clause of a recall: `list` with serials, `range` with low and high, `prefix`, `all`."""
 
     kind: str
@@ -94,7 +99,7 @@ class SelectorBody(_Body, frozen=True, kw_only=True):
     prefix: str | None = None
 
 
-class RecallBody(_Body, frozen=True, kw_only=True):
+class RecallBody(Body, frozen=True, kw_only=True):
     """`PUT /recalls/{id}`."""
 
     title: str
@@ -110,7 +115,7 @@ class NewRecallBody(RecallBody, frozen=True, kw_only=True):
     id: str
 
 
-class IdentifiersBody(_Body, frozen=True, kw_only=True):
+class IdentifiersBody(Body, frozen=True, kw_only=True):
     """`PUT /identifiers`: ids of one unit, in any spelling."""
 
     ids: tuple[str, ...]
@@ -118,20 +123,20 @@ class IdentifiersBody(_Body, frozen=True, kw_only=True):
     merge: bool = False
 
 
-class ResolutionBody(_Body, frozen=True, kw_only=True):
+class ResolutionBody(Body, frozen=True, kw_only=True):
     """`POST /unidentified/{id}`: one of the two."""
 
     product: str | None = None
     unit: str | None = None
 
 
-class HoldBody(_Body, frozen=True, kw_only=True):
+class HoldBody(Body, frozen=True, kw_only=True):
     """`PUT /holds/{unit}/{reason}`."""
 
     text: str
 
 
-class TokenBody(_Body, frozen=True, kw_only=True):
+class TokenBody(Body, frozen=True, kw_only=True):
     """`POST /tokens`."""
 
     id: str
@@ -139,7 +144,7 @@ class TokenBody(_Body, frozen=True, kw_only=True):
     sites: tuple[str, ...] = ()
 
 
-class ReplayBody(_Body, frozen=True, kw_only=True):
+class ReplayBody(Body, frozen=True, kw_only=True):
     """`POST /rejected/replay`."""
 
     reader: str

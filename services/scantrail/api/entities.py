@@ -222,10 +222,11 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
             connection = change.connection
             named = await enter_order_parties(connection, ref, body)
             orders = tables.sales_order
-            new = upsert(orders).values(ref=ref, version=1, **named)
+            made = {} if body.ordered_at is None else {"ordered_at": body.ordered_at}
+            new = upsert(orders).values(ref=ref, version=1, **named, **made)
             changed = new.on_conflict_do_update(
                 index_elements=[orders.c.ref],
-                set_={"version": orders.c.version + 1, **named},
+                set_={"version": orders.c.version + 1, **named, **made},
             )
             version = (await connection.execute(changed.returning(orders.c.version))).scalar_one()
             change.note("order", ref, old=version - 1, new=version)
@@ -287,6 +288,7 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         told = {
             "ref": ref,
             "version": order.version,
+            "ordered_at": order.ordered_at,
             "purchaser": {"id": order.id, "name": order.name, "address": order.address},
             **others,
             "lines": [{"product": name, "quantity": number} for name, number in lines_told],

@@ -8,7 +8,17 @@ from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.possession import possession_of
-from scantrail.infra.tables import alert, identifier, movement, party, rejected, sales_order, unit
+from scantrail.infra.tables import (
+    alert,
+    identifier,
+    movement,
+    party,
+    rejected,
+    replacement,
+    sales_order,
+    unit,
+    warranty_term,
+)
 
 #: More candidates than a person can choose among are cut.
 CANDIDATES_MAX = 50
@@ -27,6 +37,15 @@ _HELD = or_(
     unit.c.held,
     exists().where(rejected.c.unit == unit.c.unit, rejected.c.unit_version >= unit.c.version),
 ).label("is_held")
+
+
+#: Whether more is to be told of the unit's warranty: most units have none.
+_HAS_WARRANTY = or_(
+    exists().where(warranty_term.c.product == unit.c.product),
+    exists().where(
+        or_(replacement.c.unit == unit.c.unit, replacement.c.replaced_by == unit.c.unit)
+    ),
+).label("has_warranty")
 
 
 async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
@@ -64,6 +83,8 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
         **possession,
         "held": row.is_held or any(found.is_held for found in aliases),
         "aliases": keys[1:],
+        # another id may tell the product
+        "has_warranty": row.has_warranty or len(keys) > 1,
         "children": list(inside),
         "alerts": [_plain(found) for found in alerts],
     }
@@ -105,7 +126,14 @@ def _links_to(keys: Sequence[str]) -> Select[Any]:
 
 async def _find_row(connection: AsyncConnection, key: str) -> Row[Any] | None:
     query = (
-        select(unit, party.c.id.label("purchaser_id"), party.c.name, party.c.address, _HELD)
+        select(
+            unit,
+            party.c.id.label("purchaser_id"),
+            party.c.name,
+            party.c.address,
+            _HELD,
+            _HAS_WARRANTY,
+        )
         .outerjoin(sales_order, sales_order.c.ref == unit.c.order_ref)
         .outerjoin(party, party.c.id == sales_order.c.purchaser)
         .where(unit.c.unit == key)

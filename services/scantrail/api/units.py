@@ -12,6 +12,7 @@ from scantrail.api.access import Role
 from scantrail.api.kinship import find_kinship
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_by_serial, find_trail, find_unit
+from scantrail.api.warranties import find_warranty, warranty_in_short
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import NAME_LENGTH_MAX
 from scantrail.domain.identifiers import Identified, NotIdentified
@@ -21,6 +22,7 @@ AnyRequest = Request[Any, Any, Any]
 _PREFIX = "/units/"
 _TRAIL = "/trail"
 _KINSHIP = "/kinship"
+_WARRANTY = "/warranty"
 
 
 def build_units(engine: AsyncEngine) -> list[Any]:
@@ -28,7 +30,8 @@ def build_units(engine: AsyncEngine) -> list[Any]:
 
     @get("/units/{spelling:path}", role=Role.READ, tells=answers.UNIT)
     async def get_unit(request: AnyRequest, spelling: FromPath[str]) -> Response[Any]:
-        """`GET /units/{spelling}`, its `/trail`, and its `/kinship`: what is or was inside what.
+        """`GET /units/{spelling}`, its `/trail`, its `/warranty`, and its `/kinship`: what is or
+        was inside what.
 
         The spelling is taken from the address as it was sent, for a Digital Link has slashes.
         """
@@ -39,9 +42,23 @@ def build_units(engine: AsyncEngine) -> list[Any]:
         if sent.endswith(_KINSHIP):
             found = await look_up(engine, unquote(sent.removesuffix(_KINSHIP)))
             return Response(await find_kinship(engine, found))
-        return Response(await look_up(engine, unquote(sent)))
+        if sent.endswith(_WARRANTY):
+            key = await _key(engine, unquote(sent.removesuffix(_WARRANTY)))
+            return Response(await find_warranty(engine, key))
+        found = await look_up(engine, unquote(sent))
+        keys = (found["unit"], *found["aliases"]) if found.pop("has_warranty") else ()
+        return Response(found | await warranty_in_short(engine, keys))
 
     return [get_unit]
+
+
+async def _key(engine: AsyncEngine, text: str) -> str:
+    """The key of the unit that `text` names, scanned or not. Raises Problem, as look_up."""
+    try:
+        return identify(text).key
+    except NotIdentified:
+        found = await look_up(engine, text)
+        return str(found["unit"])
 
 
 async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:

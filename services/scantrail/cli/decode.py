@@ -77,13 +77,13 @@ def told_of(reader: ReaderSettings, outcome: Outcome | Telegram) -> dict[str, An
     """One outcome in the words of a reader's manual.
 
     `read` (a code) or `epc` (a tag, in hex) with what the device says beside it: `aim`,
-    `scanner_no`, `order`, `event_time`, `event_id`, `antenna`, `rssi_dbm`, `seq`, `direction`,
-    `corrects`, `parent`, `same_as`; and with what `reader` makes of it: its `station` where
-    antennas decide that, and why it is a `stray` as far as one read alone shows it. Else `no_read`,
-    `heartbeat`, `control`, `lost` (a count), or `invalid` (the reason) with `mend` and `raw`. Of a
-    controller's telegram `osip` (its type), `sender`, `receiver`, `seq`, and where there are such
-    `reply` (the type that answers it), `read` or `no_read`, `location`, `target`, `error`, and the
-    `station` of its location.
+    `scanner_no`, `order`, `rma`, `event_time`, `event_id`, `antenna`, `rssi_dbm`, `seq`,
+    `direction`, `corrects`, `parent`, `same_as`; and with what `reader` makes of it: its `station`
+    where antennas decide that, and why it is a `stray` as far as one read alone shows it. Else
+    `no_read`, `heartbeat`, `control`, `lost` (a count), or `invalid` (the reason) with `mend` and
+    `raw`. Of a controller's telegram `osip` (its type), `sender`, `receiver`, `seq`, and where
+    there are such `reply` (the type that answers it), `read` or `no_read`, `location`, `target`,
+    `error`, and the `station` of its location.
     """
     match outcome:
         case Read():
@@ -127,6 +127,7 @@ def _of_read(reader: ReaderSettings, read: Read) -> Iterator[tuple[str, Any]]:
     yield "aim", read.aim
     yield "scanner_no", read.scanner_no
     yield "order", read.order
+    yield "rma", read.rma
     yield "event_time", read.event_time and read.event_time.isoformat()
     yield "event_id", read.event_id
     yield "antenna", read.antenna

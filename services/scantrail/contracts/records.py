@@ -150,6 +150,8 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     unit: str | None = None
     #: whether a verdict was asked for: what is made of it claims no more than a question does
     asked: bool = False
+    #: the return authorisation by which the unit comes back
+    rma: str | None = None
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):
@@ -358,6 +360,7 @@ _REJECTED_LENGTHS = {
     "read": 4096,
     "aim": NAME_LENGTH_MAX,
     "order": NAME_LENGTH_MAX,
+    "rma": NAME_LENGTH_MAX,
     "corrects": NAME_LENGTH_MAX,
     "parent": NAME_LENGTH_MAX,
     "same_as": NAME_LENGTH_MAX,

@@ -91,14 +91,23 @@ def ordered_at(scan: Scan) -> datetime:
 
 def order_reference(scan: Scan) -> str | None:
     """The sales order the scan names, if any."""
+    return _reference(scan, "order")
+
+
+def return_reference(scan: Scan) -> str | None:
+    """The return authorisation (RMA) that the scan names, if any."""
+    return _reference(scan, "rma")
+
+
+def _reference(scan: Scan, kind: str) -> str | None:
     for transaction in scan.transactions:
-        if transaction.type == "order":
+        if transaction.type == kind:
             return transaction.id
     return None
 
 
 def is_order_reference(text: str) -> bool:
-    """Whether `text` can be a sales order's reference, on a scan as in the query database."""
+    """Whether `text` can be an order's or a return's reference, on a scan as in the database."""
     return 0 < len(text) <= ORDER_LENGTH_MAX and text.isprintable() and text == text.strip()
 
 

@@ -39,8 +39,10 @@ def claim(
     parent: str | None = None,
     same_as: str | None = None,
     expected_after: tuple[BusinessStep, ...] | None = None,
+    rma: str | None = None,
 ) -> Scan:
     """The scan that a read of `unit` at `station` makes; it is at `location`, where one is told."""
+    documents = (("order", order), ("rma", rma))
     return Scan(
         event_id=event_id,
         unit=unit,
@@ -55,7 +57,7 @@ def claim(
         business_location=location or station.business_location,
         disposition=station.disposition,
         possessing_party=station.possessing_party,
-        transactions=(Transaction(type="order", id=order),) if order else (),
+        transactions=tuple(Transaction(type=type_, id=ref) for type_, ref in documents if ref),
         repeat_window_s=station.repeat_window_s,
         clock_skew_s=clock_skew_s(event_time, record_time),
         read=read,

@@ -334,6 +334,7 @@ def _as_sent(read: RejectedRead) -> Read:
         aim=read.aim,
         event_time=read.event_time,
         order=read.order,
+        rma=read.rma,
         event_id=read.event_id,
         antenna=read.antenna,
         rssi_dbm=read.rssi_dbm,
@@ -349,5 +350,5 @@ def _as_sent(read: RejectedRead) -> Read:
 
 def _seen(reader: ReaderSettings, read: Read) -> _Seen:
     station = reader.station_at(read.antenna)
-    told = read.order, read.corrects, read.parent, read.same_as, read.location, read.product
-    return reader.id, station, read.text, *told
+    told = read.order, read.rma, read.corrects, read.parent, read.same_as
+    return reader.id, station, read.text, *told, read.location, read.product

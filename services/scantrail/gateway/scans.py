@@ -103,6 +103,7 @@ class ScanMaker:
                 sequence=sequence,
                 aim=read.aim,
                 order=read.order and read.order[:ORDER_LENGTH_MAX],
+                rma=read.rma and read.rma[:ORDER_LENGTH_MAX],
                 corrects=read.corrects and read.corrects[:NAME_LENGTH_MAX],
                 parent=read.parent and read.parent[:NAME_LENGTH_MAX],
                 same_as=read.same_as and read.same_as[:NAME_LENGTH_MAX],
@@ -143,6 +144,8 @@ class ScanMaker:
             )
         if read.order is not None and not is_order_reference(read.order):
             return refused("bad_order", MENDS["bad_order"])
+        if read.rma is not None and not is_order_reference(read.rma):
+            return refused("bad_rma", MENDS["bad_rma"])
         if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
             return refused("bad_corrects", MENDS["bad_corrects"])
         try:
@@ -177,6 +180,7 @@ class ScanMaker:
             event_time=event_time or record_time,
             record_time=record_time,
             order=read.order,
+            rma=read.rma,
             read=as_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
             location=read.location,

@@ -14,6 +14,7 @@ from sqlalchemy import (
     DateTime,
     Double,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -92,6 +93,8 @@ movement = Table(
     Column("derived_event_id", Text),
     Column("same_as", Text),  # the other key of the unit that the scan tells of
     Column("forwarded_from", Text),  # the key under which the scan came
+    Column("rma", Text),  # the return authorisation by which the unit comes back
+    Index("movement_by_rma", "rma", postgresql_where=text("rma IS NOT NULL")),
 )
 
 alert = Table(
@@ -243,6 +246,8 @@ sales_order = Table(
     Column("deliver_by", Date),
     Column("delivered_at", _TIME),
     Index("sales_order_by_loan", "loan_due", postgresql_where=text("loan_due IS NOT NULL")),
+    Column("ordered_at", _TIME, nullable=False, server_default=func.now()),
+    Index("sales_order_by_purchaser", "purchaser"),
 )
 
 sales_order_line = Table(
@@ -252,6 +257,124 @@ sales_order_line = Table(
     Column("line", Integer, primary_key=True),
     Column("product", Text, nullable=False),
     Column("quantity", Integer, nullable=False),
+    Index("sales_order_line_by_product", "product"),
+)
+
+#: Where days begin and end.
+site = Table(
+    "site",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("time_zone", Text, nullable=False),  # of the IANA data base
+)
+
+#: What is promised with units of a product that are sold from a day on; 0 months: nothing.
+warranty_term = Table(
+    "warranty_term",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("valid_from", Date, primary_key=True),
+    Column("months", Integer, nullable=False),
+    Column("start", Text, nullable=False),
+)
+
+#: Registrations, and decisions that a unit's warranty is void or is not. Rows are only added.
+warranty_event = Table(
+    "warranty_event",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("id", BigInteger, primary_key=True, autoincrement=True),
+    Column("kind", Text, nullable=False),
+    Column("at", _TIME, nullable=False),
+    Column("note", Text),
+    Column("order_ref", Text),  # whose line proves the purchase, where no scan does
+    Column("registrant", Text, ForeignKey("party.id")),
+    Column("recorded_at", _TIME, nullable=False),
+)
+
+#: A claim is for a unit, or where none is known for a product on an order. Its state is that of its
+#: newest event.
+warranty_claim = Table(
+    "warranty_claim",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("unit", Text),
+    Column("product", Text),
+    Column("serial", Text),
+    Column("order_ref", Text),
+    Column("line", Integer),
+    Column("purchaser", Text),
+    Column("fault", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("filed_at", _TIME, nullable=False),
+    Column("remarks", JSONB, nullable=False),  # as they were told when it was filed
+    Index("warranty_claim_by_unit", "unit"),
+    Index("warranty_claim_by_order", "order_ref"),
+)
+
+#: What became of each claim: rows are only added.
+warranty_claim_event = Table(
+    "warranty_claim_event",
+    metadata,
+    Column("claim", Text, ForeignKey("warranty_claim.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("at", _TIME, nullable=False),
+    Column("note", Text),
+    Column("replacement", Text),
+)
+
+#: A unit and the one that took its place with its purchaser.
+replacement = Table(
+    "replacement",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("at", _TIME, primary_key=True),
+    Column("replaced_by", Text, nullable=False),
+    Column("claim", Text),
+    Column("rma", Text),
+    Index("replacement_by_new", "replaced_by"),
+)
+
+return_authorisation = Table(
+    "return_authorisation",
+    metadata,
+    Column("rma", Text, primary_key=True),
+    Column("order_ref", Text, ForeignKey("sales_order.ref"), nullable=False),
+    Column("purchaser", Text, ForeignKey("party.id"), nullable=False),
+    Column("authorised_at", _TIME, nullable=False),
+    Column("note", Text),
+    Index("return_authorisation_by_order", "order_ref"),
+    Index("return_authorisation_by_purchaser", "purchaser"),
+)
+
+#: A unit, with the shipping of which it is the return, or a quantity of a product.
+return_line = Table(
+    "return_line",
+    metadata,
+    Column("rma", Text, ForeignKey("return_authorisation.rma"), primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("unit", Text),
+    Column("product", Text),
+    Column("quantity", Integer, nullable=False),
+    Column("shipped_event_id", Text),
+    Column("shipped_at", _TIME),
+    Index("return_line_by_unit", "unit"),
+)
+
+#: What was decided of each line: rows are only added.
+return_decision = Table(
+    "return_decision",
+    metadata,
+    Column("rma", Text, primary_key=True),
+    Column("line", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("state", Text, nullable=False),
+    Column("quantity", Integer, nullable=False),
+    Column("at", _TIME, nullable=False),
+    Column("note", Text),
+    Column("replacement", Text),
+    ForeignKeyConstraint(["rma", "line"], ["return_line.rma", "return_line.line"]),
 )
 
 #: Who may ask the api, and what: a token of a person, or of a machine, of which the digest is kept.

@@ -21,7 +21,7 @@ from scantrail.contracts.records import (
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.scan import Scan, order_reference
+from scantrail.domain.scan import Scan, order_reference, return_reference
 
 #: The order of the columns is that of infra.tables; tests hold the two together.
 Row = tuple[Any, ...]
@@ -103,6 +103,7 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             scan.derived_from and scan.derived_from.event_id,
             _other_key(scan),
             scan.forwarded_from[-1] if scan.forwarded_from else None,
+            return_reference(scan),
         )
         rows.record_times.append(scan.record_time)
     current = rows.units.get(movement.unit)

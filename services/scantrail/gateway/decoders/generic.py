@@ -14,6 +14,7 @@ colon may be missing), or seconds, milliseconds or microseconds since 1970 |
 | direction | direction | text, else it is left out |
 | event id | event_id, eventId | the device's own id of the read, text or whole number |
 | order | order | text or whole number |
+| return | rma | the return authorisation by which it comes back, text or whole number |
 | corrects | corrects | the event id of the scan that this read voids, text or whole number |
 | parent | parent | any spelling of the carton or product into which the unit is packed or \
 assembled: text; a number is refused |
@@ -66,7 +67,7 @@ def decode_generic(body: bytes) -> list[Outcome]:
 
     Invalid has these reasons: bad_json (of the item), not_an_object, no_code, bad_code (no text, or
     an EPC that is no hex), bad_event_time, no_time_zone, bad_event_id, bad_order, bad_corrects,
-    bad_parent, bad_same_as.
+    bad_rma, bad_parent, bad_same_as.
     Raises UnreadableBody when nothing parses.
     """
     items = items_of(body, list_name="reads")
@@ -92,7 +93,9 @@ def _with_fingerprint(read: Read) -> Read:
         return read
     at = read.event_time.isoformat(timespec="microseconds")
     said = (read.text, read.aim, at, read.antenna, read.direction)
-    claimed = (read.order, read.corrects, read.parent, read.same_as)
+    claimed: tuple[str | None, ...] = (read.order, read.corrects, read.parent, read.same_as)
+    if read.rma is not None:  # what was read before there was any keeps its fingerprint
+        claimed = (*claimed, read.rma)
     digest = blake2b(msgspec.json.encode((*said, *claimed)), digest_size=16)
     return replace(read, fingerprint=digest.hexdigest())
 
@@ -111,6 +114,7 @@ def _read(item: Mapping[str, Any]) -> list[Outcome]:
         antenna=antenna(first_of(item, *_ANTENNA_NAMES)),
         rssi_dbm=number(first_of(item, *_RSSI_NAMES)),
         direction=direction(item.get("direction")),
+        rma=_word(item, "bad_rma", "rma"),
         corrects=_word(item, "bad_corrects", "corrects", length_max=_EVENT_ID_LENGTH_MAX),
         parent=_spelling(item, "bad_parent", "parent"),
         same_as=_spelling(item, "bad_same_as", "same_as", "sameas"),

@@ -16,7 +16,8 @@ class Read:
     retries; `antenna` the port; `rssi_dbm`; `sequence` the device's count; `direction` as written;
     `corrects` the event id of the scan that it voids; `parent` any spelling of the unit into which
     this one is packed or assembled; `same_as` any spelling of the older identifier of this unit;
-    `location` where it is from now on, `product` of which it is.
+    `rma` the return authorisation by which it comes back; `location` where it is from now on,
+    `product` of which it is.
     `fingerprint` stands in for `event_id` where the device gives none, but its time: what it says
     of this read, in short, the same when it sends the read again. `times_read` is how many reads
     the device tells of in this one. `unit` is the unit's key, as a person told it.
@@ -40,6 +41,7 @@ class Read:
     fingerprint: str | None = None
     times_read: int = 1
     unit: str | None = None
+    rma: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +97,7 @@ MENDS: Final = {
     " reader's `context`",
     "bad_order": "`order` must be a short printable text or a whole number",
     "bad_parent": "`parent` must spell, as text, the carton or product into which the unit goes",
+    "bad_rma": "`rma` must be a short printable text or a whole number",
     "bad_same_as": "`same_as` must spell, as text, another, older identifier of the same unit",
     "empty": "the body is empty: send a JSON object or array",
     "empty_read": "the frame holds no code: look at the reader's `split` and `pattern`",

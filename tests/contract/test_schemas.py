@@ -56,7 +56,7 @@ from scantrail.domain.custody import (
     observe,
 )
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
-from scantrail.domain.hold import Hold, HoldReason
+from scantrail.domain.hold import Hold, HoldKind, HoldReason
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
 from scantrail.domain.product import Captured, Product, Serials
 from scantrail.domain.reader import ReaderStatus
@@ -149,6 +149,8 @@ _PUBLISHED = [outcome.value for outcome in Outcome if outcome not in _NOT_PUBLIS
 #: Words of the schemas that are no StrEnum in the code.
 PLAIN_WORDS = {
     (Topic.MOVEMENTS, "rule"): {
+        "counted_while_gone",
+        "counted_while_shipped",
         "received_in_custody",
         "shipped_twice",
         "decommissioned",
@@ -170,6 +172,7 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.FINDINGS, "kind"): FindingKind,
     (Topic.FINDINGS, "status"): FindingStatus,
     (Topic.RECALLS, "status"): RecallStatus,
+    (Topic.HOLDS, "kind"): HoldKind,
     (Topic.STATIONS, "business_step"): BusinessStep,
     (Topic.PRODUCTS, "captured"): Captured,
     (Topic.PRODUCTS, "serials"): Serials,
@@ -386,7 +389,7 @@ def words_of(schema: Any, field: str = "") -> Iterator[tuple[str, list[str]]]:
     """(field, its words) for each enumeration of a schema."""
     if isinstance(schema, dict):
         if "enum" in schema:
-            yield field, schema["enum"]
+            yield field, [word for word in schema["enum"] if word is not None]
         for name, part in schema.items():
             yield from words_of(part, field if name == "items" else name)
     elif isinstance(schema, list):
@@ -803,7 +806,14 @@ def test_an_example_of_a_link_taken_back_names_the_scan_of_the_link() -> None:
         Hold,
         id=TEXTS,
         reasons=st.lists(
-            st.builds(HoldReason, id=TEXTS, text=TEXTS, since=st.none() | TIMES), min_size=1
+            st.builds(
+                HoldReason,
+                id=TEXTS,
+                text=TEXTS,
+                since=st.none() | TIMES,
+                kind=st.none() | st.sampled_from(HoldKind),
+            ),
+            min_size=1,
         ).map(tuple),
         version=st.integers(1, 1 << 31),
     )

@@ -187,6 +187,40 @@ SCENARIOS = {
         e2 10:00 n/hall-a storing         hall-a acme . | hall-a acme +decommissioned@e2
         e3 11:00 n/hall-b storing         hall-b .    . | hall-b acme
     """,
+    "a shipped unit that is counted is not on site for that": """
+        e1 09:00 n/hall-a storing       hall-a acme .    | hall-a acme
+        e2 10:00 n/gate   shipping      .      haul SO-1 | .      haul
+        e3 11:00 n/count  cycle_counting hall-a acme . | . haul +counted_while_shipped@e3
+        e4 11:00:50 n/count cycle_counting hall-a acme . | . haul repeat_read
+        e5 12:00 n/count  cycle_counting hall-a acme . | . haul +counted_while_shipped@e5
+        e6 13:00 n/dock-1 returning     dock-1 acme .    | dock-1 acme
+        e7 14:00 n/count  cycle_counting hall-a .   .    | hall-a acme
+    """,
+    "counted at another site while it is under way there, and received after": """
+        e1 09:00 n/gate   shipping  .      haul . | .      haul
+        e2 15:00 s/count  cycle_counting hall-s acme . | . haul +counted_while_shipped@e2
+        e3 15:10 s/dock-9 receiving dock-9 acme . | dock-9 acme +two_sites@e3
+    """,
+    "a count does not end the departure that is open": """
+        e1 09:00 n/gate   shipping  .      haul SO-1 | . haul
+        e2 10:00 n/count  cycle_counting hall-a acme . | . haul +counted_while_shipped@e2
+        e3 11:00 n/gate   shipping  .      haul SO-2 | . haul +shipped_twice@e3
+    """,
+    "a return that came late explains the count": """
+        e1 09:00 n/gate   shipping  .      haul . | .      haul
+        e3 11:00 n/count  cycle_counting hall-a acme . | . haul +counted_while_shipped@e3
+        e2 10:00 n/dock-1 returning dock-1 acme . | hall-a acme late -counted_while_shipped@e3
+    """,
+    "what was decommissioned is counted": """
+        e1 09:00 n/scrap  decommissioning scrap acme . | scrap acme
+        e2 10:00 n/count  cycle_counting hall-a acme . | scrap acme +counted_while_gone@e2
+    """,
+    "opening stock brings nothing back, and tells nothing": """
+        e1 09:00 n/stock  stock_taking hall-a acme . | hall-a acme
+        e2 10:00 n/gate   shipping     .      haul . | .      haul
+        e3 11:00 n/stock  stock_taking hall-a acme . | .      haul
+        e4 12:00 n/count  cycle_counting hall-a acme . | . haul +counted_while_shipped@e4
+    """,
     "a shipping that was scanned in error is corrected": """
         e1    09:00 n/hall-a storing    hall-a acme .    | hall-a acme
         e2    10:00 n/gate   shipping   .      haul SO-1 | .      haul
@@ -410,6 +444,38 @@ def test_a_visit_is_named_by_the_scan_that_began_it() -> None:
         known = seen.state
         visits.append(seen.visit_id)
     assert visits == ["e1", "e1", "e4", "e1", "e0"]
+
+
+def test_a_count_of_a_shipped_unit_is_a_visit_of_its_own() -> None:
+    known, visits = None, []
+    for offset, line in enumerate(
+        """
+        e1 09:00:00 n/gate  shipping       .      haul .
+        e2 09:00:05 n/count cycle_counting hall-a acme .
+        e3 09:00:10 n/gate  shipping       .      haul .
+        e4 09:00:15 n/count cycle_counting hall-a acme .
+        """.strip().splitlines()
+    ):
+        seen = observe(known, scan_from(line), offset=offset)
+        known = seen.state
+        visits.append(seen.visit_id)
+    assert visits == ["e1", "e2", "e1", "e2"]
+
+
+def test_a_count_contradicts_the_shipping() -> None:
+    shipped = observe(None, scan_from("e1 09:00 n/gate shipping . haul SO-1"), offset=0).state
+    counted = scan_from("e2 11:00 n/count cycle_counting hall-a acme .")
+    (fact,) = observe(shipped, counted, offset=1).facts_added
+    assert fact == Fact(
+        FactKind.COUNTED_AWAY,
+        "e2",
+        FactRule.COUNTED_WHILE_SHIPPED,
+        "e1",
+        7200.0,
+        "count",
+        "n",
+        counted.event_time,
+    )
 
 
 def test_a_condition_is_true_until_contradicted_or_until_it_leaves() -> None:

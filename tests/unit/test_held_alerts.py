@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from scantrail.domain.alert import Alert, Seen, judge
-from scantrail.domain.hold import HoldReason
+from scantrail.domain.custody import Fact, FactKind, FactRule
+from scantrail.domain.hold import HoldKind, HoldReason
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
@@ -87,3 +88,69 @@ def test_at_the_gate_a_hold_counts_whatever_the_readers_clock_says() -> None:
     behind = replace(SCAN, event_time=NOON - timedelta(minutes=5))
     (alert,) = alerts(behind, replace(REASON, since=NOON))
     assert alert.event_id == "e-1"
+
+
+LOST = HoldReason(id="desk-4", text="Not in hall A", since=NOON, kind=HoldKind.LOST)
+STOLEN = HoldReason(id="police-7", text="Taken", since=NOON, kind=HoldKind.STOLEN)
+
+
+@pytest.mark.parametrize("step", BusinessStep)
+def test_a_lost_unit_that_is_scanned_anywhere_has_reappeared(step: BusinessStep) -> None:
+    found = alerts(replace(SCAN, business_step=step), LOST)
+    kinds = ["reappeared"] + ["held_at_shipping"] * (step in OUTBOUND_STEPS)
+    assert [alert.kind for alert in found] == kinds
+    assert found[0].severity == "warning"
+    assert "lost (desk-4: Not in hall A)" in found[0].text
+
+
+def test_what_was_stolen_is_critical_beside_whatever_else() -> None:
+    seen = replace(SCAN, business_step=BusinessStep.STORING)
+    (alert,) = alerts(seen, REASON, LOST, STOLEN)
+    assert (alert.kind, alert.severity) == ("reappeared", "critical")
+    assert "QA-1" not in alert.text
+
+
+def test_a_unit_reappears_once_in_a_visit() -> None:
+    seen = replace(SCAN, business_step=BusinessStep.STORING)
+    (first,) = alerts(seen, LOST, visit_id="e-0")
+    (again,) = alerts(seen, STOLEN, visit_id="e-0")
+    (other,) = alerts(seen, LOST)
+    assert first.id == again.id != other.id
+
+
+def test_what_was_seen_before_it_was_lost_is_no_news() -> None:
+    before = replace(SCAN, event_time=NOON - timedelta(seconds=1))
+    seen = replace(before, business_step=BusinessStep.STORING)
+    assert alerts(seen, LOST) == []
+    off = replace(seen, event_time=NOON - timedelta(days=400), clock_skew_s=-3e7)
+    assert [alert.kind for alert in alerts(off, LOST)] == ["reappeared"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "more"),
+    [({"corrects": "e-0"}, {}), ({"same_as": "imei:35693803564380"}, {}), ({}, {"is_inert": True})],
+)
+def test_what_moves_nothing_has_not_reappeared(
+    changes: dict[str, Any], more: dict[str, Any]
+) -> None:
+    assert alerts(replace(SCAN, **changes), LOST, **more) == []
+
+
+def test_opening_stock_is_no_contradiction_of_what_is_known_and_still_takes_one_back() -> None:
+    fact = Fact(
+        FactKind.DUPLICATE_SERIAL,
+        "e-9",
+        FactRule.RECEIVED_IN_CUSTODY,
+        "e-1",
+        60.0,
+        "dock-9",
+        "north",
+        NOON,
+    )
+    stock = replace(SCAN, business_step=BusinessStep.STOCK_TAKING)
+    told: dict[str, Any] = {"visit_id": "e-1", "site_travel_s": 1800.0}
+    assert judge(stock, (fact,), (), (), **told) == []
+    (alert,) = judge(stock, (), (fact,), (), **told)
+    assert alert.status == "withdrawn"
+    stored = replace(stock, business_step=BusinessStep.STORING)
+    assert [each.kind for each in judge(stored, (fact,), (), (), **told)] == ["duplicate_serial"]

@@ -12,6 +12,7 @@ from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import holds_nul
+from scantrail.domain.hold import HoldKind
 from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.product import Captured, Serials
 from scantrail.domain.recall import RecallStatus
@@ -134,6 +135,7 @@ class HoldBody(Body, frozen=True, kw_only=True):
     """`PUT /holds/{unit}/{reason}`."""
 
     text: str
+    kind: HoldKind | None = None
 
 
 class TokenBody(Body, frozen=True, kw_only=True):
@@ -197,8 +199,9 @@ def _choices(kind: type, field: str) -> str:
     annotated = get_type_hints(kind).get(field.partition("[")[0])
     if field.endswith("]"):
         (annotated, *_) = get_args(annotated)
-    if isinstance(annotated, type) and issubclass(annotated, StrEnum):
-        return f": give one of {', '.join(annotated)}"
+    for each in (annotated, *get_args(annotated)):  # which may be None as well
+        if isinstance(each, type) and issubclass(each, StrEnum):
+            return f": give one of {', '.join(each)}"
     return ""
 
 

@@ -65,7 +65,8 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
         unit, reason_id = _unit_and_reason(request)
         body = decode_body(await request.body(), HoldBody)
         since = datetime.now(UTC)
-        reason = HoldReason(id=reason_id, text=short_text(body.text, "text"), since=since)
+        text = short_text(body.text, "text")
+        reason = HoldReason(id=reason_id, text=text, since=since, kind=body.kind)
 
         async def write(change: Change) -> Answer:
             keys = await _keys_of(change.connection, unit)

@@ -8,13 +8,17 @@ from typing import NamedTuple
 
 from scantrail.domain.custody import Fact, FactRule
 from scantrail.domain.finding import Finding, FindingStatus
-from scantrail.domain.hold import HoldReason
+from scantrail.domain.hold import HoldKind, HoldReason
 from scantrail.domain.recall import Recall
-from scantrail.domain.scan import Scan, made_id
+from scantrail.domain.scan import Scan, made_id, ordered_at
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
 
+_STOCK_TAKING = BusinessStep.STOCK_TAKING
+
+
 class AlertKind(StrEnum):
+    COUNTED_AWAY = "counted_away"
     DUPLICATE_SERIAL = "duplicate_serial"
     HELD_AT_SHIPPING = "held_at_shipping"
     LICENCE_MISSING = "licence_missing"
@@ -23,6 +27,8 @@ class AlertKind(StrEnum):
     RECALLED_ALREADY_SHIPPED = "recalled_already_shipped"
     RECALLED_AT_SHIPPING = "recalled_at_shipping"
     REGISTER_OVERDUE = "register_overdue"
+    REAPPEARED = "reappeared"
+    RECEIVING_DISCREPANCY = "receiving_discrepancy"
 
 
 class AlertStatus(StrEnum):
@@ -33,6 +39,7 @@ class AlertStatus(StrEnum):
 
 
 SEVERITY = {
+    AlertKind.COUNTED_AWAY: "warning",
     AlertKind.DUPLICATE_SERIAL: "warning",
     AlertKind.HELD_AT_SHIPPING: "critical",
     AlertKind.LICENCE_MISSING: "critical",
@@ -41,6 +48,8 @@ SEVERITY = {
     AlertKind.RECALLED_ALREADY_SHIPPED: "critical",
     AlertKind.RECALLED_AT_SHIPPING: "critical",
     AlertKind.REGISTER_OVERDUE: "warning",
+    AlertKind.REAPPEARED: "warning",  # critical where it was stolen
+    AlertKind.RECEIVING_DISCREPANCY: "warning",
 }
 
 
@@ -112,17 +121,21 @@ def judge(
     What moves nothing (`is_inert`: a refold, or derived from a parent in which the unit is not) is
     none either, until a later movement says that the unit was inside: then it is among its
     `revealed`. By what is revealed only those holds are broken that were told by then; a recall
-    means also what left before it.
+    means also what left before it. A unit that is held as lost or stolen reappears wherever it is
+    seen after that was told. Opening stock contradicts nothing: it says how things stand where
+    nobody has scanned before.
     """
     raised = [
         _contradicted(scan.unit, fact, AlertStatus.RAISED)
         for fact in facts_added
-        if _contradicts(fact, site_travel_s)
+        if _contradicts(fact, site_travel_s) and scan.business_step is not _STOCK_TAKING
     ]
     visits = [(seen, _held_by(holds, seen.at)) for seen in revealed]
     if not _moves_nothing(scan, is_inert):
         at = Seen(visit_id, scan.business_step, scan.station, scan.site, scan.event_time)
         visits.insert(0, (at, list(holds)))
+        missed = [reason for reason in _held_by(holds, ordered_at(scan)) if reason.kind is not None]
+        raised += [_reappeared(scan.unit, missed, at)] if missed else []
     for seen, why in visits:
         if seen.business_step in OUTBOUND_STEPS:
             raised += [_recalled(scan.unit, recall, seen) for recall in recalls]
@@ -174,6 +187,9 @@ def _contradicts(fact: Fact, site_travel_s: float) -> bool:
 def _contradicted(unit: str, fact: Fact, status: AlertStatus) -> Alert:
     kind = AlertKind(fact.kind.value)
     seen = {
+        FactRule.COUNTED_WHILE_GONE: f"counted at station {fact.station} although it is gone",
+        FactRule.COUNTED_WHILE_SHIPPED: f"counted at station {fact.station} although it was shipped"
+        " and did not come back: take it in as returned, or find out what bears its serial",
         FactRule.RECEIVED_IN_CUSTODY: "received although it is in custody elsewhere",
         FactRule.SHIPPED_TWICE: "shipped again without having been returned",
         FactRule.DECOMMISSIONED: "seen again although it was decommissioned",
@@ -204,6 +220,23 @@ def _held(unit: str, holds: Sequence[HoldReason], seen: Seen) -> Alert:
     """One for the visit, however many reasons there are: they come and go, the visit stays."""
     why = f"held ({'; '.join(f'{reason.id}: {reason.text}' for reason in holds)})"
     return _at_shipping(AlertKind.HELD_AT_SHIPPING, unit, seen, why)
+
+
+def _reappeared(unit: str, holds: Sequence[HoldReason], seen: Seen) -> Alert:
+    is_stolen = any(reason.kind is HoldKind.STOLEN for reason in holds)
+    why = "; ".join(f"{reason.kind} ({reason.id}: {reason.text})" for reason in holds)
+    return Alert(
+        id=alert_id(AlertKind.REAPPEARED, unit, seen.event_id),
+        kind=AlertKind.REAPPEARED,
+        severity="critical" if is_stolen else SEVERITY[AlertKind.REAPPEARED],
+        status=AlertStatus.RAISED,
+        unit=unit,
+        event_id=seen.event_id,
+        station=seen.station,
+        site=seen.site,
+        event_time=seen.at,
+        text=f"{unit} is held as {why} and was scanned at station {seen.station}",
+    )
 
 
 def _at_shipping(

@@ -17,6 +17,7 @@ from typing import NamedTuple
 from scantrail.domain.party import PURCHASER
 from scantrail.domain.scan import Scan, content_digest, order_reference, ordered_at
 from scantrail.domain.vocabulary import (
+    COUNTING_STEPS,
     DEPARTURE_ENDING_STEPS,
     ENTERING_STEPS,
     LEAVING_STEPS,
@@ -37,6 +38,7 @@ ALIASES_MAX = 64
 # A member of an enum is looked for each time that it is named, and a scan would name a dozen.
 _ON_SITE, _SHIPPED, _GONE = Phase.ON_SITE, Phase.SHIPPED, Phase.GONE
 _DECOMMISSIONING = BusinessStep.DECOMMISSIONING
+_CYCLE_COUNTING = BusinessStep.CYCLE_COUNTING
 
 #: How the id of an archived base begins that was handed over as one scan.
 BASE_PREFIX = "base/"
@@ -68,6 +70,7 @@ class Outcome(StrEnum):
 
 
 class FactKind(StrEnum):
+    COUNTED_AWAY = "counted_away"
     DUPLICATE_SERIAL = "duplicate_serial"
     OUT_OF_SEQUENCE = "out_of_sequence"
 
@@ -75,6 +78,8 @@ class FactKind(StrEnum):
 class FactRule(StrEnum):
     """How a contradiction was found."""
 
+    COUNTED_WHILE_GONE = "counted_while_gone"
+    COUNTED_WHILE_SHIPPED = "counted_while_shipped"
     RECEIVED_IN_CUSTODY = "received_in_custody"
     SHIPPED_TWICE = "shipped_twice"
     DECOMMISSIONED = "decommissioned"
@@ -140,6 +145,15 @@ class Departure(NamedTuple):
     steps: tuple[BusinessStep, ...]
 
 
+class Counted(NamedTuple):
+    """Where a unit that is not on site was counted all the same, and since which scan."""
+
+    station: str
+    business_step: BusinessStep
+    at: datetime
+    visit_id: str
+
+
 class Position(NamedTuple):
     """Where a unit is and who has it, after some scan."""
 
@@ -167,6 +181,8 @@ class Position(NamedTuple):
     #: the last step that its product's order names, and what its parents went through since; empty
     #: where nothing is known of that, as of what came before the product had an order
     in_order: tuple[BusinessStep, ...] = ()
+    #: since it left: it waits there for a person, and is not on site for that
+    counted: Counted | None = None
 
 
 class Voided(NamedTuple):
@@ -408,7 +424,7 @@ def _append(state: UnitState, visit: Visit) -> Observation:
     if current is None or current is state.current:
         return Observation(Outcome.NOT_INSIDE, moved, visit_id=visit.event_id)
     outcome = Outcome.REPEAT_READ if is_repeat else Outcome.MOVED
-    return Observation(outcome, moved, facts, (), current.visit_id)
+    return Observation(outcome, moved, facts, (), _visit_id(current, visit))
 
 
 def _insert(state: UnitState, visit: Visit) -> Observation:
@@ -431,9 +447,17 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
         _archive(folded),
         only_in(facts_after, facts_before),
         only_in(facts_before, facts_after),
-        visit_id=after.visit_id,
+        visit_id=_visit_id(after, visit),
         folded=folded,
     )
+
+
+def _visit_id(after: Position, visit: Visit) -> str:
+    """The scan that began the visit to which `visit` belongs, which led to `after`."""
+    counted = after.counted
+    if counted is not None and visit.business_step in COUNTING_STEPS:
+        return counted.visit_id
+    return after.visit_id
 
 
 def _with(state: UnitState, kept: tuple[Visit, ...], current: Position | None) -> UnitState:
@@ -550,6 +574,12 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, tuple[
         if before is None or before.parent != tie.parent:
             return before, (), False
         is_derived = True
+    if (
+        before is not None
+        and before.phase is not _ON_SITE
+        and visit.business_step in COUNTING_STEPS
+    ):
+        return _counted(before, visit, is_derived=is_derived)
     phase = _phase_after(visit)
     order = visit.order if phase is _SHIPPED else None
     if before is None:
@@ -609,6 +639,38 @@ def step(before: Position | None, visit: Visit) -> tuple[Position | None, tuple[
 def _is_delivery(visit: Visit) -> bool:
     """Whether the unit arrived with the purchaser: it is not here again."""
     return visit.business_step is BusinessStep.ARRIVING and visit.possessing_party == PURCHASER
+
+
+def _counted(
+    before: Position, visit: Visit, *, is_derived: bool
+) -> tuple[Position, tuple[Fact, ...], bool]:
+    """As `step`, where what is counted is not on site: it stays where it is, and a person is told.
+
+    Once for a visit; a derived scan tells what its parent's did. Opening stock tells nothing.
+    """
+    known = before.counted
+    is_repeat = (
+        known is not None
+        and (known.station, known.business_step) == (visit.station, visit.business_step)
+        and (visit.at - known.at).total_seconds() <= visit.repeat_window_s
+    )
+    visit_id = known.visit_id if known is not None and is_repeat else visit.event_id
+    counted = Counted(visit.station, visit.business_step, visit.at, visit_id)
+    after = before._replace(counted=counted)
+    if is_repeat or is_derived or visit.business_step is not _CYCLE_COUNTING:
+        return after, (), is_repeat
+    is_shipped = before.phase is _SHIPPED
+    fact = Fact(
+        FactKind.COUNTED_AWAY,
+        visit.event_id,
+        FactRule.COUNTED_WHILE_SHIPPED if is_shipped else FactRule.COUNTED_WHILE_GONE,
+        before.departure.event_id if is_shipped and before.departure else before.event_id,
+        (visit.at - before.since).total_seconds(),
+        visit.station,
+        visit.site,
+        visit.at,
+    )
+    return after, (fact,), False
 
 
 def _phase_after(visit: Visit) -> Phase:
@@ -687,8 +749,8 @@ def _parent_after(before: Position, visit: Visit) -> str | None:
 
 
 def _departure_after(before: Departure | None, visit: Visit) -> Departure | None:
-    """The departure that is open after `visit`: what is staged or counted where it was shipped from
-    has not come back for that."""
+    """The departure that is open after `visit`: what is staged where it was shipped from has not
+    come back for that."""
     step = visit.business_step
     if step in LEAVING_STEPS:
         if before is None or _leaves_again(before, visit):

@@ -2,18 +2,28 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import StrEnum
 
 #: Reasons that one unit may have: more are a slip of a program.
 REASONS_MAX = 50
 
 
+class HoldKind(StrEnum):
+    """What became of a unit that nobody has: whoever scans it has found it."""
+
+    LOST = "lost"
+    STOLEN = "stolen"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HoldReason:
-    """Why a unit is held. `since` is aware; None where nobody told."""
+    """Why a unit is held. `since` is aware; None where nobody told. `kind` is None for a unit that
+    is where it should be."""
 
     id: str
     text: str
     since: datetime | None = None
+    kind: HoldKind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,6 +26,8 @@ class BusinessStep(StrEnum):
     VOID_SHIPPING = "void_shipping"
     DECOMMISSIONING = "decommissioning"
     CYCLE_COUNTING = "cycle_counting"
+    #: CBV: a count that the books are made from. Here: what was on site before anything was scanned
+    STOCK_TAKING = "stock_taking"
 
 
 #: CBV: `shipping` is the whole of the other three, and excludes them. A unit may leave under any.
@@ -54,6 +56,10 @@ DEPARTURE_ENDING_STEPS = ENTERING_STEPS | {
 
 #: These take a unit out of the parent it was packed or assembled into.
 TAKING_OUT_STEPS = frozenset({BusinessStep.UNPACKING, BusinessStep.DISASSEMBLING})
+
+#: These say what stands where, and bring nothing: what went out is not back because somebody counted
+#: a unit that bears its serial.
+COUNTING_STEPS = frozenset({BusinessStep.CYCLE_COUNTING, BusinessStep.STOCK_TAKING})
 
 #: These are of the unit itself, not of what is inside it: a carton ends, its contents live on.
 UNFOLLOWED_STEPS = frozenset({BusinessStep.COMMISSIONING, BusinessStep.DECOMMISSIONING})

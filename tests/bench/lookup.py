@@ -34,7 +34,7 @@ def measure_lookup() -> list[Measure]:
 
 
 async def _measure(stack: Stack) -> list[Measure]:
-    await _fill(stack)
+    await fill(stack)
     leave_only(stack, "api")
     chosen = random.Random(SEED)
     requests = [
@@ -65,7 +65,7 @@ async def _measure(stack: Stack) -> list[Measure]:
     ]
 
 
-async def _fill(stack: Stack) -> None:
+async def fill(stack: Stack) -> None:
     """Every unit is scanned once, through the tracker and the projector."""
     settings = stack.settings
     records = encoded(scans(UNITS, (DOCK,)), settings.partitions)

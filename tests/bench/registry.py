@@ -8,6 +8,7 @@ from bench import (
     lookup,
     projector,
     recalls,
+    receiving,
     tracker,
     tracker_store,
     tracker_workers,
@@ -29,6 +30,7 @@ PARTS = (
     chain.PART,
     lookup.PART,
     recalls.PART,
+    receiving.PART,
     verdict.PART,
 )
 

@@ -1,6 +1,7 @@
 """Holds: entered over the API, kept in PostgreSQL, published to `holds`."""
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -196,3 +197,27 @@ async def test_a_hold_published_before_the_movement_is_always_seen_and_its_end_t
     await seen(site, "last", BusinessStep.LOADING)
     found = {alert.unit for alert in await raised(site, 11)}
     assert found == {site.unit(f"{number}") for number in range(10)} | {site.unit("last")}
+
+
+async def test_a_unit_reported_stolen_that_is_scanned_anywhere_is_an_alert(site: "Site") -> None:
+    for name in ("api", "alerter"):
+        await site.start(name)
+    unit = site.unit("1")
+    stolen = {"text": "Taken from hall A", "kind": "stolen"}
+    await ok(site, "PUT", f"/holds/{unit}/police-7", json=stolen)
+    answer = await site.ask("PUT", f"/holds/{unit}/police-8", json=stolen | {"kind": "mislaid"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "kind")
+    assert "lost, stolen" in answer.json()["detail"]
+    asked = site.scan("1", 120, business_step=BusinessStep.STAGING_OUTBOUND, sequence=1)
+    held = replace(asked, event_id="hold", business_step=BusinessStep.HOLDING, sequence=2)
+    stored = site.scan("1", 180, business_step=BusinessStep.STORING, station="shelf")
+    for movement in site.movements(asked, held, stored):
+        await site.put_movement(movement, unit)
+    told = await raised(site, 3)
+    assert {(alert.kind, alert.severity, alert.station) for alert in told} == {
+        ("reappeared", "critical", "dock-1"),
+        ("held_at_shipping", "critical", "dock-1"),
+        ("reappeared", "critical", "shelf"),
+    }
+    texts = [alert.text for alert in told if alert.kind == "reappeared"]
+    assert all("stolen (police-7: Taken from hall A)" in text for text in texts)

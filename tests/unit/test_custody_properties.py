@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from scantrail.contracts.records import decode_state, encode_state
 from scantrail.domain import custody
-from scantrail.domain.custody import Fact, Outcome, UnitState, fold, observe
+from scantrail.domain.custody import Fact, FactKind, Outcome, UnitState, fold, observe
 from scantrail.domain.scan import Scan, Transaction, clock_skew_s
-from scantrail.domain.vocabulary import BusinessStep
+from scantrail.domain.vocabulary import COUNTING_STEPS, BusinessStep, Phase
 from unit.world import EXPECTED
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -24,6 +24,8 @@ STEPS = [
     BusinessStep.SHIPPING,
     BusinessStep.RETURNING,
     BusinessStep.DECOMMISSIONING,
+    BusinessStep.CYCLE_COUNTING,
+    BusinessStep.STOCK_TAKING,
 ]
 
 
@@ -122,6 +124,24 @@ def test_the_facts_that_stand_are_those_of_the_fold(data: st.DataObject, told: l
     current, facts = fold(state.base, state.kept)
     assert current == state.current
     assert set(facts) == standing
+
+
+@given(scans())
+def test_counting_moves_no_unit_that_is_not_on_site(told: list[Scan]) -> None:
+    position: custody.Position | None = None
+    for visit in sorted(map(custody.visit_of, told), key=lambda each: each.order_key):
+        after, facts, is_repeat = custody.step(position, visit)
+        is_away = position is not None and position.phase is not Phase.ON_SITE
+        if position is not None and is_away and visit.business_step in COUNTING_STEPS:
+            assert after is not None
+            assert after._replace(counted=None) == position._replace(counted=None)
+            is_told = visit.business_step is BusinessStep.CYCLE_COUNTING and not is_repeat
+            is_derived = visit.tie is not None and visit.tie.depth > 0
+            kinds = [FactKind.COUNTED_AWAY] * (is_told and not is_derived)
+            assert [fact.kind for fact in facts] == kinds
+        else:
+            assert all(fact.kind is not FactKind.COUNTED_AWAY for fact in facts)
+        position = after
 
 
 @given(scans())

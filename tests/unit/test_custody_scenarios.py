@@ -215,6 +215,11 @@ SCENARIOS = {
         e1 09:00 n/scrap  decommissioning scrap acme . | scrap acme
         e2 10:00 n/count  cycle_counting hall-a acme . | scrap acme +counted_while_gone@e2
     """,
+    "opening stock contradicts nothing, before or after": """
+        e1 09:00 n/dock-1 receiving    dock-1 acme . | dock-1 acme
+        e2 09:05 s/stock  stock_taking hall-s acme . | hall-s acme
+        e0 08:55 s/dock-9 storing      dock-9 acme . | hall-s acme late +received_in_custody@e1
+    """,
     "opening stock brings nothing back, and tells nothing": """
         e1 09:00 n/stock  stock_taking hall-a acme . | hall-a acme
         e2 10:00 n/gate   shipping     .      haul . | .      haul

@@ -118,6 +118,12 @@ def test_a_unit_reappears_once_in_a_visit() -> None:
     assert first.id == again.id != other.id
 
 
+def test_what_a_conveyor_asks_for_and_then_holds_has_reappeared_once() -> None:
+    held = replace(SCAN, event_id="e-2", business_step=BusinessStep.HOLDING)
+    assert alerts(held, LOST, is_held_where_staged=True) == []
+    assert [alert.kind for alert in alerts(held, LOST)] == ["reappeared"]
+
+
 def test_what_was_seen_before_it_was_lost_is_no_news() -> None:
     before = replace(SCAN, event_time=NOON - timedelta(seconds=1))
     seen = replace(before, business_step=BusinessStep.STORING)

@@ -33,6 +33,7 @@ from scantrail.domain.custody import Outcome
 from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Recall, RecallMatcher
+from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import (
@@ -121,6 +122,7 @@ def judge_batch(
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
                 is_inert=movement.outcome in _INERT,
+                is_held_where_staged=_is_held_where_staged(movement),
                 revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
                 holds=_reasons(_keys_of(movement), notices.holds),
             )
@@ -140,6 +142,16 @@ def judge_findings(batch: Iterable[Iterable[Any]]) -> list[Alert]:
         except UnreadableRecord as error:
             log.error("finding cannot be read", reason=str(error), offset=record.offset)
     return raised
+
+
+def _is_held_where_staged(movement: Movement) -> bool:
+    """Whether a conveyor tells that it holds what it has just asked for."""
+    scan, before = movement.scan, movement.before
+    return (
+        scan.business_step is BusinessStep.HOLDING
+        and before is not None
+        and (before.station, before.business_step) == (scan.station, BusinessStep.STAGING_OUTBOUND)
+    )
 
 
 def _keys_of(movement: Movement) -> list[str]:

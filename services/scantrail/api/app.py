@@ -16,9 +16,11 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail import __version__
 from scantrail.api.access import Guard, Role, check_roles
+from scantrail.api.advance_notices import build_advance_notices
 from scantrail.api.audit import build_audit
 from scantrail.api.changes import Changes
 from scantrail.api.claims import build_claims
+from scantrail.api.counts import build_counts
 from scantrail.api.description import CompletedJson
 from scantrail.api.entities import build_entities
 from scantrail.api.holds import build_holds
@@ -41,6 +43,7 @@ from scantrail.api.register import build_register
 from scantrail.api.register_watch import RegisterWatch
 from scantrail.api.returns import build_returns
 from scantrail.api.sites import build_sites
+from scantrail.api.stock import build_stock
 from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
 from scantrail.api.units import build_units
@@ -123,6 +126,9 @@ def build_api(
             *build_claims(engine, changes),
             *build_returns(engine, changes),
             *build_proofs(engine),
+            *build_advance_notices(engine, changes),
+            *build_stock(engine, changes, gateway),
+            *build_counts(engine, changes),
             *build_readers(engine),
             *build_tokens(engine, changes),
             *build_audit(engine),

@@ -11,7 +11,7 @@ from scantrail.api.access import Role
 from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.identity import identify
-from scantrail.contracts.records import holds_nul
+from scantrail.contracts.records import Time, holds_nul
 from scantrail.domain.hold import HoldKind
 from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.product import Captured, Serials
@@ -144,6 +144,59 @@ class TokenBody(Body, frozen=True, kw_only=True):
     id: str
     role: Role
     sites: tuple[str, ...] = ()
+
+
+class RangeBody(Body, frozen=True, kw_only=True):
+    """Serials from `low` to `high`, both included."""
+
+    low: str
+    high: str
+
+
+class NoticeLineBody(Body, frozen=True, kw_only=True):
+    """A line of an advance notice: units (`codes`; `serials`, `ranges` of `product`) or a quantity.
+
+    `carton` is the SSCC in which they come, `kit` a name of the set whose parts they are.
+    """
+
+    product: str | None = None
+    codes: tuple[str, ...] = ()
+    serials: tuple[str, ...] = ()
+    ranges: tuple[RangeBody, ...] = ()
+    quantity: int | None = None
+    carton: str | None = None
+    kit: str | None = None
+
+
+class CartonBody(Body, frozen=True, kw_only=True):
+    """A carton or pallet by its SSCC, and the one on which it stands."""
+
+    sscc: str
+    on: str | None = None
+
+
+class AdvanceNoticeBody(Body, frozen=True, kw_only=True):
+    """`PUT /advance-notices/{id}`."""
+
+    supplier: str
+    site: str
+    lines: tuple[NoticeLineBody, ...]
+    cartons: tuple[CartonBody, ...] = ()
+    stations: tuple[str, ...] = ()
+    since: Time | None = None
+
+
+class QuantityBody(Body, frozen=True, kw_only=True):
+    """`PUT /advance-notices/{id}/quantities/{product}`: how many are here, counted by a person."""
+
+    received: int
+
+
+class CountBody(Body, frozen=True, kw_only=True):
+    """`PUT /counts/{id}`."""
+
+    site: str
+    location: str
 
 
 class ReplayBody(Body, frozen=True, kw_only=True):

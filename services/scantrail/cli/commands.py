@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import httpx
@@ -22,6 +23,7 @@ from scantrail.cli.folder_lock import settings_in_force
 from scantrail.cli.refold import refold_unit, told_of_refold
 from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
 from scantrail.cli.simulate import simulate
+from scantrail.cli.stock import enter_stock
 from scantrail.cli.tokens import (
     TokenRefused,
     list_people,
@@ -104,6 +106,12 @@ def _parser() -> argparse.ArgumentParser:
         "refold", help="fold a unit anew from its whole history, with what came too late"
     )
     again.add_argument("unit", help="any spelling of its identifier")
+    stock = commands.add_parser("stock", help="enter what was on site before anything was scanned")
+    stock.add_argument("file", type=Path, help="CSV: code, or product and serial; location")
+    stock.add_argument("--station", required=True, help="one with business step stock_taking")
+    stock.add_argument("--batch", help="under this name no line is taken twice; the file's name")
+    stock.add_argument("--at", type=_time, help="when the units were there; the file's own time")
+    stock.add_argument("--json", action="store_true", help="as JSON")
     rejected = commands.add_parser("rejected", help="reads and scans that were set aside")
     actions = rejected.add_subparsers(dest="action", required=True)
     shown = actions.add_parser("list", help="print them")
@@ -178,6 +186,17 @@ def _run(asked: argparse.Namespace) -> int:
         case "refold":
             key = identify(asked.unit).key
             print(told_of_refold(asyncio.run(refold_unit(settings, key))))
+        case "stock":
+            shown = api_headers(settings)
+            with httpx.Client(base_url=page_address(settings), timeout=120, headers=shown) as api:
+                return enter_stock(
+                    api,
+                    asked.file,
+                    station=asked.station,
+                    batch=asked.batch,
+                    at=asked.at,
+                    as_json=asked.json,
+                )
         case "rejected":
             work = replay_rejected if asked.action == "replay" else list_rejected
             as_json = asked.json or (asked.action == "list" and not sys.stdout.isatty())
@@ -185,6 +204,13 @@ def _run(asked: argparse.Namespace) -> int:
             with httpx.Client(base_url=page_address(settings), timeout=60, headers=shown) as api:
                 return work(api, reader=asked.reader, reason=asked.reason, as_json=as_json)
     return 0
+
+
+def _time(text: str) -> datetime:
+    at = datetime.fromisoformat(text)
+    if at.tzinfo is None:
+        raise argparse.ArgumentTypeError("end the time in Z or an offset such as +01:00")
+    return at
 
 
 def _print_config(settings: Settings, name: str | None, *, runs_here: bool) -> None:

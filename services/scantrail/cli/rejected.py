@@ -43,7 +43,7 @@ def replay_rejected(api: httpx.Client, *, reader: str, reason: str | None, as_js
     refused: list[dict[str, Any]] = []
     cursor: str | None = ""
     while cursor is not None:
-        answer = _answer(api.post("/rejected/replay", json={**chosen, "cursor": cursor}))
+        answer = answer_of(api.post("/rejected/replay", json={**chosen, "cursor": cursor}))
         replayed += answer["replayed"]
         refused += answer["rejected"]
         cursor = answer["next"]
@@ -82,12 +82,13 @@ def _pages(api: httpx.Client, chosen: dict[str, str]) -> Iterator[list[dict[str,
     cursor: str | None = ""
     while cursor is not None:
         asked = {**chosen, "cursor": cursor, "limit": str(PAGE)}
-        page = _answer(api.get("/rejected", params=asked))
+        page = answer_of(api.get("/rejected", params=asked))
         yield page["rejected"]
         cursor = page["next"]
 
 
-def _answer(response: httpx.Response) -> Any:
+def answer_of(response: httpx.Response) -> Any:
+    """What the api answered. Raises Refused."""
     try:
         body = response.json()
         told = f"{body['title']}: {body['detail']}" if response.is_error else ""

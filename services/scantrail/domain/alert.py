@@ -13,7 +13,6 @@ from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan, made_id, ordered_at
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
-
 _STOCK_TAKING = BusinessStep.STOCK_TAKING
 
 
@@ -107,6 +106,7 @@ def judge(
     visit_id: str,
     site_travel_s: float,
     is_inert: bool = False,
+    is_held_where_staged: bool = False,
     revealed: Sequence[Seen] = (),
     holds: Sequence[HoldReason] = (),
 ) -> list[Alert]:
@@ -122,8 +122,9 @@ def judge(
     none either, until a later movement says that the unit was inside: then it is among its
     `revealed`. By what is revealed only those holds are broken that were told by then; a recall
     means also what left before it. A unit that is held as lost or stolen reappears wherever it is
-    seen after that was told. Opening stock contradicts nothing: it says how things stand where
-    nobody has scanned before.
+    seen after that was told; a conveyor that asks and then holds it (`is_held_where_staged`) has
+    seen it once. Opening stock contradicts nothing: it says how things stand where nobody has
+    scanned before.
     """
     raised = [
         _contradicted(scan.unit, fact, AlertStatus.RAISED)
@@ -135,7 +136,8 @@ def judge(
         at = Seen(visit_id, scan.business_step, scan.station, scan.site, scan.event_time)
         visits.insert(0, (at, list(holds)))
         missed = [reason for reason in _held_by(holds, ordered_at(scan)) if reason.kind is not None]
-        raised += [_reappeared(scan.unit, missed, at)] if missed else []
+        if missed and not is_held_where_staged:
+            raised.append(_reappeared(scan.unit, missed, at))
     for seen, why in visits:
         if seen.business_step in OUTBOUND_STEPS:
             raised += [_recalled(scan.unit, recall, seen) for recall in recalls]

@@ -38,7 +38,7 @@ ALIASES_MAX = 64
 # A member of an enum is looked for each time that it is named, and a scan would name a dozen.
 _ON_SITE, _SHIPPED, _GONE = Phase.ON_SITE, Phase.SHIPPED, Phase.GONE
 _DECOMMISSIONING = BusinessStep.DECOMMISSIONING
-_CYCLE_COUNTING = BusinessStep.CYCLE_COUNTING
+_CYCLE_COUNTING, _STOCK_TAKING = BusinessStep.CYCLE_COUNTING, BusinessStep.STOCK_TAKING
 
 #: How the id of an archived base begins that was handed over as one scan.
 BASE_PREFIX = "base/"
@@ -774,7 +774,9 @@ def _leaves_again(departure: Departure, visit: Visit) -> bool:
 
 def _contradictions(before: Position, visit: Visit) -> tuple[Fact, ...]:
     """A duplicate explains why a unit is out of sequence; two sites do only if it was too fast,
-    which is not judged here."""
+    which is not judged here. Opening stock says how things stand, and contradicts nothing."""
+    if visit.business_step is _STOCK_TAKING:
+        return ()
     rule = _broken_rule(before, visit)
     if rule is None:
         return _out_of_sequence(before, visit)

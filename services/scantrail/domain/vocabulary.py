@@ -57,8 +57,8 @@ DEPARTURE_ENDING_STEPS = ENTERING_STEPS | {
 #: These take a unit out of the parent it was packed or assembled into.
 TAKING_OUT_STEPS = frozenset({BusinessStep.UNPACKING, BusinessStep.DISASSEMBLING})
 
-#: These say what stands where, and bring nothing: what went out is not back because somebody counted
-#: a unit that bears its serial.
+#: These say what stands where, and bring nothing: what went out is not back because somebody
+#: counted a unit that bears its serial.
 COUNTING_STEPS = frozenset({BusinessStep.CYCLE_COUNTING, BusinessStep.STOCK_TAKING})
 
 #: These are of the unit itself, not of what is inside it: a carton ends, its contents live on.

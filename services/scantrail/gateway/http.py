@@ -1,9 +1,9 @@
-"""Reads over HTTP, and reads that were set aside and are sent again."""
+"""Reads over HTTP, reads that were set aside and are sent again, and opening stock."""
 
 import hmac
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Litestar, Request, Response, post
@@ -13,6 +13,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
 from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
+from scantrail.contracts.stock import STOCK_READS_MAX, StockRead
 from scantrail.gateway.decoders.bodies import decode_body
 from scantrail.gateway.decoders.generic import ITEMS_MAX, decode_generic
 from scantrail.gateway.decoders.json_body import UnreadableBody
@@ -32,15 +33,18 @@ RETRY_AFTER_S = 5
 _DEVICES: Final[Mapping[str, Protocol]] = {"impinj": "http-impinj", "zebra": "http-zebra"}
 
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
+_stock_reads = msgspec.json.Decoder(
+    Annotated[list[StockRead], msgspec.Meta(max_length=STOCK_READS_MAX)]
+)
 
 
 def build_http(
     intake: Intake, guards: Guards, *more: HTTPRouteHandler, service_token: str = ""
 ) -> Litestar:
-    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra` and `/replay`, and
-    what `more` there is.
+    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra`, `/replay`
+    and `/stock`, and what `more` there is.
 
-    `service_token` is what the api must show for a replay (empty: nothing).
+    `service_token` is what the api must show for the last two (empty: nothing).
     """
 
     @post("/ingest/v1/generic", status_code=200)
@@ -64,12 +68,8 @@ def build_http(
     @post("/ingest/v1/replay", status_code=200, request_max_body_size=REPLAY_BYTES_MAX)
     async def replay(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
         """Records of `reads.rejected`, once what was missing is configured."""
-        shown = request.headers.get("Authorization", "")
-        if service_token and not hmac.compare_digest(
-            shown.encode(errors="replace"), f"Bearer {service_token}".encode()
-        ):
-            told = "a replay is asked for by the api: set SCANTRAIL_SERVICE_TOKEN of both alike"
-            return _unauthorized(told)
+        if (refusal := _refusal_of_api(request, service_token)) is not None:
+            return refusal
         try:
             reads = _rejected_reads.decode(await request.body())
             for read in reads:
@@ -78,8 +78,19 @@ def build_http(
             return problem(400, "Bad input", str(error), reason="not_rejected_reads")
         return await _answer(intake.replay(reads))
 
+    @post("/ingest/v1/stock", status_code=200)
+    async def stock(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
+        """Opening stock, which the api has read out of a file: see docs/api.md."""
+        if (refusal := _refusal_of_api(request, service_token)) is not None:
+            return refusal
+        try:
+            reads = _stock_reads.decode(await request.body())
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return problem(400, "Bad input", str(error), reason="not_stock")
+        return await _answer(intake.take_stock(reads))
+
     return Litestar(
-        [generic, replay, *(_device_path(intake, guards, name) for name in _DEVICES), *more],
+        [generic, replay, stock, *(_device_path(intake, guards, name) for name in _DEVICES), *more],
         request_max_body_size=BODY_BYTES_MAX,
         exception_handlers={HTTPException: answer_http},
         openapi_config=None,
@@ -129,6 +140,16 @@ def refusal_of(
         refusal.headers["Retry-After"] = str(math.ceil(wait_s))
         return refusal
     return None
+
+
+def _refusal_of_api(
+    request: Request[Any, Any, State], service_token: str
+) -> Response[dict[str, Any]] | None:
+    """Why a request is none of the api's; None where it is."""
+    shown = request.headers.get("Authorization", "").encode(errors="replace")
+    if not service_token or hmac.compare_digest(shown, f"Bearer {service_token}".encode()):
+        return None
+    return _unauthorized("this is asked for by the api: set SCANTRAIL_SERVICE_TOKEN of both alike")
 
 
 def _unauthorized(told: str) -> Response[dict[str, Any]]:

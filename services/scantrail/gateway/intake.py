@@ -5,7 +5,7 @@ import contextlib
 import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -13,8 +13,10 @@ import msgspec
 from scantrail.contracts.records import (
     RejectedRead,
 )
+from scantrail.contracts.stock import STOCK_READER, StockRead
 from scantrail.contracts.topics import Topic
 from scantrail.domain.verdict import asked_at
+from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.contexts import Context, Contexts, NotContext, changed
 from scantrail.gateway.decoders.outcome import (
     MENDS,
@@ -236,6 +238,46 @@ class Intake:
             await self._outlet.keep(records)
         self._strays.remember(sightings)
         return Taken(len(reads) - len(rejected), tuple(rejected))
+
+    async def take_stock(self, reads: Sequence[StockRead]) -> Taken:
+        """Make scans of opening stock, at stations whose step says that it is that.
+
+        Refusals are told and not set aside: whoever has the file mends its lines.
+        """
+        records: list[Outgoing] = []
+        rejected: list[Rejection] = []
+        for index, read in enumerate(reads):
+            if index and index % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+            made = self._of_stock(read)
+            if isinstance(made, RejectedRead):
+                rejected.append(Rejection(index, made.reason, made.detail))
+            elif isinstance(made, Rejection):
+                rejected.append(replace(made, index=index))
+            else:
+                records.append(made)
+        if records:
+            await self._outlet.keep(records)
+        return Taken(len(records), tuple(rejected))
+
+    def _of_stock(self, read: StockRead) -> Outgoing | RejectedRead | Rejection:
+        station = self._known.stations.get(read.station)
+        if station is not None and station.business_step is not BusinessStep.STOCK_TAKING:
+            told = (
+                f"station {read.station!r} has business step {station.business_step}: opening stock"
+                f" is entered at one with {BusinessStep.STOCK_TAKING}"
+            )
+            return Rejection(0, "not_stock_taking", told)
+        event_id = f"{STOCK_READER}/{read.id}"
+        return self._maker.make(
+            STOCK_READER,
+            Read(read.unit, unit=read.unit, event_id=event_id, location=read.location),
+            event_id=event_id,
+            sequence=0,
+            event_time=read.at,
+            record_time=self._now(),
+            station=read.station,
+        )
 
     def _again(self, read: RejectedRead, sightings: Sightings) -> Outgoing | RejectedRead:
         first = read.first_record_time or read.record_time

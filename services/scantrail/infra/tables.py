@@ -95,6 +95,8 @@ movement = Table(
     Column("forwarded_from", Text),  # the key under which the scan came
     Column("rma", Text),  # the return authorisation by which the unit comes back
     Index("movement_by_rma", "rma", postgresql_where=text("rma IS NOT NULL")),
+    # "what came here since": rows are written in this order, so that the index is all but free
+    Index("movement_by_record_time", "record_time", postgresql_using="brin"),
 )
 
 alert = Table(
@@ -425,6 +427,7 @@ audit = Table(
     Column("hash", Text, nullable=False),
     Index("audit_by_entity", "entity", "reference", "number"),
 )
+
 #: Products whose units stand in the register.
 regulation = Table(
     "regulation",
@@ -496,3 +499,64 @@ desk_finding = Table(
 def stay_of(row: Any) -> Stay:
     """What a row of the register says of a stay."""
     return Stay(**{name: getattr(row, name) for name in Stay.__dataclass_fields__})
+
+
+#: What suppliers announced. Units are apart: by unit, as what is received is.
+advance_notice = Table(
+    "advance_notice",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("supplier", Text, nullable=False),  # a party's id
+    Column("site", Text, nullable=False),
+    Column("stations", ARRAY(Text), nullable=False),  # where it is unloaded; none: not told
+    Column("since", _TIME, nullable=False),  # receiving scans count from then on
+    Column("entered_at", _TIME, nullable=False),
+    Column("closed_at", _TIME),
+)
+
+advance_notice_unit = Table(
+    "advance_notice_unit",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("notice", Text, primary_key=True),
+    Column("line", Integer, nullable=False),
+    Column("parent", Text),  # the carton or pallet in which it is to come
+    Column("kit", Text),
+    Index("advance_notice_unit_by_notice", "notice", "unit"),
+)
+
+#: Of products without serials: how many were announced, and how many a person counted.
+advance_notice_quantity = Table(
+    "advance_notice_quantity",
+    metadata,
+    Column("notice", Text, primary_key=True),
+    Column("product", Text, primary_key=True),
+    Column("announced", Integer, nullable=False),
+    Column("received", Integer, nullable=False, server_default="0"),
+)
+
+#: Counts of one location, each from when to when.
+count_session = Table(
+    "count_session",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("site", Text, nullable=False),
+    Column("location", Text, nullable=False),
+    Column("opened_at", _TIME, nullable=False),
+    Column("closed_at", _TIME),
+)
+
+#: What stood there when a count began, and once it is closed how each unit stands.
+count_session_unit = Table(
+    "count_session_unit",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("session", Text, primary_key=True),
+    Column("expected", Boolean, nullable=False),
+    Column("status", Text),  # none while it is open
+    Column("event_id", Text),
+    Column("counted_at", _TIME),
+    Index("count_session_unit_by_session", "session", "unit"),
+)

@@ -210,20 +210,38 @@ async def test_alerts_are_open_withdrawn_and_keep_what_people_did(site: "Site") 
         await site.publish(Topic.ALERTS, told.id, encode(told))
         await caught_up(site, Topic.ALERTS)
 
-    await site.start("projector")
-    await publish(alert(1))
+    projector = await site.start("projector")
+    await publish(alert(1, told_by="e-1"))
     await publish(alert(2, recall="R-1"))
     await publish(alert(2, AlertStatus.WITHDRAWN, recall="R-1"))
-    query = "SELECT id, status, recall FROM alert ORDER BY id"
-    expected = [(f"{1:032x}", "open", None), (f"{2:032x}", "withdrawn", "R-1")]
-    assert site.rows(query) == expected
-    site.execute("UPDATE alert SET status = 'resolved' WHERE id = %s", f"{1:032x}")
-    await publish(alert(1))
-    assert site.rows(query)[0] == (f"{1:032x}", "resolved", None)
-    await publish(alert(1, AlertStatus.WITHDRAWN))
-    assert site.rows(query)[0] == (f"{1:032x}", "withdrawn", None)
-    await publish(alert(1))
-    assert site.rows(query)[0] == (f"{1:032x}", "open", None)
+    query = "SELECT id, status, recall, withdrawn, repeats FROM alert ORDER BY id"
+    first, second = (f"{number:032x}" for number in (1, 2))
+    assert site.rows(query) == [
+        (first, "open", None, False, 0),
+        (second, "withdrawn", "R-1", True, 0),
+    ]
+    site.execute("UPDATE alert SET status = 'resolved' WHERE id = %s", first)
+    await publish(alert(1, told_by="e-1"))  # the alerter was killed, and judged again
+    assert site.rows(query)[0] == (first, "resolved", None, False, 0)
+    await publish(alert(1, told_by="e-2"))
+    assert site.rows(query)[0] == (first, "resolved", None, False, 1)
+    await publish(alert(1, AlertStatus.WITHDRAWN, told_by="e-3"))
+    assert site.rows(query)[0] == (first, "resolved", None, True, 1)
+    await publish(alert(1, told_by="e-2"))
+    assert site.rows(query)[0] == (first, "resolved", None, True, 1)
+    await publish(alert(1, told_by="e-4"))
+    assert site.rows(query)[0] == (first, "open", None, False, 1)
+    history = "SELECT alert, number, step, status, cause FROM alert_event ORDER BY 1, 2"
+    before = site.rows(query), site.rows(history)
+    assert [row[2] for row in before[1]] == [
+        *("raised", "repeated", "withdrawn", "raised_again"),
+        *("raised", "withdrawn"),
+    ]
+    await site.stop(projector)
+    site.execute("DELETE FROM consumer_offset")  # read again from the beginning
+    await site.start("projector")
+    await caught_up(site, Topic.ALERTS)
+    assert (site.rows(query), site.rows(history)) == before
 
 
 def set_aside(read: str, at: datetime) -> RejectedRead:

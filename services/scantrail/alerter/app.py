@@ -9,6 +9,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from itertools import chain
@@ -138,7 +139,9 @@ def judge_findings(batch: Iterable[Iterable[Any]]) -> list[Alert]:
     raised: list[Alert] = []
     for record in chain.from_iterable(batch):
         try:
-            raised.append(judge_finding(findings.decode(record.value)))
+            alert = judge_finding(findings.decode(record.value))
+            # What is stated, taken back and stated again has one id: each time is told apart.
+            raised.append(replace(alert, told_by=f"finding {record.partition}/{record.offset}"))
         except UnreadableRecord as error:
             log.error("finding cannot be read", reason=str(error), offset=record.offset)
     return raised

@@ -232,7 +232,6 @@ _REJECTED = {
     "record_time": _AT,
     "replayed_at": None,
 }
-ALERTS = page_of("alerts", AlertTold, _ALERT)
 REJECTED = page_of("rejected", RejectedTold, _REJECTED)
 REPLAY = Sample(kind=ReplayTold, example={"replayed": 3, "rejected": [], "next": None})
 

@@ -17,10 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail import __version__
 from scantrail.api.access import Guard, Role, check_roles
 from scantrail.api.advance_notices import build_advance_notices
+from scantrail.api.alerts import build_alerts
 from scantrail.api.audit import build_audit
 from scantrail.api.changes import Changes
 from scantrail.api.claims import build_claims
 from scantrail.api.counts import build_counts
+from scantrail.api.delivering import deliver
 from scantrail.api.description import CompletedJson
 from scantrail.api.entities import build_entities
 from scantrail.api.holds import build_holds
@@ -48,6 +50,7 @@ from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
 from scantrail.api.units import build_units
 from scantrail.api.warranties import build_warranties
+from scantrail.api.webhooks import build_webhooks
 from scantrail.api.worklists import build_worklists
 from scantrail.infra.database import connect_database, until_answers
 from scantrail.infra.health import Health
@@ -93,6 +96,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                 )
                 tasks.create_task(serving)
                 tasks.create_task(outbox.relay(health))
+                tasks.create_task(deliver(settings))
                 await until_answers(engine)
                 tasks.create_task(watch.run())
                 health.has("database")
@@ -120,6 +124,8 @@ def build_api(
             *build_register(engine, changes, watch),
             *build_identifiers(engine, changes),
             *build_holds(engine, changes),
+            *build_alerts(engine, changes),
+            *build_webhooks(engine, changes),
             *build_worklists(engine, changes, gateway),
             *build_sites(engine, changes),
             *build_warranties(engine, changes),

@@ -12,6 +12,7 @@ from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import Time, holds_nul
+from scantrail.domain.alert import AlertKind
 from scantrail.domain.hold import HoldKind
 from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.product import Captured, Serials
@@ -197,6 +198,35 @@ class CountBody(Body, frozen=True, kw_only=True):
 
     site: str
     location: str
+
+
+class StepBody(Body, frozen=True, kw_only=True):
+    """`POST /alerts/{id}/acknowledge`, `/reopen`: by whom is told by the token."""
+
+    note: str | None = None
+
+
+class ResolveBody(Body, frozen=True, kw_only=True):
+    """`POST /alerts/{id}/resolve`: what was done about it."""
+
+    note: str
+
+
+class Severity(StrEnum):
+    """From the least urgent to the most."""
+
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+class WebhookBody(Body, frozen=True, kw_only=True):
+    """`PUT /webhooks/{id}`. No kinds: all."""
+
+    url: str
+    secret: str | None = None
+    kinds: tuple[AlertKind, ...] = ()
+    min_severity: Severity = Severity.INFO
 
 
 class ReplayBody(Body, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:
         keys = [row.unit, *sorted(others - {row.unit})]
         open_alerts = (
             select(alert)
-            .where(alert.c.unit.in_(keys), alert.c.status == "open")
+            .where(alert.c.unit.in_(keys), alert.c.status.in_(("open", "acknowledged")))
             .order_by(alert.c.event_time, alert.c.id)
         )
         children = (
@@ -209,26 +209,6 @@ def _each_once(rows: Sequence[Row[Any]], key: str) -> list[Row[Any]]:
         chosen.setdefault(told, row)
     kept = {id(row) for row in chosen.values()}
     return [row for row in rows if id(row) in kept]
-
-
-async def list_alerts(
-    engine: AsyncEngine,
-    *,
-    status: str | None,
-    kind: str | None,
-    units: Sequence[str] | None,
-    after: str,
-    limit: int,
-) -> list[dict[str, Any]]:
-    """Alerts by id, from the one behind `after` on; of these keys where any are given."""
-    query = select(alert).where(alert.c.id > after).order_by(alert.c.id).limit(limit)
-    for column, wanted in ((alert.c.status, status), (alert.c.kind, kind)):
-        if wanted is not None:
-            query = query.where(column == wanted)
-    if units is not None:
-        query = query.where(alert.c.unit.in_(units))
-    async with engine.connect() as connection:
-        return [_plain(row) for row in (await connection.execute(query)).all()]
 
 
 async def list_rejected(

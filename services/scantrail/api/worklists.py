@@ -1,7 +1,6 @@
-"""Alerts and set-aside reads: what waits for a person."""
+"""Set-aside reads: what waits for a person."""
 
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
 import httpx
@@ -12,22 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api import answers, requested
 from scantrail.api.access import Role
-from scantrail.api.bodies import ReplayBody, decode_body, unit_key
+from scantrail.api.bodies import ReplayBody, decode_body
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
-from scantrail.api.queries import find_unit, list_alerts, list_rejected, waiting_reads
+from scantrail.api.queries import list_rejected, waiting_reads
 from scantrail.api.replaying import replay_reads
-from scantrail.domain.alert import AlertKind
 from scantrail.infra.tables import rejected
 
 AnyRequest = Request[Any, Any, Any]
-
-
-class ListedStatus(StrEnum):
-    """An alert as it stands now."""
-
-    OPEN = "open"
-    WITHDRAWN = "withdrawn"
 
 
 #: Reads that one call tries; `next` of its answer is where the following begins.
@@ -36,26 +27,6 @@ REPLAY_MAX = 500
 
 def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
     """The route handlers. `gateway` is a client with the gateway's address as its base."""
-
-    @get("/alerts", role=Role.READ, tells=answers.ALERTS)
-    async def get_alerts(
-        status: FromQuery[ListedStatus | None] = None,
-        kind: FromQuery[AlertKind | None] = None,
-        unit: FromQuery[str | None] = None,
-        cursor: Cursor = None,
-        limit: Limit = 100,
-    ) -> dict[str, Any]:
-        """Alerts by id."""
-        keys = None if unit is None else await _keys(engine, unit)
-        alerts = await list_alerts(
-            engine,
-            status=status,
-            kind=kind,
-            units=keys,
-            after=after(cursor, "alerts"),
-            limit=limit,
-        )
-        return page("alerts", alerts, limit)
 
     @get("/rejected", role=Role.READ, tells=answers.REJECTED)
     async def get_rejected(
@@ -106,11 +77,4 @@ def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncC
 
         return await changes.make(request, write)
 
-    return [get_alerts, get_rejected, replay]
-
-
-async def _keys(engine: AsyncEngine, spelling: str) -> list[str]:
-    """Every key of the unit of any spelling. Raises Problem 400 for what names no unit."""
-    key = unit_key(spelling, "unit")
-    found = await find_unit(engine, key)
-    return [key] if found is None else [found["unit"], *found["aliases"]]
+    return [get_rejected, replay]

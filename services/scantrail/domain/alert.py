@@ -1,7 +1,7 @@
 """Which movements a person must be told of. The tracker states facts; here they are judged."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple
@@ -58,7 +58,8 @@ class Alert:
 
     It is about a unit or, where it is of no one unit, about a `document`: a kind and a reference.
     `event_id` is the scan that carries its cause, or the finding. `station` and `site` are None
-    where it is of no one place.
+    where it is of no one place. `told_by` is the scan that told of it this time, or the
+    finding's record: the same for a replay, another for a repeat.
     """
 
     id: str
@@ -73,6 +74,7 @@ class Alert:
     text: str
     recall: str | None = None
     document: str | None = None
+    told_by: str | None = None
 
 
 class Seen(NamedTuple):
@@ -149,7 +151,8 @@ def judge(
         for fact in facts_withdrawn
         if _contradicts(fact, site_travel_s)
     ]
-    return [alert for alert in withdrawn if alert.id not in standing] + raised
+    told = [alert for alert in withdrawn if alert.id not in standing] + raised
+    return [replace(alert, told_by=scan.event_id) for alert in told]
 
 
 def judge_finding(finding: Finding) -> Alert:

@@ -50,6 +50,9 @@ DATABASE_WRITE_SECONDS = Histogram(
     "scantrail_database_write_seconds", "One transaction of the projector", buckets=_AGE_BUCKETS
 )
 ALERTS_RAISED = Counter("scantrail_alerts_raised_total", "Alerts", ["kind", "severity"])
+WEBHOOKS_SENT = Counter(
+    "scantrail_webhooks_sent_total", "Attempts to tell a webhook, by what came of them", ["outcome"]
+)
 VERDICTS = Counter(
     "scantrail_verdicts_total", "Answers to conveyors, by what they were", ["verdict", "reason"]
 )

@@ -113,6 +113,20 @@ class Settings:
     site_travel_s: float = _setting(
         1800.0, "a unit seen at two sites within this time raises duplicate_serial"
     )
+    webhook_private_addresses: str = _setting(
+        "refuse",
+        "whether webhooks may lead to addresses that are not public",
+        choices="refuse allow",
+    )
+    webhook_timeout_s: float = _setting(
+        10.0, "a receiver of webhooks answers within this time", least=0.1
+    )
+    webhook_backoff_s: float = _setting(
+        5.0, "about so long after the first failed attempt a webhook is sent again", least=0.01
+    )
+    webhook_attempts_max: int = _setting(
+        12, "after so many failed attempts a webhook's message is parked", least=1
+    )
     log_level: str = _setting(
         "info", "least level that is logged", choices="debug info warning error"
     )

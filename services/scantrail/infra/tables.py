@@ -105,7 +105,7 @@ alert = Table(
     Column("id", Text, primary_key=True),
     Column("kind", Text, nullable=False),
     Column("severity", Text, nullable=False),
-    Column("status", Text, nullable=False),  # open, withdrawn
+    Column("status", Text, nullable=False),  # domain.alert_life.AlertStanding
     Column("unit", Text),
     Column("event_id", Text, nullable=False),
     Column("station", Text),
@@ -114,7 +114,57 @@ alert = Table(
     Column("text", Text, nullable=False),
     Column("recall", Text),
     Column("document", Text),  # a kind and a reference, where it is of no one unit
+    Column("withdrawn", Boolean, nullable=False, server_default=false()),
+    Column("repeats", Integer, nullable=False, server_default=text("0")),
+    Column("events", Integer, nullable=False, server_default=text("0")),  # the last one's number
     Index("alert_by_unit", "unit"),
+    Index("alert_by_status", "status", "id"),
+    Index("alert_by_recall", "recall", "id"),
+)
+
+#: What happened to each alert. Rows are only added.
+alert_event = Table(
+    "alert_event",
+    metadata,
+    Column("alert", Text, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("step", Text, nullable=False),  # domain.alert_life.AlertStep
+    Column("status", Text, nullable=False),  # how the alert stands from then on
+    Column("at", _TIME, nullable=False),
+    # of what the alerter told: raised or withdrawn, and by which scan; a replay is known by it
+    Column("cause", Text),
+    Column("who", Text),  # of what a person did: a reference, no name
+    Column("note", Text),
+    Index("alert_event_by_cause", "alert", "cause", unique=True),
+)
+
+#: Who is told of alerts.
+webhook = Table(
+    "webhook",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("url", Text, nullable=False),
+    Column("secret", Text, nullable=False),
+    Column("kinds", JSONB, nullable=False),
+    Column("min_severity", Text, nullable=False),
+)
+
+#: News of an alert for one webhook: written with what it tells of, kept when delivered or parked.
+webhook_delivery = Table(
+    "webhook_delivery",
+    metadata,
+    Column("webhook", Text, ForeignKey("webhook.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", Text, primary_key=True),  # the idempotency key
+    Column("alert", Text, nullable=False),
+    Column("body", LargeBinary, nullable=False),
+    Column("state", Text, nullable=False),  # waiting, delivered, parked
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", _TIME, nullable=False),
+    Column("reason", Text),  # why the last attempt failed
+    Column("made_at", _TIME, nullable=False),
+    Column("done_at", _TIME),
+    Index("webhook_delivery_by_next", "next_at", postgresql_where=text("state = 'waiting'")),
 )
 
 #: Reads and scans that were set aside, with the reason; a read can be replayed from here.

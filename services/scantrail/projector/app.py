@@ -35,6 +35,7 @@ from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
+from scantrail.projector.alerts import write_alerts
 from scantrail.projector.rows import Row, Rows, add_records, refused_row
 
 log = logger(__name__)
@@ -187,7 +188,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
     ) -> None:
         await _merge(connection, tables.movement, rows.movements.values(), _BY_VERSION)
         await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION)
-        await _merge(connection, tables.alert, rows.alerts.values(), _ALERT)
+        await write_alerts(connection, rows.alerts)
         await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
         await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
         for partition, offset in nexts.items():
@@ -217,12 +218,6 @@ def _halves(batch: Batch) -> list[Batch]:
 
 
 _BY_VERSION = "DO UPDATE SET {all} WHERE excluded.version > {table}.version"
-
-#: What people did with an alert stays; only a re-fold withdraws it, or raises it again.
-_ALERT = (
-    "DO UPDATE SET status = excluded.status"
-    " WHERE excluded.status = 'withdrawn' OR {table}.status = 'withdrawn'"
-)
 
 #: A read that was replayed and is rejected again waits again; a record read twice changes nothing.
 _REJECTED = "DO UPDATE SET {all} WHERE excluded.record_time > {table}.record_time"

@@ -22,6 +22,7 @@ from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.scan import Scan, order_reference, return_reference
+from scantrail.projector.alerts import ToldAlert
 
 #: The order of the columns is that of infra.tables; tests hold the two together.
 Row = tuple[Any, ...]
@@ -36,7 +37,7 @@ class Rows:
 
     units: dict[str, Row] = field(default_factory=dict)
     movements: dict[tuple[str, str, datetime], Row] = field(default_factory=dict)
-    alerts: dict[str, Row] = field(default_factory=dict)
+    alerts: list[ToldAlert] = field(default_factory=list)
     rejected: dict[str, Row] = field(default_factory=dict)
     readers: dict[str, Row] = field(default_factory=dict)
     record_times: list[datetime] = field(default_factory=list)
@@ -56,7 +57,7 @@ def add_records(rows: Rows, topic: Topic, records: Iterable[Any]) -> None:
             if topic is Topic.MOVEMENTS:
                 _add_movement(rows, movements.decode(record.value))
             elif topic is Topic.ALERTS:
-                _add_alert(rows, record.value)
+                _add_alert(rows, record)
             elif topic is Topic.READS_REJECTED:
                 _add_rejected_read(rows, record.value)
             elif topic is Topic.READER_STATUS:
@@ -148,22 +149,29 @@ def _place_columns(after: Place | None) -> Row:
     )
 
 
-def _add_alert(rows: Rows, value: bytes | None) -> None:
-    alert = alerts.decode(value)
-    status = "open" if alert.status is AlertStatus.RAISED else "withdrawn"
-    rows.alerts[alert.id] = (
-        alert.id,
-        alert.kind.value,
-        alert.severity,
-        status,
-        alert.unit,
-        alert.event_id,
-        alert.station,
-        alert.site,
-        alert.event_time,
-        alert.text,
-        alert.recall,
-        alert.document,
+def _add_alert(rows: Rows, record: Any) -> None:
+    alert = alerts.decode(record.value)
+    # Older records do not say which scan told them: then by the record's own place.
+    told_by = alert.told_by or f"@{record.partition}/{record.offset}"
+    rows.alerts.append(
+        ToldAlert(
+            row={
+                "id": alert.id,
+                "kind": alert.kind.value,
+                "severity": alert.severity,
+                "unit": alert.unit,
+                "event_id": alert.event_id,
+                "station": alert.station,
+                "site": alert.site,
+                "event_time": alert.event_time,
+                "text": alert.text,
+                "recall": alert.recall,
+                "document": alert.document,
+            },
+            is_raised=alert.status is AlertStatus.RAISED,
+            cause=f"{alert.status.value} {told_by}",
+            at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
+        )
     )
 
 

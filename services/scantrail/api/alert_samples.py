@@ -118,9 +118,7 @@ _DELIVERY = {
 ALERTS = page_of("alerts", AlertTold, _ALERT)
 ALERT = Sample(kind=AlertInFull, example={**_ALERT, "history": [_RAISED], "next": None})
 STEP = Sample(kind=StepBody, example={"note": "on my way"})
-RESOLUTION_OF_ALERT = Sample(
-    kind=ResolveBody, example={"note": "taken off the belt, in quarantine"}
-)
+RESOLUTION_OF_ALERT = Sample(kind=ResolveBody, example={"note": "taken off the belt"})
 WEBHOOK = Sample(
     kind=WebhookBody,
     example={"url": "https://quality.example/alerts", "kinds": ["recalled_at_shipping"]},

@@ -129,7 +129,11 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
         return await take_step(request, alert_id, AlertStep.RESOLVED, body)
 
     @post(
-        "/alerts/{alert_id:str}/reopen", status_code=200, role=Role.OPERATE, takes=STEP, tells=ALERT
+        "/alerts/{alert_id:str}/reopen",
+        status_code=200,
+        role=Role.OPERATE,
+        takes=STEP,
+        tells=ALERT,
     )
     async def reopen(alert_id: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Say that a resolved alert was not done with."""

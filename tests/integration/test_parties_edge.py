@@ -375,6 +375,13 @@ async def test_an_erased_name_is_nowhere_and_the_trail_stays(site: "Site") -> No
     assert (await ok(site, "GET", f"/units/{site.barcode('1')}"))["purchaser"]["name"] == ADA[
         "name"
     ]
+    desk = {"id": "C-1", "unit": site.barcode("1"), "fault": "does not start"}
+    await ok(site, "POST", "/claims", json=desk, headers={"Idempotency-Key": "claim-1"})
+    register = {"unit": site.barcode("1"), "registrant": {"id": "p-9"}}
+    await ok(site, "POST", "/registrations", json=register, headers={"Idempotency-Key": "r-1"})
+    send_back = {"rma": "RMA-1", "order": "SO/1", "lines": [{"unit": site.barcode("1")}]}
+    await ok(site, "POST", "/returns", json=send_back, headers={"Idempotency-Key": "return-1"})
+    assert (await ok(site, "GET", "/claims/C-1"))["purchaser"]["name"] == ADA["name"]
     planted = [name for name, text in everything_stored(site).items() if "Quux" in text]
     assert planted == ["party"], "names stand in one table"
     await ok(site, "DELETE", "/parties/p-9/personal-data")

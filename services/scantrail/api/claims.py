@@ -24,7 +24,7 @@ from scantrail.api.histories import Keys, cover_for, keys_of, line_of, plain, pu
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.replacements import lock_returns, replace_unit
-from scantrail.api.warranties import named, proven_by, recalls_of, today
+from scantrail.api.warranties import named, nameless, proven_by, recalls_of, today
 from scantrail.api.warranty_bodies import ClaimBody, ClaimEventBody
 from scantrail.api.warranty_samples import CLAIM, CLAIM_EVENT, CLAIM_TOLD, CLAIMS_TOLD
 from scantrail.domain.claim import (
@@ -84,7 +84,7 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
             await _add_event(connection, claim_id, 1, ClaimState.FILED, at=filed_at, note=fault)
             told = await _told(connection, await _found(connection, claim_id))
             change.note("claim", claim_id)
-            return Answer(told, 201, {"Location": f"/claims/{claim_id}"})
+            return Answer(nameless(told), 201, {"Location": f"/claims/{claim_id}"})
 
         return await changes.make(request, write)
 
@@ -135,7 +135,7 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
             )
             told = await _told(connection, await _found(connection, claim_id))
             change.note("claim", claim_id)
-            return Answer(told, 201)
+            return Answer(nameless(told), 201)
 
         return await changes.make(request, write)
 

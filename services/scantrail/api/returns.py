@@ -26,7 +26,7 @@ from scantrail.api.histories import (
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.replacements import lock_returns, replace_unit
-from scantrail.api.warranties import named
+from scantrail.api.warranties import named, nameless
 from scantrail.api.warranty_bodies import ReturnBody, ReturnDecisionBody, ReturnLineBody
 from scantrail.api.warranty_samples import RETURN, RETURN_DECISION, RETURN_TOLD, RETURNS_TOLD
 from scantrail.domain.returns import (
@@ -104,7 +104,7 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 await connection.execute(insert(return_line).values(rma=rma, line=number, **values))
             told = await _told(connection, await _found(connection, rma))
             change.note("return", rma)
-            return Answer(told, 201, {"Location": f"{_PREFIX}{rma}"})
+            return Answer(nameless(told), 201, {"Location": f"{_PREFIX}{rma}"})
 
         return await changes.make(request, write)
 
@@ -160,7 +160,7 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
             )
             told = await _told(connection, row)
             change.note("return", rma)
-            return Answer(told, 201)
+            return Answer(nameless(told), 201)
 
         return await changes.make(request, write)
 

@@ -149,7 +149,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 order=body.order if proof else None,
             )
             change.note("warranty", keys.unit)
-            return Answer(await warranty_of(connection, keys), 201)
+            return Answer(nameless(await warranty_of(connection, keys)), 201)
 
         return await changes.make(request, write)
 
@@ -176,7 +176,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 )
             await _record(connection, keys, kind, at=datetime.now(UTC), note=reason)
             change.note("warranty", keys.unit)
-            return Answer(await warranty_of(connection, keys), 201)
+            return Answer(nameless(await warranty_of(connection, keys)), 201)
 
         return await changes.make(request, write)
 
@@ -261,6 +261,16 @@ async def named(connection: AsyncConnection, party_id: str | None) -> dict[str, 
     query = select(party.c.id, party.c.name, party.c.address).where(party.c.id == party_id)
     row = (await connection.execute(query)).first()
     return None if row is None else dict(row._mapping)
+
+
+def nameless(told: dict[str, Any]) -> dict[str, Any]:
+    """The answer to a change: it is kept for its retry, and names stand in `party` alone."""
+    hidden = {
+        role: {"id": told[role]["id"], "name": None, "address": None}
+        for role in ("purchaser", "registrant")
+        if told.get(role) is not None
+    }
+    return told | hidden
 
 
 async def recalls_of(connection: AsyncConnection, keys: Keys) -> list[str]:

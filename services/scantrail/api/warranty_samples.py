@@ -30,6 +30,14 @@ _GTIN = "09506000134352"
 _PURCHASER = {"id": "p-1", "name": "Ada Byron", "address": "1 Dock Road, York"}
 
 
+class PartyTold(msgspec.Struct):
+    """Name and address are null in the answer to a change, which tells nobody's."""
+
+    id: str
+    name: str | None
+    address: str | None
+
+
 class SiteTold(msgspec.Struct):
     id: str
     time_zone: str
@@ -59,10 +67,10 @@ class WarrantyTold(msgspec.Struct):
     state: WarrantyState
     why: list[str]
     order: str | None
-    purchaser: PurchaserTold | None
+    purchaser: PartyTold | None
     sold_at: datetime | None
     registered_at: datetime | None
-    registrant: PurchaserTold | None
+    registrant: PartyTold | None
     since: date | None
     until: date | None
     time_zone: str | None
@@ -101,7 +109,7 @@ class ClaimTold(msgspec.Struct):
 
 
 class ClaimInFull(ClaimTold):
-    purchaser: PurchaserTold | None  # type: ignore[assignment]
+    purchaser: PartyTold | None  # type: ignore[assignment]
     events: list[ClaimEventTold]
 
 
@@ -137,7 +145,7 @@ class ReturnHead(msgspec.Struct):
 
 
 class ReturnTold(ReturnHead):
-    purchaser: PurchaserTold | None  # type: ignore[assignment]
+    purchaser: PartyTold | None  # type: ignore[assignment]
     is_done: bool
     lines: list[ReturnLineTold]
     unexpected: list[dict[str, Any]]

@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import contextlib
 import time
 
 from aiokafka import AIOKafkaProducer
@@ -118,14 +119,14 @@ class Outbox:
                 futures = [
                     await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
                 ]
-                await asyncio.wait_for(asyncio.gather(*futures), SEND_S_MAX)
+                async with asyncio.timeout(SEND_S_MAX):
+                    await asyncio.gather(*futures)
                 ids = [row.id for row in rows]
                 await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
             return len(rows)
 
     async def _wait(self) -> None:
-        try:
-            await asyncio.wait_for(self._kick.wait(), POLL_S)
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(POLL_S):
+                await self._kick.wait()
         self._kick.clear()

@@ -8,6 +8,7 @@ Two apis may watch: one at a time enters, and the other finds nothing left.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -101,13 +102,10 @@ class RegisterWatch:
                 await self.catch_up()
             except DBAPIError as error:
                 log.warning("database is away", reason=str(error.orig))
-            try:
-                pause_s = max(
-                    POLL_S, 4 * (time.monotonic() - started)
-                )  # a fifth of the time at most
-                await asyncio.wait_for(self._kick.wait(), pause_s)
-            except TimeoutError:
-                continue
+            took_s = time.monotonic() - started
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(max(POLL_S, 4 * took_s)):  # a fifth of the time at most
+                    await self._kick.wait()
 
     async def catch_up(self, now: datetime | None = None) -> None:
         """Enter all that movements tell by now; state what is due at `now`."""

@@ -48,7 +48,8 @@ class TextReader:
                 writer.write(b"".join(frame + b"\r\n" for frame in left))
                 await writer.drain()
                 while left:
-                    acks = await asyncio.wait_for(stream.read(len(left)), ACK_S_MAX)
+                    async with asyncio.timeout(ACK_S_MAX):
+                        acks = await stream.read(len(left))
                     if not acks:
                         raise ConnectionResetError("the gateway closed the connection")
                     del left[: acks.count(ACK)]

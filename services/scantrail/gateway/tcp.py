@@ -159,7 +159,8 @@ async def _connect_on(
     delay_s = RETRY_S_FIRST
     while True:
         try:
-            stream, writer = await asyncio.wait_for(_connection(host, port, arrived), CONNECT_S_MAX)
+            async with asyncio.timeout(CONNECT_S_MAX):
+                stream, writer = await _connection(host, port, arrived)
         except (OSError, TimeoutError) as error:
             log.warning("reader is away", reader=reader.id, reason=str(error), retry_s=delay_s)
             await asyncio.sleep(delay_s)
@@ -283,7 +284,8 @@ async def _take_all(
 async def _received(reader: ReaderSettings, stream: asyncio.StreamReader) -> bytes:
     """The next bytes; none where the connection has ended, or is silent too long."""
     try:
-        return await asyncio.wait_for(stream.read(READ_BYTES), reader.silence_s)
+        async with asyncio.timeout(reader.silence_s):
+            return await stream.read(READ_BYTES)
     except TimeoutError:
         log.warning("reader is silent", reader=reader.id, silence_s=reader.silence_s)
     return b""

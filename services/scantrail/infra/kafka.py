@@ -65,7 +65,8 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
     What is not flushed by then must be durable elsewhere.
     """
     try:
-        await asyncio.wait_for(producer.stop(), FLUSH_S_MAX)
+        async with asyncio.timeout(FLUSH_S_MAX):
+            await producer.stop()
     except (TimeoutError, KafkaError) as error:
         log.warning("producer did not stop cleanly", reason=repr(error))
         # stop() was ended while it flushed; its sender would go on when the broker is back.

@@ -123,14 +123,7 @@ def judge_unit(
         return Judgement(Verdict.HOLD, Why.HELD, f"{unit} is held ({told})")
     if asked is not None and unit.startswith("sscc:"):
         asked = None
-    if asked is not None and (misfit := _misfit(unit, asked)) is not None:
-        return misfit
-    unsure = _unsure(unit, unreadable, confirmed_s, stale_s)
-    if unsure is not None:
-        return unsure
-    if asked is not None and (untold := _untold(unit, asked)) is not None:
-        return untold
-    return Judgement(Verdict.RELEASE, Why.CLEAR, f"nothing is known against {unit}")
+    return _released(unit, asked, unreadable, confirmed_s, stale_s)
 
 
 def judge_product(
@@ -151,6 +144,18 @@ def judge_product(
     if recalls:
         told = "; ".join(f"{recall.id}: {recall.title}" for recall in recalls)
         return Judgement(Verdict.HOLD, Why.RECALLED, f"{unit} may be recalled ({told})")
+    return _released(unit, asked, unreadable, confirmed_s, stale_s)
+
+
+def _released(
+    unit: str,
+    asked: ForOrder | None,
+    unreadable: Sequence[str],
+    confirmed_s: float | None,
+    stale_s: float,
+) -> Judgement:
+    """The release of a unit against which nothing is known, unless its order asks for another, or
+    something may be missing."""
     if asked is not None and (misfit := _misfit(unit, asked)) is not None:
         return misfit
     unsure = _unsure(unit, unreadable, confirmed_s, stale_s)

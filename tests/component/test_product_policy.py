@@ -73,6 +73,14 @@ async def test_digits_without_a_mark_are_read_by_the_schemes_of_their_product(
     assert found == [told]
 
 
+async def test_a_serial_that_is_marked_as_one_is_its_products_whatever_the_schemes() -> None:
+    outlet = FakeOutlet()
+    taken = await intake(outlet, PHONE, product="PHONE-1").take(
+        "hand", [Read("21AB-12", aim="]C1")]
+    )
+    assert ([scan.unit for scan in outlet.scans], taken.rejected) == (["sn:PHONE-1.AB-12"], ())
+
+
 async def test_the_product_that_was_told_with_a_read_has_the_say() -> None:
     outlet = FakeOutlet()
     await intake(outlet, PHONE, PUMP, product="PUMP-7").take(

@@ -95,6 +95,7 @@ def identify(
     aim: str | None = None,
     product: str | None = None,
     schemes: frozenset[str] | None = None,
+    is_plain: bool = True,
 ) -> Identified:
     """The unit that `text` names.
 
@@ -104,7 +105,8 @@ def identify(
     gateway has taken it off. `product` says that the reader expects plain serials of that product:
     then whatever has no mark of its own, and is no GTIN, is one. `schemes` says which of SCHEMES
     text without a mark can be (None: any): it settles what would be ambiguous, comes before a plain
-    serial, and refuses the others.
+    serial, and refuses the others. Where not `is_plain`, `product` has no plain serials, only such
+    as are marked (AI 21); then `schemes` are told too.
 
     Raises NotIdentified, and nothing else, whatever the text (1 MB, NUL, half a code).
     """
@@ -115,7 +117,7 @@ def identify(
     found = fast_element_string(text) if aim not in _GTIN_AIM else None
     if found is not None:
         return found
-    return _identify_slowly(_cleaned(text), aim, product, schemes)
+    return _identify_slowly(_cleaned(text), aim, product, schemes, is_plain)
 
 
 def readings(text: str, *, aim: str | None = None) -> tuple[Identified, ...]:
@@ -168,7 +170,11 @@ def _cleaned(text: str) -> str:
 
 
 def _identify_slowly(
-    text: str, aim: str | None, product: str | None, schemes: frozenset[str] | None = None
+    text: str,
+    aim: str | None,
+    product: str | None,
+    schemes: frozenset[str] | None = None,
+    is_plain: bool = True,
 ) -> Identified:
     """Text in the order of how surely it says what it is; the first that fits decides."""
     if aim in _GTIN_AIM:
@@ -195,7 +201,7 @@ def _identify_slowly(
     if aim is None and EPC_HEX.fullmatch(text) and (schemes is None or "epc" in schemes):
         return epc_hex(text)
     if schemes is not None:
-        return _expected(text, product, schemes)
+        return _expected(text, product if is_plain else None, schemes)
     if product is not None:
         return _expected_serial(text, product)
     return _device_or_vehicle(text)

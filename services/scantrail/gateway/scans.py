@@ -234,13 +234,16 @@ class ScanMaker:
         product = read.product or (None if reader is None else reader.product)
         schemes = None if reader is None else reader.schemes
         known = None if product is None else self._known.products.get(product)
+        is_plain = True
         if known is not None and known.schemes:
             own = frozenset(known.schemes)
             # What the station expects narrows it; where the two have nothing in common, the
             # product in hand is right, and the station was meant for another.
             schemes = (own if schemes is None else own & schemes or own) - {PLAIN_SERIAL}
-            product = product if PLAIN_SERIAL in own else None
-        return identify(read.text, aim=read.aim, product=product, schemes=schemes)
+            is_plain = PLAIN_SERIAL in own
+        return identify(
+            read.text, aim=read.aim, product=product, schemes=schemes, is_plain=is_plain
+        )
 
     def set_aside(self, read: RejectedRead) -> Outgoing:
         """The record of a read that makes no scan."""

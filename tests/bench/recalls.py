@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from bench.installation import Usage
 from bench.measure import Measure, Part, percentile
-from scantrail.domain.recall import Recall, RecallMatcher, Selector
+from scantrail.domain.recall import Marks, Recall, Selector
+from scantrail.domain.recall_match import RecallMatcher
 
 RECALLS = 10_000
 LISTED = 200  # serials of each recall that lists them: a million of half the recalls
@@ -28,12 +29,12 @@ def measure_match() -> list[Measure]:
     for recall in recalls(chosen):
         matcher.put(recall)
     loaded = Usage.of(os.getpid())
-    units = [(product(chosen), serial(chosen)) for _ in range(MATCHES)]
+    units = [Marks(product(chosen), serial(chosen)) for _ in range(MATCHES)]
     times_us, found = [], 0
     cpu = time.process_time()
     for unit in units:
         at = time.perf_counter_ns()
-        found += len(matcher.match(*unit))
+        found += len(matcher.match(unit).recalled)
         times_us.append((time.perf_counter_ns() - at) / 1e3)
     cpu_us = (time.process_time() - cpu) / MATCHES * 1e6
     changes_us = []

@@ -15,7 +15,8 @@ from scantrail.contracts.records import (
 )
 from scantrail.domain.alert import Alert
 from scantrail.domain.custody import UnitState
-from scantrail.domain.recall import Recall, RecallMatcher, Selector
+from scantrail.domain.recall import Recall, Selector
+from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.scan import Scan, Transaction
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.tracker.app import Tracking

@@ -5,7 +5,8 @@ from prometheus_client import REGISTRY
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Hold, HoldReason
-from scantrail.domain.recall import Recall, RecallMatcher, Selector
+from scantrail.domain.recall import Recall, Selector
+from scantrail.domain.recall_match import RecallMatcher
 from scantrail.infra.notices import Unreadable, take_hold, take_recall
 
 RECALL = Recall(id="R-1", title="t", reason="r", selectors=(Selector(kind="prefix", prefix="R"),))

@@ -9,7 +9,7 @@ import re
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -56,11 +56,18 @@ from scantrail.domain.custody import (
     observe,
 )
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
-from scantrail.domain.hold import Hold, HoldKind, HoldReason
+from scantrail.domain.hold import Clearance, Hold, HoldKind, HoldReason
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
 from scantrail.domain.product import Captured, Product, Serials
 from scantrail.domain.reader import ReaderStatus
-from scantrail.domain.recall import Recall, RecallRefused, RecallStatus, Selector, check_recall
+from scantrail.domain.recall import (
+    Recall,
+    RecallRefused,
+    RecallStatus,
+    Selector,
+    SelectorKind,
+    check_recall,
+)
 from scantrail.domain.scan import Origin, Scan, Transaction
 from scantrail.domain.station import Station, claim
 from scantrail.domain.unit_ids import Identifier, join_id, told_scan
@@ -136,6 +143,7 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.IDENTIFIERS, "$"): Identifier,
     (Topic.HOLDS, "$"): Hold,
     (Topic.HOLDS, "$.properties.reasons.items"): HoldReason,
+    (Topic.HOLDS, "$.properties.cleared.items"): Clearance,
 }
 
 _NOT_PUBLISHED = {
@@ -157,7 +165,6 @@ PLAIN_WORDS = {
         "two_sites",
         "unexpected_step",
     },
-    (Topic.RECALLS, "kind"): {"list", "range", "prefix", "all"},
 }
 
 ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
@@ -171,6 +178,7 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.ALERTS, "status"): AlertStatus,
     (Topic.FINDINGS, "kind"): FindingKind,
     (Topic.FINDINGS, "status"): FindingStatus,
+    (Topic.RECALLS, "kind"): SelectorKind,
     (Topic.RECALLS, "status"): RecallStatus,
     (Topic.HOLDS, "kind"): HoldKind,
     (Topic.STATIONS, "business_step"): BusinessStep,
@@ -189,6 +197,14 @@ DECODER_IS_STRICT: dict[Topic, set[str]] = {
 _RFC_3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:?\d\d)")
 
 formats = FormatChecker(formats=())
+
+
+@formats.checks("date")
+def is_date(value: object) -> bool:
+    try:
+        return not isinstance(value, str) or str(date.fromisoformat(value)) == value
+    except ValueError:
+        return False
 
 
 @formats.checks("date-time")
@@ -434,6 +450,8 @@ def test_an_example_of_a_later_version_and_a_bare_one_are_taken(topic: Topic, pa
         bare["clock_skew_s"] = document["clock_skew_s"]
     if topic is Topic.RECALLS:
         bare["products"] = document["products"]
+    if topic is Topic.HOLDS:
+        bare["cleared"] = document["cleared"]
     assert errors(topic, bare) == []
     assert refusal(topic, bare) is None
 
@@ -601,6 +619,15 @@ RECALLS = st.builds(
             ),
             st.builds(Selector, kind=st.just("prefix"), prefix=TEXTS),
             st.just(Selector(kind="all")),
+            st.builds(Selector, kind=st.just("pattern"), pattern=st.text("AB1#", min_size=1)),
+            st.builds(
+                Selector,
+                kind=st.just("lot"),
+                lots=st.lists(TEXTS, min_size=1, max_size=3).map(tuple),
+            ),
+            st.just(Selector(kind="lot_range", low="L08", high="L11")),
+            st.dates().map(lambda day: Selector(kind="date", first_day=day)),
+            st.dates().map(lambda day: Selector(kind="date", first_day=day, last_day=day)),
         ),
         min_size=1,
         max_size=3,
@@ -608,6 +635,8 @@ RECALLS = st.builds(
     products=st.lists(TEXTS, min_size=1, max_size=2).map(tuple),
     status=st.sampled_from(RecallStatus),
     version=st.integers(1, 1 << 31),
+    remedy=st.none() | TEXTS,
+    is_swept=st.booleans(),
 )
 
 
@@ -626,6 +655,8 @@ def scans(draw: st.DrawFn, unit: str | None = None, around: datetime | None = No
         order=draw(MAYBE_TEXTS),
         rma=draw(MAYBE_TEXTS),
         read=draw(TEXTS),
+        lot=draw(st.none() | TEXTS),
+        produced_on=draw(st.none() | st.dates()),
     )
 
 
@@ -812,8 +843,12 @@ def test_an_example_of_a_link_taken_back_names_the_scan_of_the_link() -> None:
                 text=TEXTS,
                 since=st.none() | TIMES,
                 kind=st.none() | st.sampled_from(HoldKind),
+                recall=MAYBE_TEXTS,
             ),
             min_size=1,
+        ).map(tuple),
+        cleared=st.lists(
+            st.builds(Clearance, recall=TEXTS, version=st.none() | st.integers(1, 9)), max_size=3
         ).map(tuple),
         version=st.integers(1, 1 << 31),
     )

@@ -32,14 +32,18 @@ GATE = Station(
 )
 
 
+def reasons_of(hold: Hold | None) -> tuple[HoldReason, ...]:
+    return () if hold is None else hold.reasons
+
+
 @pytest.mark.parametrize(
     ("recalls", "hold", "confirmed_s", "verdict", "why"),
     [
-        ([], None, 0.0, Verdict.RELEASE, Why.CLEAR),
-        ([], None, 30.0, Verdict.RELEASE, Why.CLEAR),
+        ([], [], 0.0, Verdict.RELEASE, Why.CLEAR),
+        ([], [], 30.0, Verdict.RELEASE, Why.CLEAR),
         ([], EMPTY, 0.0, Verdict.RELEASE, Why.CLEAR),
-        ([], None, 30.1, Verdict.HOLD, Why.STALE),
-        ([], None, None, Verdict.HOLD, Why.NOT_READY),
+        ([], [], 30.1, Verdict.HOLD, Why.STALE),
+        ([], [], None, Verdict.HOLD, Why.NOT_READY),
         ([], HELD, 0.0, Verdict.HOLD, Why.HELD),
         ([], HELD, 99.0, Verdict.HOLD, Why.HELD),
         ([], HELD, None, Verdict.HOLD, Why.HELD),
@@ -51,17 +55,17 @@ GATE = Station(
 def test_the_first_reason_decides(
     recalls: list[Recall], hold: Hold | None, confirmed_s: float | None, verdict: Verdict, why: Why
 ) -> None:
-    told = judge_unit(UNIT, recalls, hold, confirmed_s=confirmed_s, stale_s=30.0)
+    told = judge_unit(UNIT, recalls, reasons_of(hold), confirmed_s=confirmed_s, stale_s=30.0)
     assert (told.verdict, told.reason) == (verdict, why)
 
 
 def test_a_person_is_told_which_notice_and_which_reason() -> None:
     other = replace(RECALL, id="R-2", title="Plug")
-    told = judge_unit(UNIT, [RECALL, other], HELD, confirmed_s=0.0, stale_s=30.0)
+    told = judge_unit(UNIT, [RECALL, other], HELD.reasons, confirmed_s=0.0, stale_s=30.0)
     assert told.detail == f"{UNIT} is recalled (R-1: Battery; R-2: Plug)"
-    told = judge_unit(UNIT, [], HELD, confirmed_s=0.0, stale_s=30.0)
+    told = judge_unit(UNIT, [], HELD.reasons, confirmed_s=0.0, stale_s=30.0)
     assert told.detail == f"{UNIT} is held (Q-7: scratched)"
-    told = judge_unit(UNIT, [], None, confirmed_s=61.7, stale_s=30.0)
+    told = judge_unit(UNIT, [], [], confirmed_s=61.7, stale_s=30.0)
     assert told.detail.startswith("what is known of the unit was last confirmed 62 s ago")
 
 
@@ -105,18 +109,20 @@ def for_order(order: Order | None, *products: str, released: int = 0, **more: An
     ],
 )
 def test_what_an_order_says_of_a_unit(asked: ForOrder, confirmed_s: float | None, why: Why) -> None:
-    told = judge_unit(UNIT, [], None, asked, confirmed_s=confirmed_s, stale_s=30.0)
+    told = judge_unit(UNIT, [], [], asked, confirmed_s=confirmed_s, stale_s=30.0)
     verdict = Verdict.RELEASE if why is Why.CLEAR else Verdict.HOLD
     assert (told.verdict, told.reason) == (verdict, why)
     for recalls, hold, before in (([RECALL], HELD, Why.RECALLED), ([], HELD, Why.HELD)):
-        told = judge_unit(UNIT, recalls, hold, asked, confirmed_s=confirmed_s, stale_s=30.0)
+        told = judge_unit(
+            UNIT, recalls, reasons_of(hold), asked, confirmed_s=confirmed_s, stale_s=30.0
+        )
         assert told.reason == before
 
 
 @pytest.mark.parametrize("order", [CABLES, None])
 def test_a_logistic_unit_is_not_held_against_its_order(order: Order | None) -> None:
     asked = for_order(order)
-    told = judge_unit("sscc:395060001343520001", [], None, asked, confirmed_s=0.0, stale_s=30.0)
+    told = judge_unit("sscc:395060001343520001", [], [], asked, confirmed_s=0.0, stale_s=30.0)
     assert told.reason == Why.CLEAR
 
 

@@ -31,9 +31,10 @@ from scantrail.contracts.records import (
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, Seen, judge, judge_finding
 from scantrail.domain.custody import Outcome
-from scantrail.domain.hold import Hold, HoldReason
+from scantrail.domain.hold import Clearance, Hold, HoldReason, clears
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.recall import Recall, RecallMatcher
+from scantrail.domain.recall import Marks, Recall
+from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
@@ -119,7 +120,7 @@ def judge_batch(
                 movement.scan,
                 facts(movement.facts_added, movement.scan),
                 facts(movement.facts_withdrawn, movement.scan),
-                recalls_of(_keys_of(movement), notices.recalls),
+                recalls_of(movement, notices),
                 visit_id=movement.visit_id or movement.scan.event_id,
                 site_travel_s=site_travel_s,
                 is_inert=movement.outcome in _INERT,
@@ -162,10 +163,17 @@ def _keys_of(movement: Movement) -> list[str]:
     return [movement.unit, *movement.aliases, *filter(None, [movement.joined])]
 
 
-def recalls_of(keys: Iterable[str], matcher: RecallMatcher) -> list[Recall]:
-    """The active recalls under which a unit falls by any of its keys, by id."""
-    found = {r.id: r for key in keys for r in matcher.match(*product_and_serial(key))}
-    return [found[recall_id] for recall_id in sorted(found)]
+def recalls_of(movement: Movement, notices: Notices) -> list[Recall]:
+    """The active recalls under which a unit falls by any of its keys and what its scan shows, and
+    of which it is not cleared, by id."""
+    scan, found, cleared = movement.scan, dict[str, Recall](), list[Clearance]()
+    for key in _keys_of(movement):
+        marks = Marks(*product_and_serial(key), scan.lot, scan.produced_on)
+        matched = notices.recalls.match(marks)
+        found |= {recall.id: recall for recall in (*matched.recalled, *matched.likely)}
+        if key in notices.holds:
+            cleared += notices.holds[key].cleared
+    return [found[each] for each in sorted(found) if not clears(cleared, found[each])]
 
 
 def _reasons(keys: Iterable[str], holds: Mapping[str, Hold]) -> list[HoldReason]:

@@ -145,13 +145,13 @@ async def change_hold(
     empty = Hold(id=unit, reasons=(), version=0)
     query = select(holds.c.document).where(holds.c.id == unit).with_for_update()
     document = (await connection.execute(query)).scalar()
-    if document is None and changed(empty).reasons:
+    if document is None and changed(empty) != empty:
         new_row = upsert(holds).values(id=unit, version=0, document=msgspec.to_builtins(empty))
         await connection.execute(new_row.on_conflict_do_nothing())
         document = (await connection.execute(query)).scalar_one()
     known = empty if document is None else msgspec.convert(document, Hold)
     new = changed(known)
-    if new.reasons == known.reasons:
+    if (new.reasons, new.cleared) == (known.reasons, known.cleared):
         return known, known
     if len(new.reasons) > REASONS_MAX:
         raise Problem(409, "Too many", f"{unit} has {REASONS_MAX} reasons: take some back")
@@ -161,7 +161,7 @@ async def change_hold(
         .where(holds.c.id == unit)
         .values(version=new.version, document=msgspec.to_builtins(new))
     )
-    await publish(Topic.HOLDS, unit, encode(new) if new.reasons else None)
+    await publish(Topic.HOLDS, unit, encode(new) if new.reasons or new.cleared else None)
     return known, new
 
 

@@ -111,5 +111,6 @@ def _understood(text: str, identified: Identified) -> dict[str, Any]:
         "serial": identified.serial,
         "lot": identified.lot,
         "expiry": identified.expiry,
+        "production": identified.production,
         "notes": list(identified.notes),
     }

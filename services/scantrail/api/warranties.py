@@ -47,7 +47,8 @@ from scantrail.api.warranty_samples import (
 )
 from scantrail.domain.claim import remarks_on
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.recall import Recall, RecallMatcher, RecallStatus
+from scantrail.domain.recall import Marks, Recall, RecallStatus
+from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.warranty import (
     MONTHS_MAX,
     Cover,
@@ -286,16 +287,19 @@ async def recalls_of(connection: AsyncConnection, keys: Keys) -> list[str]:
         ),
     )
     documents = (await connection.execute(query)).scalars().all()
-    return await asyncio.to_thread(_matching, documents, told)
+    units = tables.unit.c
+    of_unit = select(units.lot, units.produced_on).where(units.unit.in_(keys.every))
+    marked = {tuple(row) for row in await connection.execute(of_unit)} or {(None, None)}
+    marks = [Marks(*name, *mark) for name in told for mark in marked]
+    return await asyncio.to_thread(_matching, documents, marks)
 
 
-def _matching(
-    documents: Sequence[dict[str, Any]], told: Sequence[tuple[str | None, str]]
-) -> list[str]:
+def _matching(documents: Sequence[dict[str, Any]], marks: Sequence[Marks]) -> list[str]:
     matcher = RecallMatcher()
     for document in documents:
         matcher.put(msgspec.convert(document, Recall))
-    return sorted({each.id for name, serial in told for each in matcher.match(name, serial)})
+    found = [matcher.match(each) for each in marks]
+    return sorted({each.id for some in found for each in (*some.recalled, *some.likely)})
 
 
 async def proven_by(connection: AsyncConnection, name: str | None, order: str) -> bool:

@@ -239,5 +239,6 @@ def _identified(text: str) -> dict[str, object]:
         "serial": found.serial,
         "lot": found.lot,
         "expiry": found.expiry,
+        "production": found.production,
         "notes": list(found.notes),
     }

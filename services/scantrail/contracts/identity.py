@@ -335,7 +335,12 @@ def _unit_of(elements: Iterator[tuple[str, str]], text: str, product: str | None
     if "01" in found and "21" in found:
         notes = ("unread_tail",) if "" in found else ()
         return sgtin(
-            found["01"], found["21"], lot=found.get("10"), yymmdd=found.get("17"), notes=notes
+            found["01"],
+            found["21"],
+            lot=found.get("10"),
+            yymmdd=found.get("17"),
+            produced_yymmdd=found.get("11"),
+            notes=notes,
         )
     if "00" in found:
         return sscc(found["00"])

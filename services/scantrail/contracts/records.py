@@ -6,7 +6,7 @@ metric label. Values are JSON; `schemas/<topic>/` describes them for everybody e
 
 import re
 from collections.abc import Callable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -25,7 +25,7 @@ from scantrail.domain.custody import (
     UnitState,
 )
 from scantrail.domain.finding import Finding
-from scantrail.domain.hold import REASONS_MAX, Hold
+from scantrail.domain.hold import CLEARED_MAX, REASONS_MAX, Hold
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order
 from scantrail.domain.product import Product
 from scantrail.domain.reader import ReaderStatus
@@ -152,6 +152,9 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     asked: bool = False
     #: the return authorisation by which the unit comes back
     rma: str | None = None
+    #: what was told beside the code
+    lot: str | None = None
+    produced_on: date | None = None
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):
@@ -304,6 +307,8 @@ def _check_scan(scan: Scan) -> None:
         _check_names(scan, ("same_as",), "not_a_scan")
     if scan.forwarded_from:
         _check_forwarding(scan.forwarded_from)
+    if scan.lot is not None:
+        _check_names(scan, ("lot",), "not_a_scan")
     if not 0 <= scan.sequence < 1 << 63:
         raise UnreadableRecord("not_a_scan", "sequence must be from 0 to 2^63 - 1")
     if scan.event_time.tzinfo is None or scan.record_time.tzinfo is None:
@@ -368,6 +373,7 @@ _REJECTED_LENGTHS = {
     "product": NAME_LENGTH_MAX,
     "direction": NAME_LENGTH_MAX,
     "unit": NAME_LENGTH_MAX,
+    "lot": NAME_LENGTH_MAX,
 }
 
 
@@ -425,8 +431,13 @@ def _check_identifier(link: Identifier) -> None:
 
 def _check_hold(hold: Hold) -> None:
     _check_entity(hold, "hold")
-    if not 1 <= len(hold.reasons) <= REASONS_MAX:
-        raise UnreadableRecord("not_a_hold", f"reasons must be 1 to {REASONS_MAX}")
+    if not hold.reasons and not hold.cleared:
+        raise UnreadableRecord("not_a_hold", "reasons must be there, or what is cleared")
+    if len(hold.reasons) > REASONS_MAX or len(hold.cleared) > CLEARED_MAX:
+        detail = f"reasons must be at most {REASONS_MAX}, and cleared {CLEARED_MAX}"
+        raise UnreadableRecord("not_a_hold", detail)
+    for cleared in hold.cleared:
+        _check_names(cleared, ("recall",), "not_a_hold", inside="cleared: ")
     for reason in hold.reasons:
         _check_names(reason, ("id",), "not_a_hold", inside="reasons: ")
         if reason.since is not None and reason.since.tzinfo is None:

@@ -142,8 +142,8 @@ def judge(
             raised.append(_reappeared(scan.unit, missed, at))
     for seen, why in visits:
         if seen.business_step in OUTBOUND_STEPS:
-            raised += [_recalled(scan.unit, recall, seen) for recall in recalls]
-            raised += [_held(scan.unit, why, seen)] if why else []
+            raised += _recalled_at(scan.unit, recalls, holds, seen)
+            raised += _held_at(scan.unit, why, seen)
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}
     withdrawn = [
@@ -216,15 +216,27 @@ def _contradicted(unit: str, fact: Fact, status: AlertStatus) -> Alert:
     )
 
 
-def _recalled(unit: str, recall: Recall, seen: Seen) -> Alert:
-    why = f"recalled ({recall.id}: {recall.title})"
-    return _at_shipping(AlertKind.RECALLED_AT_SHIPPING, unit, seen, why, recall.id)
+def _recalled_at(
+    unit: str, recalls: Sequence[Recall], holds: Sequence[HoldReason], seen: Seen
+) -> list[Alert]:
+    """One for each recall, whether the unit falls under it or is held for it: by what its scans do
+    not show, or for what is inside it."""
+    told = {reason.recall: reason.text for reason in holds if reason.recall is not None}
+    told |= {recall.id: recall.title for recall in recalls}
+    return [
+        _at_shipping(
+            AlertKind.RECALLED_AT_SHIPPING, unit, seen, f"recalled ({id_}: {text})", recall=id_
+        )
+        for id_, text in sorted(told.items())
+    ]
 
 
-def _held(unit: str, holds: Sequence[HoldReason], seen: Seen) -> Alert:
+def _held_at(unit: str, holds: Sequence[HoldReason], seen: Seen) -> list[Alert]:
     """One for the visit, however many reasons there are: they come and go, the visit stays."""
-    why = f"held ({'; '.join(f'{reason.id}: {reason.text}' for reason in holds)})"
-    return _at_shipping(AlertKind.HELD_AT_SHIPPING, unit, seen, why)
+    told = [f"{reason.id}: {reason.text}" for reason in holds if reason.recall is None]
+    if not told:
+        return []
+    return [_at_shipping(AlertKind.HELD_AT_SHIPPING, unit, seen, f"held ({'; '.join(told)})")]
 
 
 def _reappeared(unit: str, holds: Sequence[HoldReason], seen: Seen) -> Alert:

@@ -1,11 +1,17 @@
 """Holds: why a unit must not leave, one reason of each who says so."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
+from scantrail.domain.recall import Recall
+
 #: Reasons that one unit may have: more are a slip of a program.
 REASONS_MAX = 50
+
+#: Recalls by which one unit may be cleared.
+CLEARED_MAX = 500
 
 
 class HoldKind(StrEnum):
@@ -24,15 +30,35 @@ class HoldReason:
     text: str
     since: datetime | None = None
     kind: HoldKind | None = None
+    #: the recall by which it is held, found by what scans do not show or by what is inside
+    recall: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Clearance:
+    """That a recall does not hold a unit: by what is known of it that scans do not show, decided
+    for one `version` of the recall, or, for any version (None), because it was remedied."""
+
+    recall: str
+    version: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hold:
-    """All that holds one unit; `id` is the unit's key. Without reasons there is no hold."""
+    """All that holds one unit; `id` is the unit's key. Without reasons there is no hold, and what
+    `cleared` says may still count."""
 
     id: str
     reasons: tuple[HoldReason, ...]
     version: int = 1
+    cleared: tuple[Clearance, ...] = ()
+
+
+def clears(cleared: Iterable[Clearance], recall: Recall) -> bool:
+    """Whether one of these clearances is of this version of the recall."""
+    return any(
+        each.recall == recall.id and each.version in (None, recall.version) for each in cleared
+    )
 
 
 def with_reason(hold: Hold, reason: HoldReason) -> Hold:

@@ -52,7 +52,7 @@ _FAST: Final = re.compile(
     rf"01([0-9]{{14}})"
     rf"(?:17([0-9]{{6}}))?(?:10([{CHARACTER_SET_82}]{{1,20}}){GS})?"
     rf"21([{CHARACTER_SET_82}]{{1,20}})"
-    rf"(?:{GS}(?:11[0-9]{{6}})?(?:17([0-9]{{6}}){GS}?)?"
+    rf"(?:{GS}(?:11([0-9]{{6}}))?(?:17([0-9]{{6}}){GS}?)?"
     rf"(?:10([{CHARACTER_SET_82}]{{1,20}})(?:{GS}17([0-9]{{6}}))?)?)?"
 )
 
@@ -99,9 +99,10 @@ class Identified(NamedTuple):
     """A text that names one unit.
 
     `scheme` is the key's first word. `gtin` has 14 digits and is set for `sgtin`; `product` is
-    set for `sn`. `lot` (AI 10) and `expiry` (AI 17) are what the barcode says beside the key.
-    `notes` are fixed words: `bad_expiry` (AI 17 is no date), `unread_tail` (element strings after
-    the serial that are not understood), `check_digit` (a VIN whose position 9 does not check,
+    set for `sn`. `lot` (AI 10), `expiry` (AI 17) and `production` (AI 11, a
+    day) are what the barcode says beside the key. `notes` are fixed words: `bad_expiry` (AI 17 is
+    no date), `bad_production` (AI 11 is none), `unread_tail` (element strings after the serial that
+    are not understood), `check_digit` (a VIN whose position 9 does not check,
     from where that is allowed), `undecodable_tag` (an EPC with a known header and wrong content),
     `may_be_imei` (a product's serial that would without the product be an IMEI).
     """
@@ -114,6 +115,7 @@ class Identified(NamedTuple):
     lot: str | None = None
     expiry: date | None = None
     notes: tuple[str, ...] = ()
+    production: date | None = None
 
 
 def gs1_check_digit(payload: str) -> int:
@@ -164,12 +166,13 @@ def sgtin(
     *,
     lot: str | None = None,
     yymmdd: str | None = None,
+    produced_yymmdd: str | None = None,
     notes: tuple[str, ...] = (),
 ) -> Identified:
     """The unit of a GTIN (8, 12, 13 or 14 digits, checked here) and its serial (AI 21).
 
-    `yymmdd` is AI 17 as it stands. Raises NotIdentified: bad_check_digit, incomplete, too_long,
-    bad_characters.
+    `yymmdd` is AI 17 as it stands, `produced_yymmdd` AI 11. Raises NotIdentified:
+    bad_check_digit, incomplete, too_long, bad_characters.
     """
     gtin14 = gtin.zfill(14)
     _check_gs1(gtin14, "GTIN")
@@ -177,7 +180,11 @@ def sgtin(
     expiry = expiry_date(yymmdd) if yymmdd else None
     if yymmdd and expiry is None:
         notes = ("bad_expiry", *notes)
-    return Identified(f"sgtin:{gtin14}.{serial}", "sgtin", gtin14, None, serial, lot, expiry, notes)
+    production = expiry_date(produced_yymmdd) if produced_yymmdd else None
+    if produced_yymmdd and production is None:
+        notes = ("bad_production", *notes)
+    key = f"sgtin:{gtin14}.{serial}"
+    return Identified(key, "sgtin", gtin14, None, serial, lot, expiry, notes, production)
 
 
 def product_id(name: str) -> str:
@@ -318,7 +325,9 @@ def fast_element_string(text: str) -> Identified | None:
     match = _FAST.fullmatch(text)
     if match is None:
         return None
-    gtin, expiry_before, lot_before, serial, expiry_after, lot_after, expiry_last = match.groups()
+    gtin, expiry_before, lot_before, serial, produced, expiry_after, lot_after, expiry_last = (
+        match.groups()
+    )
     if not gs1_checks(gtin) or (
         "17" in serial and expiry_before is None and has_swallowed_expiry(text, serial)
     ):
@@ -331,6 +340,10 @@ def fast_element_string(text: str) -> Identified | None:
             return None
         expiry = expiry_date(yymmdd)
         notes = () if expiry else ("bad_expiry",)
+    production: date | None = None
+    if produced is not None:
+        production = expiry_date(produced)
+        notes = notes if production else ("bad_production", *notes)
     if lot_before is not None and lot_after is not None:
         return None
     return Identified(
@@ -342,6 +355,7 @@ def fast_element_string(text: str) -> Identified | None:
         lot_before or lot_after,
         expiry,
         notes,
+        production,
     )
 
 

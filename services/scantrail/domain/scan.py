@@ -1,7 +1,7 @@
 """A scan: a station's claim that it saw a unit, once."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from hashlib import blake2b
 
 from scantrail.domain.vocabulary import BusinessStep
@@ -76,6 +76,9 @@ class Scan:
     expected_after: tuple[BusinessStep, ...] | None = None
     #: Keys of the unit under which the scan came, before it was forwarded: a tracker did that.
     forwarded_from: tuple[str, ...] = ()
+    #: The lot and the day of production that the unit's code or its reader tells.
+    lot: str | None = None
+    produced_on: date | None = None
 
 
 def clock_skew_s(event_time: datetime, record_time: datetime) -> float | None:

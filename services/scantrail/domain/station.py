@@ -1,7 +1,7 @@
 """A station: a configured place of reading, and what a read there claims."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from scantrail.domain.scan import Scan, Transaction, clock_skew_s
 from scantrail.domain.vocabulary import BusinessStep
@@ -40,6 +40,8 @@ def claim(
     same_as: str | None = None,
     expected_after: tuple[BusinessStep, ...] | None = None,
     rma: str | None = None,
+    lot: str | None = None,
+    produced_on: date | None = None,
 ) -> Scan:
     """The scan that a read of `unit` at `station` makes; it is at `location`, where one is told."""
     documents = (("order", order), ("rma", rma))
@@ -65,4 +67,6 @@ def claim(
         parent=parent,
         same_as=same_as,
         expected_after=expected_after,
+        lot=lot,
+        produced_on=produced_on,
     )

@@ -7,8 +7,9 @@ The first that is true decides:
 | the code names a product that needs a serial to leave | hold | `no_serial` |
 | the code names another product, some of whose units are recalled | hold | `recalled` |
 | the read names no unit otherwise | unknown | why it names none, such as `bad_check_digit` |
-| an active recall means the unit | hold | `recalled` |
+| an active recall means the unit, or what is inside it | hold | `recalled` |
 | the unit is held | hold | `held` |
+| a recall goes by a lot or day that was not read, and nobody decided | hold | `recall_undecided` |
 | the order asks for none of the unit's products | hold | `wrong_product` |
 | as many other units as the order asks for were released for it | hold | `one_too_many` |
 | a recall that cannot be read may mean the unit | hold | `not_ready` |
@@ -38,7 +39,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from scantrail.domain.hold import Hold
+from scantrail.domain.hold import HoldReason
 from scantrail.domain.order import Order
 from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall
@@ -61,6 +62,7 @@ class Why(StrEnum):
     NO_SERIAL = "no_serial"
     RECALLED = "recalled"
     HELD = "held"
+    RECALL_UNDECIDED = "recall_undecided"
     WRONG_PRODUCT = "wrong_product"
     ONE_TOO_MANY = "one_too_many"
     NOT_READY = "not_ready"
@@ -101,15 +103,16 @@ class ForOrder:
 def judge_unit(
     unit: str,
     recalls: Sequence[Recall],
-    hold: Hold | None,
+    reasons: Sequence[HoldReason],
+    undecided: Sequence[Recall] = (),
     asked: ForOrder | None = None,
     *,
     unreadable: Sequence[str] = (),
     confirmed_s: float | None,
     stale_s: float,
 ) -> Judgement:
-    """Whether `unit` may leave: by the active recalls that mean it, by what holds it, and by the
-    order that the question names.
+    """Whether `unit` may leave: by the active recalls that mean it, by why it is held, by the
+    recalls of which nobody can say whether they mean it, and by the order that the question names.
 
     `unreadable` are the ids of recalls that cannot be read and may mean it. `confirmed_s` seconds
     ago nothing was missing from what is known of these; None where they were never read to their
@@ -118,9 +121,18 @@ def judge_unit(
     if recalls:
         told = "; ".join(f"{recall.id}: {recall.title}" for recall in recalls)
         return Judgement(Verdict.HOLD, Why.RECALLED, f"{unit} is recalled ({told})")
-    if hold is not None and hold.reasons:
-        told = "; ".join(f"{reason.id}: {reason.text}" for reason in hold.reasons)
-        return Judgement(Verdict.HOLD, Why.HELD, f"{unit} is held ({told})")
+    if reasons:
+        told = "; ".join(f"{reason.id}: {reason.text}" for reason in reasons)
+        is_recalled = any(reason.recall is not None for reason in reasons)
+        why = Why.RECALLED if is_recalled else Why.HELD
+        return Judgement(Verdict.HOLD, why, f"{unit} is held ({told})")
+    if undecided:
+        told = "; ".join(f"{recall.id}: {recall.title}" for recall in undecided)
+        detail = (
+            f"{unit} may be recalled ({told}): scan a code that tells its lot and day of"
+            " production, or look it up"
+        )
+        return Judgement(Verdict.HOLD, Why.RECALL_UNDECIDED, detail)
     if asked is not None and unit.startswith("sscc:"):
         asked = None
     return _released(unit, asked, unreadable, confirmed_s, stale_s)

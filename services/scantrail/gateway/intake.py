@@ -387,6 +387,8 @@ def _as_sent(read: RejectedRead) -> Read:
         location=read.location,
         product=read.product,
         unit=read.unit,
+        lot=read.lot,
+        produced_on=read.produced_on,
     )
 
 

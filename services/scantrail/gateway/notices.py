@@ -8,12 +8,15 @@ anyway.
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import date
 from functools import partial
+from typing import NamedTuple
 
 from scantrail.contracts.topics import Topic
-from scantrail.domain.hold import Hold
+from scantrail.domain.hold import Hold, HoldReason, clears
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.recall import Recall, RecallMatcher
+from scantrail.domain.recall import Marks, Recall
+from scantrail.domain.recall_match import RecallMatcher
 from scantrail.gateway.confirmed import follow_confirmed, keep_confirming
 from scantrail.infra.kafka import Mirror
 from scantrail.infra.notices import Unreadable, take_hold, take_recall
@@ -21,6 +24,17 @@ from scantrail.infra.settings import Settings
 
 #: By an id whose link is missing, what speaks against its unit is not found.
 _CONFIRMED = (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS)
+
+
+class Against(NamedTuple):
+    """What speaks against one unit."""
+
+    #: the active recalls that mean it
+    recalls: list[Recall]
+    #: why it is held
+    reasons: list[HoldReason]
+    #: the active recalls that go by what was not read of it, and for which nobody decided yet
+    undecided: list[Recall]
 
 
 class Notices:
@@ -49,15 +63,26 @@ class Notices:
         """Records of `topic` that were taken may be lost: it is as if it never was confirmed."""
         self._confirmed.pop(topic, None)
 
-    def against(self, keys: Sequence[str]) -> tuple[list[Recall], Hold | None]:
-        """The active recalls that mean a unit by one of its keys, and what holds one of these."""
-        recalls = {
-            recall.id: recall
-            for key in keys
-            for recall in self._recalls.match(*product_and_serial(key))
-        }
+    def against(
+        self, keys: Sequence[str], *, lot: str | None = None, produced_on: date | None = None
+    ) -> Against:
+        """What speaks against a unit with these keys, of which these marks were read."""
+        recalls, undecided = dict[str, Recall](), dict[str, Recall]()
+        for key in keys:
+            matched = self._recalls.match(Marks(*product_and_serial(key), lot, produced_on))
+            recalls |= {recall.id: recall for recall in (*matched.recalled, *matched.likely)}
+            undecided |= {recall.id: recall for recall in matched.undecided}
         holds = [hold for key in keys if (hold := self._holds.get(key)) is not None]
-        return list(recalls.values()), next(iter(holds), None)
+        cleared = [each for hold in holds for each in hold.cleared]
+        return Against(
+            [each for each in recalls.values() if not clears(cleared, each)],
+            [reason for hold in holds for reason in hold.reasons],
+            [
+                each
+                for each in undecided.values()
+                if each.id not in recalls and not clears(cleared, each)
+            ],
+        )
 
     def against_some_of(self, product: str) -> list[Recall]:
         """The active recalls by which some units of a product are recalled, or all."""

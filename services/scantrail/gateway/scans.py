@@ -113,6 +113,8 @@ class ScanMaker:
                 rssi_dbm=read.rssi_dbm,
                 direction=read.direction,
                 unit=read.unit,
+                lot=read.lot,
+                produced_on=read.produced_on,
                 asked=claims is not None,
             )
 
@@ -149,9 +151,10 @@ class ScanMaker:
         if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
             return refused("bad_corrects", MENDS["bad_corrects"])
         try:
-            read_as = self._identified(read, reader).key
+            identified = self._identified(read, reader)
         except NotIdentified as error:
             return refused(error.reason, error.detail)
+        read_as = identified.key
         if read.same_as is not None and (read.parent or read.corrects):
             return refused("bad_same_as", SAME_AS_ALONE)
         if read.same_as is not None and there.business_step in OUTBOUND_STEPS:
@@ -185,6 +188,8 @@ class ScanMaker:
             corrects=read.corrects,
             location=read.location,
             expected_after=self._expected_after(read_as, unit, there.business_step),
+            lot=identified.lot or read.lot,
+            produced_on=identified.production or read.produced_on,
             **named,
         )
         headers = cloud_event_headers(

@@ -21,7 +21,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
-from scantrail.contracts.records import RejectedRead
+from scantrail.contracts.records import RejectedRead, decode_scan
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.product import Product
@@ -243,7 +243,9 @@ class Verdicts:
         unit = made.key.decode()
         known_keys = self._known.keys_of(unit)
         keys = known_keys or (unit,)
-        recalls, hold = self._notices.against(keys)
+        # By the unit's own code, or by what is told beside it, as its scan has them.
+        marks = decode_scan(made.key, made.value)
+        against = self._notices.against(keys, lot=marks.lot, produced_on=marks.produced_on)
         confirmed_s = self._notices.confirmed_s()
         for_order = None
         if isinstance(asked, Read) and asked.order is not None:
@@ -257,8 +259,9 @@ class Verdicts:
             for_order = confirmed_s = None
         judged = judge_unit(
             unit,
-            recalls,
-            hold,
+            against.recalls,
+            against.reasons,
+            against.undecided,
             for_order,
             unreadable=self._notices.unreadable(keys),
             confirmed_s=confirmed_s,

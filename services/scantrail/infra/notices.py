@@ -12,7 +12,8 @@ import msgspec
 from scantrail.contracts.records import UnreadableRecord, holds, recalls
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Hold, HoldReason
-from scantrail.domain.recall import RecallMatcher, RecallRefused
+from scantrail.domain.recall import RecallRefused
+from scantrail.domain.recall_match import RecallMatcher
 from scantrail.infra import metrics
 from scantrail.infra.logs import logger
 

@@ -57,6 +57,9 @@ unit = Table(
     Column("held", Boolean, nullable=False, server_default=false()),
     Column("parent", Text),  # the unit inside which it is
     Column("joined", Text),  # the key into which this one was joined: the unit is found there
+    # what a scan told of it last
+    Column("lot", Text),
+    Column("produced_on", Date),
     Index("unit_by_serial", "serial"),
     Index("unit_by_product", "product", "serial"),
     Index("unit_by_parent", "parent"),
@@ -94,6 +97,8 @@ movement = Table(
     Column("same_as", Text),  # the other key of the unit that the scan tells of
     Column("forwarded_from", Text),  # the key under which the scan came
     Column("rma", Text),  # the return authorisation by which the unit comes back
+    Column("lot", Text),
+    Column("produced_on", Date),
     Index("movement_by_rma", "rma", postgresql_where=text("rma IS NOT NULL")),
     # "what came here since": rows are written in this order, so that the index is all but free
     Index("movement_by_record_time", "record_time", postgresql_using="brin"),

@@ -187,7 +187,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         self, connection: AsyncConnection, rows: Rows, nexts: dict[TopicPartition, int]
     ) -> None:
         await _merge(connection, tables.movement, rows.movements.values(), _BY_VERSION)
-        await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION)
+        await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION, kept=_TOLD_ONCE)
         await write_alerts(connection, rows.alerts)
         await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
         await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
@@ -217,6 +217,9 @@ def _halves(batch: Batch) -> list[Batch]:
     return halves
 
 
+#: What the scans of a unit tell now and then: what is not told again stays.
+_TOLD_ONCE = frozenset({"lot", "produced_on"})
+
 _BY_VERSION = "DO UPDATE SET {all} WHERE excluded.version > {table}.version"
 
 #: A read that was replayed and is rejected again waits again; a record read twice changes nothing.
@@ -227,9 +230,14 @@ _LAST = "DO UPDATE SET {all}"
 
 
 async def _merge(
-    connection: AsyncConnection, table: Table, rows: Iterable[Row], on_conflict: str
+    connection: AsyncConnection,
+    table: Table,
+    rows: Iterable[Row],
+    on_conflict: str,
+    kept: frozenset[str] = frozenset(),
 ) -> None:
-    """Copy `rows` into a staging table of this transaction and merge it into `table`."""
+    """Copy `rows` into a staging table of this transaction and merge it into `table`, where the
+    columns `kept` are not emptied."""
     rows = list(rows)
     if not rows:
         return
@@ -246,7 +254,12 @@ async def _merge(
         for row in rows:
             await copy.write_row(row)
     keys = ", ".join(column.name for column in table.primary_key)
-    update = ", ".join(f"{name} = excluded.{name}" for name in columns)
+    update = ", ".join(
+        f"{name} = coalesce(excluded.{name}, {table.name}.{name})"
+        if name in kept
+        else f"{name} = excluded.{name}"
+        for name in columns
+    )
     resolution = on_conflict.format(all=update, table=table.name)
     await connection.execute(
         text(

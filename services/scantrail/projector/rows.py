@@ -44,6 +44,7 @@ class Rows:
 
 
 UNIT_VERSION = 3
+UNIT_LOT, UNIT_PRODUCED_ON = -2, -1
 MOVEMENT_VERSION = 3
 
 
@@ -105,6 +106,8 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             _other_key(scan),
             scan.forwarded_from[-1] if scan.forwarded_from else None,
             return_reference(scan),
+            scan.lot,
+            scan.produced_on,
         )
         rows.record_times.append(scan.record_time)
     current = rows.units.get(movement.unit)
@@ -119,6 +122,8 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             movement.held,
             after and after.parent,
             movement.joined,
+            scan.lot or (current and current[UNIT_LOT]),
+            scan.produced_on or (current and current[UNIT_PRODUCED_ON]),
         )
 
 

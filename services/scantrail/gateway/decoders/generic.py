@@ -20,12 +20,15 @@ colon may be missing), or seconds, milliseconds or microseconds since 1970 |
 assembled: text; a number is refused |
 | same as | same_as, sameAs | any spelling of another, older identifier of the same unit: text; a \
 number is refused |
+| lot | lot | the lot that is printed beside the code, text or whole number |
+| day of production | produced_on, producedOn | such as 2026-03-31 |
 | heartbeat | isHeartBeat | true: the item is no read |
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import date
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -53,6 +56,7 @@ ITEMS_MAX: Final = 5000
 
 _EVENT_ID_LENGTH_MAX: Final = 256  # of a scan: with its reader's id in front
 _SPELLING_MAX: Final = 256
+LOT_LENGTH_MAX: Final = 64
 _EPC_NAMES: Final = ("epc", "epchex", "idhex")
 _CODE_NAMES: Final = ("barcode", "code", "tag", "id")
 _TIME_NAMES: Final = ("timestamp", "readat", "time", "firstseentimestamp")
@@ -67,7 +71,7 @@ def decode_generic(body: bytes) -> list[Outcome]:
 
     Invalid has these reasons: bad_json (of the item), not_an_object, no_code, bad_code (no text, or
     an EPC that is no hex), bad_event_time, no_time_zone, bad_event_id, bad_order, bad_corrects,
-    bad_rma, bad_parent, bad_same_as.
+    bad_rma, bad_parent, bad_same_as, bad_lot, bad_produced_on.
     Raises UnreadableBody when nothing parses.
     """
     items = items_of(body, list_name="reads")
@@ -96,6 +100,9 @@ def _with_fingerprint(read: Read) -> Read:
     claimed: tuple[str | None, ...] = (read.order, read.corrects, read.parent, read.same_as)
     if read.rma is not None:  # what was read before there was any keeps its fingerprint
         claimed = (*claimed, read.rma)
+    if read.lot is not None or read.produced_on is not None:
+        day = None if read.produced_on is None else read.produced_on.isoformat()
+        claimed = (*claimed, read.lot, day)
     digest = blake2b(msgspec.json.encode((*said, *claimed)), digest_size=16)
     return replace(read, fingerprint=digest.hexdigest())
 
@@ -118,6 +125,8 @@ def _read(item: Mapping[str, Any]) -> list[Outcome]:
         corrects=_word(item, "bad_corrects", "corrects", length_max=_EVENT_ID_LENGTH_MAX),
         parent=_spelling(item, "bad_parent", "parent"),
         same_as=_spelling(item, "bad_same_as", "same_as", "sameas"),
+        lot=_word(item, "bad_lot", "lot", length_max=LOT_LENGTH_MAX),
+        produced_on=_day(item, "bad_produced_on", "produced_on", "producedon"),
     )
     return [read]
 
@@ -147,6 +156,14 @@ def _spelling(item: Mapping[str, Any], reason: str, *names: str) -> str | None:
     if not isinstance(value, str) or not 0 < len(text := value.strip(" \t\r\n")) <= _SPELLING_MAX:
         raise RefusedItem(reason)
     return text
+
+
+def _day(item: Mapping[str, Any], reason: str, *names: str) -> date | None:
+    value = first_of(item, *names)
+    try:
+        return None if value is None else date.fromisoformat(value)
+    except (TypeError, ValueError) as error:
+        raise RefusedItem(reason) from error
 
 
 def _word(

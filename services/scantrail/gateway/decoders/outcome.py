@@ -1,7 +1,7 @@
 """What a decoder makes of a device's bytes: one value for each thing that happened."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from typing import Final
 
 
@@ -21,6 +21,7 @@ class Read:
     `fingerprint` stands in for `event_id` where the device gives none, but its time: what it says
     of this read, in short, the same when it sends the read again. `times_read` is how many reads
     the device tells of in this one. `unit` is the unit's key, as a person told it.
+    `lot` and `produced_on` are told beside the code, where it does not hold them.
     """
 
     text: str
@@ -42,6 +43,8 @@ class Read:
     times_read: int = 1
     unit: str | None = None
     rma: str | None = None
+    lot: str | None = None
+    produced_on: date | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,10 @@ MENDS: Final = {
     "bad_json": "this is not JSON: send an object, an array, or an object a line",
     "bad_location": "the label's location must be a printable text of 1 to 256 letters: look at the"
     " reader's `context`",
+    "bad_lot": "`lot` must be a printable text of 1 to 64 letters",
     "bad_order": "`order` must be a short printable text or a whole number",
     "bad_parent": "`parent` must spell, as text, the carton or product into which the unit goes",
+    "bad_produced_on": "`produced_on` must be a day, such as 2026-03-31",
     "bad_rma": "`rma` must be a short printable text or a whole number",
     "bad_same_as": "`same_as` must spell, as text, another, older identifier of the same unit",
     "empty": "the body is empty: send a JSON object or array",

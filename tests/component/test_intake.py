@@ -110,6 +110,8 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
         "same_as": None,
         "expected_after": None,
         "forwarded_from": [],
+        "lot": None,
+        "produced_on": None,
     }
     assert dict(record.headers) == {
         "ce_specversion": b"1.0",

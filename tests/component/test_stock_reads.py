@@ -1,6 +1,6 @@
 """Opening stock at the gateway: scans like any other, of a reader that nobody configured."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import httpx
@@ -40,7 +40,10 @@ def gateway(outlet: Any, **more: Any) -> httpx.AsyncClient:
 
 async def test_each_line_is_a_scan_with_an_id_of_its_own() -> None:
     outlet = FakeOutlet()
-    placed = msgspec.structs.replace(READ, id="b1/0002", location="Shelf 7")
+    day = date(2026, 2, 3)
+    placed = msgspec.structs.replace(
+        READ, id="b1/0002", location="Shelf 7", lot="L7", produced_on=day
+    )
     async with gateway(outlet) as http:
         answer = await http.post("/stock", content=encode([READ, placed]))
     assert answer.json() == {"accepted": 2, "rejected": []}
@@ -48,7 +51,9 @@ async def test_each_line_is_a_scan_with_an_id_of_its_own() -> None:
     assert (first.event_id, first.reader) == ("opening-stock/b1/0001", "opening-stock")
     assert (first.unit, first.event_time, first.site) == (READ.unit, AT, "north")
     assert (first.business_step, first.business_location) == ("stock_taking", "Hall A")
+    assert (first.lot, first.produced_on) == (None, None)
     assert (second.event_id, second.business_location) == ("opening-stock/b1/0002", "Shelf 7")
+    assert (second.lot, second.produced_on) == ("L7", day)
 
 
 async def test_what_cannot_be_taken_is_told_and_not_set_aside() -> None:

@@ -19,6 +19,8 @@ from prometheus_client import REGISTRY
 from component.belt import GATE, GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
+from scantrail.domain.hold import Clearance, Hold
+from scantrail.domain.recall import Selector
 from scantrail.domain.verdict import Verdict
 from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT
 from scantrail.gateway.conveyors import Controller, answer_lines
@@ -65,6 +67,48 @@ async def test_a_hold_is_recorded_as_asked_for_and_then_holding(belt: Belt) -> N
     assert asked.event_id != held.event_id
     assert (asked.event_time, asked.station) == (held.event_time, held.station)
     assert asked.sequence < held.sequence  # the hold is the later one at the same time
+
+
+BY_LOT = replace(
+    RECALL, id="R-9", products=(GTIN,), selectors=(Selector(kind="lot", lots=("L1",)),), version=3
+)
+
+
+@pytest.mark.parametrize(
+    ("read", "reason"),
+    [
+        (Read(f"01{GTIN}21A1\x1d10L1"), "recalled"),
+        (Read(f"01{GTIN}21A1\x1d10L2"), "clear"),
+        (Read(code("A1"), lot="L1"), "recalled"),
+        (Read(code("A1")), "recall_undecided"),
+        (Read("010950600013436921A1"), "clear"),  # another product
+    ],
+    ids=["lot", "other lot", "lot beside", "no lot", "other product"],
+)
+async def test_a_recall_by_lot_holds_what_it_means_and_what_it_cannot_tell(
+    belt: Belt, read: Read, reason: str
+) -> None:
+    belt.notices.take(Topic.RECALLS, BY_LOT.id, encode(BY_LOT))
+    assert (await belt.verdicts.ask("exit", read)).reason == reason
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"), [(3, "clear"), (None, "clear"), (2, "recall_undecided")]
+)
+async def test_a_unit_that_is_cleared_of_a_recall_may_leave(
+    belt: Belt, version: int | None, reason: str
+) -> None:
+    """Of that version of it, or of any."""
+    belt.notices.take(Topic.RECALLS, BY_LOT.id, encode(BY_LOT))
+    cleared = (Clearance(recall=BY_LOT.id, version=version),)
+    hold = Hold(id=unit("A1"), reasons=(), cleared=cleared)
+    belt.notices.take(Topic.HOLDS, hold.id, encode(hold))
+    assert (await belt.ask("A1")).reason == reason
+    # What is read tells more than what was known of it; only a remedy ends that.
+    told = await belt.verdicts.ask("exit", Read(code("A1"), lot="L1"))
+    assert told.reason == ("clear" if version is None else "recalled")
+    belt.notices.take(Topic.HOLDS, hold.id, None)
+    assert (await belt.ask("A1")).reason == "recall_undecided"
 
 
 async def test_each_change_counts_at_once(belt: Belt) -> None:

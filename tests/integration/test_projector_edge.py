@@ -5,7 +5,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from integration.conftest import Site
 
 HOST = "127.0.0.1"
+MADE = {"lot": "L7", "produced_on": date(2026, 2, 3)}
 SHIPPED = {"business_step": BusinessStep.SHIPPING, "business_location": None, "order": "SO-1"}
 
 
@@ -90,7 +91,7 @@ async def caught_up(site: "Site", topic: Topic = Topic.MOVEMENTS) -> None:
 
 async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site") -> None:
     scans = (
-        site.scan("0042", 0, disposition="in_progress", read="raw\x1dread"),
+        site.scan("0042", 0, disposition="in_progress", read="raw\x1dread", **MADE),
         site.scan("0042", 10, clock_skew_s=400.0, sequence=7, **SHIPPED),
     )
     for movement in site.movements(*scans):
@@ -119,6 +120,8 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
             False,
             None,
             None,
+            "L7",
+            date(2026, 2, 3),
         )
     ]
     first, second = site.rows("SELECT * FROM movement ORDER BY version")
@@ -148,9 +151,29 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
         None,
         None,
         None,
+        "L7",
+        date(2026, 2, 3),
     )
     assert second[3:9] == (2, "moved", shipped.event_time, 400.0, "reader-1", 7)
     assert second[16] == "SO-1"
+
+
+async def test_the_lot_that_was_told_once_stays_until_another_is_told(site: "Site") -> None:
+    scans = [
+        site.scan("7", 0, **MADE),
+        site.scan("7", 1),
+        site.scan("7", 2, lot="L8"),
+    ]
+    told = [("L7", MADE["produced_on"]), ("L7", MADE["produced_on"]), ("L8", MADE["produced_on"])]
+    await site.start("projector")
+    for movement, expected in zip(site.movements(*scans), told, strict=True):
+        await site.put_movement(movement, site.unit("7"))
+        await caught_up(site)
+        assert site.rows("SELECT lot, produced_on FROM unit") == [expected]
+    for movement in site.movements(*(replace(scan, unit=site.unit("8")) for scan in scans[:2])):
+        await site.put_movement(movement, site.unit("8"))  # in one batch or two
+    await caught_up(site)
+    assert site.rows("SELECT lot FROM unit WHERE serial = '8'") == [("L7",)]
 
 
 async def test_what_is_inside_a_carton_and_what_was_derived_for_it_are_told(site: "Site") -> None:

@@ -1,7 +1,7 @@
 """Reads as JSON over HTTP: each body and what it says, cut anywhere, and as noise."""
 
 import json
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +71,12 @@ BODIES: list[tuple[str, list[Outcome]]] = [
     ('{"id":"a","event_id":"e-1","order":"PO7"}', [Read("a", event_id="e-1", order="PO7")]),
     ('{"id":"a","eventId":41,"order":7}', [Read("a", event_id="41", order="7")]),
     ('{"id":"a","rma":"RMA-7"}', [Read("a", rma="RMA-7")]),
+    ('{"id":"a","lot":"L7","produced_on":"2026-03-31"}', [
+        Read("a", lot="L7", produced_on=date(2026, 3, 31))]),
+    ('{"id":"a","lot":{}}', [Invalid("bad_lot", b'{"id":"a","lot":{}}')]),
+    ('{"id":"a","producedOn":"31.3.26"}', [
+        Invalid("bad_produced_on", b'{"id":"a","producedOn":"31.3.26"}')]),
+    ('{"id":"a","produced_on":7}', [Invalid("bad_produced_on", b'{"id":"a","produced_on":7}')]),
     ('{"id":"a","rma":[]}', [Invalid("bad_rma", b'{"id":"a","rma":[]}')]),
     ('{"id":"a","corrects":"r1/7"}', [Read("a", corrects="r1/7")]),
     ('{"id":"a","corrects":{}}', [Invalid("bad_corrects", b'{"id":"a","corrects":{}}')]),

@@ -9,6 +9,7 @@ import pytest
 from scantrail.domain.alert import Alert, Seen, judge
 from scantrail.domain.custody import Fact, FactKind, FactRule
 from scantrail.domain.hold import HoldKind, HoldReason
+from scantrail.domain.recall import Recall, Selector
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
@@ -41,6 +42,32 @@ def test_a_held_unit_is_told_of_where_units_go_out_and_nowhere_else(step: Busine
 
 def test_a_unit_that_is_not_held_is_no_alert() -> None:
     assert alerts(SCAN) == []
+
+
+RECALL = Recall(
+    id="R-1", title="Battery", reason="heats", selectors=(Selector(kind="lot", lots=("L1",)),)
+)
+FOR_RECALL = HoldReason(id="recall:R-1", text="its lot is L1", recall="R-1")
+
+
+def test_a_unit_that_is_held_for_a_recall_is_that_recalls_alert_once() -> None:
+    """Whether its scan shows it, or only the desk knows."""
+    (by_hold,) = alerts(SCAN, FOR_RECALL)
+    told: dict[str, Any] = {"visit_id": SCAN.event_id, "site_travel_s": 1800.0}
+    (by_scan,) = judge(SCAN, (), (), [RECALL], **told)
+    (by_both,) = judge(SCAN, (), (), [RECALL], holds=[FOR_RECALL], **told)
+    assert {by_hold.id} == {by_scan.id} == {by_both.id}
+    assert (by_hold.kind, by_hold.recall) == ("recalled_at_shipping", "R-1")
+    assert by_both.text == by_scan.text
+    kinds = [alert.kind for alert in alerts(SCAN, FOR_RECALL, REASON)]
+    assert kinds == ["recalled_at_shipping", "held_at_shipping"]
+
+
+def test_a_hold_for_a_recall_means_also_what_left_before_it() -> None:
+    late = replace(FOR_RECALL, since=NOON + timedelta(hours=1))
+    seen = Seen("e-0", BusinessStep.LOADING, "dock-2", "south", NOON)
+    (alert,) = alerts(replace(SCAN, corrects="e-7"), late, revealed=[seen])
+    assert (alert.recall, alert.event_id) == ("R-1", "e-0")
 
 
 @pytest.mark.parametrize(

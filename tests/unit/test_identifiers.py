@@ -241,6 +241,27 @@ def test_what_a_barcode_says_beside_the_key() -> None:
     assert found.gtin == "09506000134352"
     assert (found.serial, found.lot, found.expiry) == ("A1", "LOT7", date(2026, 2, 28))
     assert identify(f"010950600013435221A1{GS}17261331").notes == ("bad_expiry",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"010950600013435221A1{GS}1126022810LOT7",
+        f"010950600013435221A1{GS}10LOT7{GS}11260228",
+        "(01)09506000134352(11)260228(10)LOT7(21)A1",
+        f"]d2010950600013435211260228{'10LOT7'}{GS}21A1",
+    ],
+)
+def test_the_day_of_production_and_the_lot(text: str) -> None:
+    found = identify(text)
+    assert found.key == "sgtin:09506000134352.A1"
+    assert (found.lot, found.production, found.expiry) == ("LOT7", date(2026, 2, 28), None)
+
+
+def test_a_day_of_production_that_is_none_leaves_the_unit() -> None:
+    found = identify(f"010950600013435221A1{GS}11261331")
+    assert (found.key, found.production) == ("sgtin:09506000134352.A1", None)
+    assert found.notes == ("bad_production",)
     assert identify(f"010950600013435221A1{GS}0512").notes == ("unread_tail",)
 
 

@@ -1,7 +1,10 @@
 """Which units a notice means, as it is worded."""
 
+import re
 import timeit
+from collections.abc import Callable
 from dataclasses import replace
+from datetime import date
 
 import pytest
 from hypothesis import given
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from scantrail.domain.recall import (
     Marks,
+    Notice,
     Recall,
     RecallRefused,
     RecallStatus,
@@ -98,6 +102,17 @@ def test_a_newer_version_replaces_and_a_closed_one_ends() -> None:
         (recall(Selector(kind="range", low="A1", high="B2")), "selectors[0]", "more than a number"),
         (recall(Selector(kind="range", low="1" * 65, high="2" * 65)), "selectors[0]", "at most 64"),
         (recall(Selector(kind="prefix")), "selectors[0].prefix", "first characters"),
+        (recall(Selector(kind="pattern")), "selectors[0].pattern", "# for each digit"),
+        (recall(Selector(kind="pattern", pattern="AB*")), "selectors[0].pattern", "stand for noth"),
+        (recall(Selector(kind="pattern", pattern="#" * 65)), "selectors[0].pattern", "at most 64"),
+        (recall(Selector(kind="lot")), "selectors[0].lots", "empty"),
+        (recall(Selector(kind="lot_range", low="L9", high="L10")), "selectors[0]", "leading zeros"),
+        (recall(Selector(kind="date")), "selectors[0]", "first day of production, the last"),
+        (
+            recall(Selector(kind="date", first_day=date(2026, 3, 2), last_day=date(2026, 3, 1))),
+            "selectors[0]",
+            "2026-03-02 is after the last day 2026-03-01",
+        ),
         (recall(ALL, products=()), "products", "must name its products"),
         (recall(Selector(kind="colour")), "selectors[0].kind", "lot_range, date, all"),
     ],
@@ -109,35 +124,126 @@ def test_a_notice_that_cannot_be_applied_is_refused(notice: Recall, field: str, 
     assert words in refused.value.reason
 
 
-def meant(clause: Selector, serial: str) -> bool:
+LOTS = Selector(kind="lot", lots=("L07", "X"))
+LOT_RANGE = Selector(kind="lot_range", low="L08", high="L12")
+JANUARY = Selector(kind="date", first_day=date(2026, 1, 1), last_day=date(2026, 1, 31))
+FROM_MARCH = Selector(kind="date", first_day=date(2026, 3, 1))
+UNTIL_MAY = Selector(kind="date", last_day=date(2026, 5, 31))
+PATTERN = Selector(kind="pattern", pattern="AB##-1")
+
+
+@pytest.mark.parametrize(
+    ("selectors", "marks", "recalled", "words"),
+    [
+        ([PATTERN], Marks(PHONE, "AB07-1"), True, "fits AB##-1"),
+        ([PATTERN], Marks(PHONE, "AB7-1"), False, "no clause"),
+        ([PATTERN], Marks(PHONE, "AB0x-1"), False, "no clause"),
+        ([PATTERN], Marks(PHONE, "AB0\u0661-1"), False, "no clause"),  # a digit elsewhere
+        ([PATTERN], Marks(PHONE, "ab07-1"), False, "no clause"),
+        ([PATTERN], Marks(PHONE, None), None, "serial"),
+        ([LOTS], Marks(PHONE, "1", "L07"), True, "lot L07 is listed"),
+        ([LOTS], Marks(PHONE, "1", "L7"), False, "no clause"),
+        ([LOTS], Marks(PHONE, "1"), None, "goes by the lot, which nobody told"),
+        ([LOTS], Marks(LAPTOP, "1"), False, "not of product"),
+        ([LOTS], Marks(None, "1", "L07"), None, "product"),
+        ([LOTS], Marks(None, "1", "L99"), False, "no clause"),
+        ([LOTS], Marks(None, "1"), None, "lot and product"),
+        ([LOT_RANGE], Marks(PHONE, "1", "L08"), True, "between L08 and L12"),
+        ([LOT_RANGE], Marks(PHONE, "1", "L12"), True, "between L08 and L12"),
+        ([LOT_RANGE], Marks(PHONE, "1", "L13"), False, "no clause"),
+        ([LOT_RANGE], Marks(PHONE, "1", "L8"), False, "no clause"),
+        ([JANUARY], Marks(PHONE, "1", None, date(2026, 1, 1)), True, "produced on 2026-01-01"),
+        ([JANUARY], Marks(PHONE, "1", None, date(2026, 1, 31)), True, "produced on 2026-01-31"),
+        ([JANUARY], Marks(PHONE, "1", None, date(2026, 2, 1)), False, "no clause"),
+        ([JANUARY], Marks(PHONE, "1"), None, "production date"),
+        ([FROM_MARCH], Marks(PHONE, "1", None, date(2026, 3, 1)), True, "2026-03-01"),
+        ([FROM_MARCH], Marks(PHONE, "1", None, date(2026, 2, 28)), False, "no clause"),
+        ([UNTIL_MAY], Marks(PHONE, "1", None, date(2026, 5, 31)), True, "2026-05-31"),
+        ([LOTS, LISTED], Marks(PHONE, "A9"), True, "serial A9 is listed"),  # one clause is enough
+        ([LISTED, LOTS], Marks(PHONE, "B1"), None, "goes by the lot"),
+        ([LOTS, JANUARY], Marks(PHONE, "1"), None, "the lot and production date"),
+        ([LOTS, JANUARY], Marks(PHONE, "1", "L99"), None, "the production date"),
+        ([LISTED], Marks(None, "A9"), None, "goes by the product"),
+        ([LISTED], Marks(None, "B9"), False, "no clause"),
+        ([ALL], Marks(PHONE, None), True, "all units"),
+        ([ALL], Marks(None, "1"), None, "product"),
+    ],
+)
+def test_a_notice_decides_or_says_what_is_missing(
+    selectors: list[Selector], marks: Marks, recalled: bool | None, words: str
+) -> None:
+    decision = Notice(recall(*selectors)).decide(marks)
+    assert decision.recalled is recalled
+    assert words in decision.why
+
+
+def test_without_products_a_notice_needs_none() -> None:
+    assert Notice(recall(LOTS, products=())).decide(Marks(None, None, "X")).recalled is True
+    assert Notice(recall(ALL, products=())).decide(Marks(None, "1")).recalled is True
+
+
+def meant(clause: Selector, marks: Marks) -> bool | None:
     """What a notice says, word by word."""
-    if clause.kind == "list":
-        return serial in clause.serials
-    if clause.kind == "prefix":
-        return serial.startswith(clause.prefix or "")
-    if clause.kind == "all":
-        return True
+    serial = marks.serial or ""
+    match clause.kind:
+        case "all":
+            return True
+        case "list":
+            return serial in clause.serials
+        case "prefix":
+            return serial.startswith(clause.prefix or "")
+        case "pattern":
+            return re.fullmatch((clause.pattern or "").replace("#", "[0-9]"), serial) is not None
+        case "lot":
+            return None if marks.lot is None else marks.lot in clause.lots
+        case "date":
+            first, last = clause.first_day or date.min, clause.last_day or date.max
+            return None if marks.produced_on is None else first <= marks.produced_on <= last
+    text = marks.lot if clause.kind == "lot_range" else serial
+    if text is None:
+        return None
     low, high = clause.low or "", clause.high or ""
-    same = len(serial) == len(low) and serial.isdigit() == low.isdigit()
-    return same and serial[:1] == low[:1] and int(low[1:]) <= int(serial[1:]) <= int(high[1:])
+    same = len(text) == len(low) and text[1:].isdigit()
+    return same and text[:1] == low[:1] and int(low[1:]) <= int(text[1:]) <= int(high[1:])
+
+
+def said(notice: Recall, marks: Marks) -> bool | None:
+    """By three-valued logic: some clause, and the product."""
+    clauses = [meant(clause, marks) for clause in notice.selectors]
+    told = True if True in clauses else None if None in clauses else False
+    if not notice.products:
+        return told
+    if marks.product is None:
+        return False if told is False else None
+    return told if marks.product in notice.products else False
 
 
 NUMBERS = st.integers(0, 99)
+LETTERS = st.sampled_from("AB")
+ENDS = st.tuples(NUMBERS, NUMBERS)
+DAYS = st.dates(date(2026, 1, 1), date(2026, 1, 9))
 CLAUSES = st.one_of(
     st.builds(
-        lambda head, ends: Selector(
-            kind="range", low=f"{head}{min(ends):02}", high=f"{head}{max(ends):02}"
+        lambda kind, head, ends: Selector(
+            kind=kind, low=f"{head}{min(ends):02}", high=f"{head}{max(ends):02}"
         ),
-        st.sampled_from("AB"),
-        st.tuples(NUMBERS, NUMBERS),
+        st.sampled_from(["range", "lot_range"]),
+        LETTERS,
+        ENDS,
     ),
-    st.builds(
-        lambda text: Selector(kind="prefix", prefix=text), st.sampled_from(["A", "A1", "B0"])
+    st.sampled_from(["A", "A1", "B0"]).map(lambda text: Selector(kind="prefix", prefix=text)),
+    st.sampled_from(["A##", "A1#", "B#7", "###", "A17"]).map(
+        lambda text: Selector(kind="pattern", pattern=text)
     ),
-    st.builds(lambda n: Selector(kind="list", serials=(f"A{n:02}",)), NUMBERS),
+    NUMBERS.map(lambda n: Selector(kind="list", serials=(f"A{n:02}",))),
+    ENDS.map(lambda ends: Selector(kind="lot", lots=tuple(f"B{n:02}" for n in ends))),
+    st.tuples(DAYS, DAYS).map(
+        lambda ends: Selector(kind="date", first_day=min(ends), last_day=max(ends))
+    ),
+    DAYS.map(lambda day: Selector(kind="date", last_day=day)),
     st.just(ALL),
 )
-NOTICES = st.builds(
+RECALLS = st.builds(
     lambda number, products, clauses, status: Recall(
         id=f"R-{number}",
         title="t",
@@ -151,30 +257,58 @@ NOTICES = st.builds(
     st.lists(CLAUSES, min_size=1, max_size=4),
     st.sampled_from(RecallStatus),
 )
+TEXTS = st.builds(lambda head, number: f"{head}{number:02}", LETTERS, NUMBERS)
+MARKS = st.builds(
+    Marks,
+    st.sampled_from([PHONE, LAPTOP, None]),
+    TEXTS,
+    st.none() | TEXTS,
+    st.none() | DAYS,
+)
 
 
-@given(st.lists(NOTICES, max_size=8), st.sampled_from([PHONE, LAPTOP, None]), NUMBERS)
+@given(RECALLS, MARKS)
+def test_a_notice_decides_as_it_is_worded(notice: Recall, marks: Marks) -> None:
+    assert Notice(notice).decide(marks).recalled is said(notice, marks)
+
+
+@given(st.lists(RECALLS, max_size=8), st.lists(MARKS, min_size=1, max_size=4))
 def test_the_matcher_finds_what_the_notices_say_after_any_changes(
-    notices: list[Recall], product: str | None, number: int
+    notices: list[Recall], units: list[Marks]
 ) -> None:
     matcher, newest = RecallMatcher(), dict[str, Recall]()
     for notice in notices:
         matcher.put(notice)
         newest[notice.id] = notice
-        for head in "AB":
-            serial = f"{head}{number:02}"
-            expected = [
-                known.id
-                for known in sorted(newest.values(), key=lambda known: known.id)
-                if known.status is RecallStatus.ACTIVE
-                and (product is None or not known.products or product in known.products)
-                and any(
-                    meant(clause, serial)
-                    for clause in known.selectors
-                    if clause is not ALL or product is not None
-                )
-            ]
-            assert [found.id for found in matched(matcher, product, serial)] == expected
+        active = [
+            newest[id_] for id_ in sorted(newest) if newest[id_].status is RecallStatus.ACTIVE
+        ]
+        assert sorted(each.id for each in matcher) == [each.id for each in active]
+        for marks in units:
+            found = matcher.match(marks)
+            decided = {each.id: Notice(each).decide(marks).recalled for each in active}
+            assert ids(found.recalled) == [id_ for id_, told in decided.items() if told]
+            if marks.product is not None:
+                assert found.likely == []
+                assert ids(found.undecided) == [i for i, told in decided.items() if told is None]
+            else:
+                assert ids(found.likely) == [
+                    each.id
+                    for each in active
+                    if each.products and any(map(meant_by_serial(marks), each.selectors))
+                ]
+                assert ids(found.undecided) == [
+                    each.id for each in active if not each.products and decided[each.id] is None
+                ]
+
+
+def ids(recalls: list[Recall]) -> list[str]:
+    return [each.id for each in recalls]
+
+
+def meant_by_serial(marks: Marks) -> Callable[[Selector], bool]:
+    kinds = ("list", "range", "prefix", "pattern")
+    return lambda clause: clause.kind in kinds and meant(clause, marks) is True
 
 
 def test_ten_thousand_ranges_cost_a_match_hardly_more_than_ten() -> None:

@@ -39,11 +39,11 @@ def reasons_of(hold: Hold | None) -> tuple[HoldReason, ...]:
 @pytest.mark.parametrize(
     ("recalls", "hold", "confirmed_s", "verdict", "why"),
     [
-        ([], [], 0.0, Verdict.RELEASE, Why.CLEAR),
-        ([], [], 30.0, Verdict.RELEASE, Why.CLEAR),
+        ([], None, 0.0, Verdict.RELEASE, Why.CLEAR),
+        ([], None, 30.0, Verdict.RELEASE, Why.CLEAR),
         ([], EMPTY, 0.0, Verdict.RELEASE, Why.CLEAR),
-        ([], [], 30.1, Verdict.HOLD, Why.STALE),
-        ([], [], None, Verdict.HOLD, Why.NOT_READY),
+        ([], None, 30.1, Verdict.HOLD, Why.STALE),
+        ([], None, None, Verdict.HOLD, Why.NOT_READY),
         ([], HELD, 0.0, Verdict.HOLD, Why.HELD),
         ([], HELD, 99.0, Verdict.HOLD, Why.HELD),
         ([], HELD, None, Verdict.HOLD, Why.HELD),
@@ -57,6 +57,23 @@ def test_the_first_reason_decides(
 ) -> None:
     told = judge_unit(UNIT, recalls, reasons_of(hold), confirmed_s=confirmed_s, stale_s=30.0)
     assert (told.verdict, told.reason) == (verdict, why)
+
+
+def test_a_recall_that_does_not_decide_holds_unless_something_is_known_against_the_unit() -> None:
+    told = judge_unit(UNIT, [], [], undecided=[RECALL], confirmed_s=0.0, stale_s=30.0)
+    assert (told.verdict, told.reason) == (Verdict.HOLD, Why.RECALL_UNDECIDED)
+    assert "R-1: Battery" in told.detail
+    for recalls, hold, why in (([RECALL], None, Why.RECALLED), ([], HELD, Why.HELD)):
+        told = judge_unit(
+            UNIT, recalls, reasons_of(hold), undecided=[RECALL], confirmed_s=None, stale_s=30.0
+        )
+        assert told.reason == why
+
+
+def test_a_unit_that_is_held_for_a_recall_is_recalled() -> None:
+    reason = HoldReason(id="recall:R-1", text="lot L1 is listed", recall="R-1")
+    told = judge_unit(UNIT, [], [reason], confirmed_s=0.0, stale_s=30.0)
+    assert (told.verdict, told.reason) == (Verdict.HOLD, Why.RECALLED)
 
 
 def test_a_person_is_told_which_notice_and_which_reason() -> None:

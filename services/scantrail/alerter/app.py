@@ -31,7 +31,7 @@ from scantrail.contracts.records import (
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, Seen, judge, judge_finding
 from scantrail.domain.custody import Outcome
-from scantrail.domain.hold import Clearance, Hold, HoldReason, clears
+from scantrail.domain.hold import Clearance, Hold, HoldReason, is_remedied
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import RecallMatcher
@@ -173,7 +173,7 @@ def recalls_of(movement: Movement, notices: Notices) -> list[Recall]:
         found |= {recall.id: recall for recall in (*matched.recalled, *matched.likely)}
         if key in notices.holds:
             cleared += notices.holds[key].cleared
-    return [found[each] for each in sorted(found) if not clears(cleared, found[each])]
+    return [found[each] for each in sorted(found) if not is_remedied(cleared, found[each])]
 
 
 def _reasons(keys: Iterable[str], holds: Mapping[str, Hold]) -> list[HoldReason]:

@@ -5,7 +5,7 @@ else. A unit that is known here already is none of the opening stock: it is coun
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, NamedTuple
 
 import httpx
@@ -33,7 +33,9 @@ AnyRequest = Request[Any, Any, Any]
 
 CSV_BYTES_MAX = 8 << 20
 
-COLUMNS = ("code", "product", "serial", "location")
+COLUMNS = ("code", "product", "serial", "location", "lot", "produced_on")
+
+LOT_LENGTH_MAX = 64
 
 #: The key of each unit, and whether a scan of it is known: the one of `ids`, or another one.
 _KNOWN = text(
@@ -48,10 +50,12 @@ _KNOWN = text(
 
 
 class StockLine(NamedTuple):
-    """A unit of the file, where it stands."""
+    """A unit of the file, where it stands, and what is known of its making."""
 
     unit: str
     location: str | None
+    lot: str | None
+    produced_on: date | None
 
 
 def build_stock(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
@@ -105,7 +109,8 @@ def build_stock(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClien
         station: FromQuery[str],
         at: FromQuery[datetime],
     ) -> Response[Any]:
-        """Take units that are on site, one a line: columns code, or product and serial; location.
+        """Take units that are on site, one a line: columns code, or product and serial; location,
+        lot and produced_on.
 
         `station` is one with business step stock_taking, `at` when they were there. Lines that
         cannot be used are told, with the mend, and the others taken; sent again under the same
@@ -149,6 +154,8 @@ def build_stock(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClien
                     station=station,
                     at=at,
                     location=made.location,
+                    lot=made.lot,
+                    produced_on=made.produced_on,
                 )
                 if len(waiting) == STOCK_READS_MAX:
                     await flush()
@@ -176,17 +183,26 @@ def stock_line(row: Row) -> StockLine:
     location = row.get("location")
     if location is not None and (len(location) > TEXT_LENGTH_MAX or not location.isprintable()):
         raise BadLine("location", f"give at most {TEXT_LENGTH_MAX} printable characters")
+    lot = row.get("lot")
+    if lot is not None and (len(lot) > LOT_LENGTH_MAX or not lot.isprintable()):
+        raise BadLine("lot", f"give at most {LOT_LENGTH_MAX} printable characters")
+    try:
+        produced_on = date.fromisoformat(row["produced_on"]) if "produced_on" in row else None
+    except ValueError as error:
+        raise BadLine("produced_on", "give the day of production as 2026-03-31") from error
     if "serial" in row and "product" not in row:
         raise BadLine("product", "a serial is of a product: name it")
     field = "code" if "code" in row else "product"
     try:
         product = product_id(row["product"]) if "product" in row else None
         if "code" in row:
-            return StockLine(identify(row["code"], product=product).key, location)
-        field = "serial"
-        return StockLine(product_serial(product or "", row["serial"]).key, location)
+            unit = identify(row["code"], product=product)
+        else:
+            field = "serial"
+            unit = product_serial(product or "", row["serial"])
     except NotIdentified as error:
         raise BadLine(field, error.detail) from error
+    return StockLine(unit.key, location, unit.lot or lot, unit.production or produced_on)
 
 
 async def _sent(gateway: httpx.AsyncClient, reads: Sequence[StockRead]) -> dict[int, str]:

@@ -107,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     again.add_argument("unit", help="any spelling of its identifier")
     stock = commands.add_parser("stock", help="enter what was on site before anything was scanned")
-    stock.add_argument("file", type=Path, help="CSV: code, or product and serial; location")
+    stock.add_argument(
+        "file", type=Path, help="CSV: code, or product and serial; location, lot, produced_on"
+    )
     stock.add_argument("--station", required=True, help="one with business step stock_taking")
     stock.add_argument("--batch", help="under this name no line is taken twice; the file's name")
     stock.add_argument("--at", type=_time, help="when the units were there; the file's own time")

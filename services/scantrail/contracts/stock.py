@@ -1,6 +1,6 @@
 """What the api hands to the gateway of opening stock: no reader has read it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 import msgspec
@@ -21,3 +21,5 @@ class StockRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     station: str
     at: Annotated[datetime, msgspec.Meta(tz=True)]
     location: str | None = None
+    lot: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    produced_on: date | None = None

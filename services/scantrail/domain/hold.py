@@ -54,11 +54,17 @@ class Hold:
     cleared: tuple[Clearance, ...] = ()
 
 
-def clears(cleared: Iterable[Clearance], recall: Recall) -> bool:
-    """Whether one of these clearances is of this version of the recall."""
+def decides_against(cleared: Iterable[Clearance], recall: Recall) -> bool:
+    """Whether one of these clearances says that a unit is not meant by the recall, where what is
+    read of it does not tell."""
     return any(
         each.recall == recall.id and each.version in (None, recall.version) for each in cleared
     )
+
+
+def is_remedied(cleared: Iterable[Clearance], recall: Recall) -> bool:
+    """Whether a unit that the recall means may pass all the same."""
+    return any(each.recall == recall.id and each.version is None for each in cleared)
 
 
 def with_reason(hold: Hold, reason: HoldReason) -> Hold:

@@ -271,7 +271,14 @@ class Intake:
         event_id = f"{STOCK_READER}/{read.id}"
         return self._maker.make(
             STOCK_READER,
-            Read(read.unit, unit=read.unit, event_id=event_id, location=read.location),
+            Read(
+                read.unit,
+                unit=read.unit,
+                event_id=event_id,
+                location=read.location,
+                lot=read.lot,
+                produced_on=read.produced_on,
+            ),
             event_id=event_id,
             sequence=0,
             event_time=read.at,

@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from scantrail.contracts.topics import Topic
-from scantrail.domain.hold import Hold, HoldReason, clears
+from scantrail.domain.hold import Hold, HoldReason, decides_against, is_remedied
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import RecallMatcher
@@ -75,12 +75,12 @@ class Notices:
         holds = [hold for key in keys if (hold := self._holds.get(key)) is not None]
         cleared = [each for hold in holds for each in hold.cleared]
         return Against(
-            [each for each in recalls.values() if not clears(cleared, each)],
+            [each for each in recalls.values() if not is_remedied(cleared, each)],
             [reason for hold in holds for reason in hold.reasons],
             [
                 each
                 for each in undecided.values()
-                if each.id not in recalls and not clears(cleared, each)
+                if each.id not in recalls and not decides_against(cleared, each)
             ],
         )
 

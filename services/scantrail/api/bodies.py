@@ -10,6 +10,7 @@ import msgspec
 from scantrail.api.access import Role
 from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
+from scantrail.contracts.fields import field_of
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import Time, holds_nul
 from scantrail.domain.alert import AlertKind
@@ -18,9 +19,6 @@ from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.product import Captured, Serials
 from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
-
-_AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
-_NAMED = re.compile(r"field `(?P<name>[^`]+)`")
 
 #: Ids stand in addresses, topics and labels; they are kept to what all of these take.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
@@ -250,11 +248,8 @@ def decode_body(body: bytes, kind: type[B]) -> B:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        told = str(error)
-        at, named = _AT.search(told), _NAMED.search(told)
-        place = at["place"] if at else ""
-        field = ".".join(part for part in (place, named["name"] if named else "") if part)
-        raise bad_field(field, _AT.sub("", told) + _choices(kind, place)) from error
+        field, place, reason = field_of(error)
+        raise bad_field(field, reason + _choices(kind, place)) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise bad_field("", f"the body is not JSON: {error}") from error
 

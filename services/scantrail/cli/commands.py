@@ -20,6 +20,7 @@ from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, read
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.folder_lock import settings_in_force
+from scantrail.cli.recall_match import CannotMatch, load_notices, match_lines
 from scantrail.cli.refold import refold_unit, told_of_refold
 from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
 from scantrail.cli.simulate import simulate
@@ -57,6 +58,7 @@ def run(arguments: Sequence[str] | None) -> int | str:
         TokenRefused,
         CannotRefold,
         CannotDecode,
+        CannotMatch,
         ReaderSettingsError,
     ) as error:
         return f"scantrail {asked.command}: {error}"
@@ -102,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     decode.add_argument("--reader", required=True, type=Path, help="the readers' file")
     decode.add_argument("--id", required=True, help="whose bytes they are, by that file")
     decode.add_argument("--hex", action="store_true", help="standard input is hex digits")
+    recall = commands.add_parser("recall", help="which units a recall means")
+    asked = recall.add_subparsers(dest="action", required=True).add_parser(
+        "match", help="decide about units from standard input, a JSON line each"
+    )
+    asked.add_argument("file", type=Path, help="the notice, or a list of them, as JSON")
     again = commands.add_parser(
         "refold", help="fold a unit anew from its whole history, with what came too late"
     )
@@ -143,6 +150,8 @@ def _run(asked: argparse.Namespace) -> int:
         reader = reader_of(asked.reader, asked.id)
         data = sys.stdin.buffer.read()
         return print_decoded(reader, bytes_of_hex(data) if asked.hex else data)
+    if asked.command == "recall":  # nor does this
+        return match_lines(load_notices(asked.file), sys.stdin.buffer, sys.stdout)
     settings = load_settings()
     running = None
     if asked.command not in _STARTING:

@@ -316,7 +316,7 @@ BAD = [
     *(
         ("POST", "/recalls", RECALL | {"selectors": [{"kind": "list", "serials": ["1"]}, bad]}, *w)
         for bad, w in [
-            ({"kind": "lot"}, ("selectors[1].kind", "list, range, prefix, all")),
+            ({"kind": "colour"}, ("selectors[1].kind", "give one of list, range")),
             ({"serials": ["1"]}, ("selectors[1].kind", "required")),
             ({"kind": "list"}, ("selectors[1].serials", "empty")),
             ({"kind": "list", "serials": "1"}, ("selectors[1].serials", "array")),

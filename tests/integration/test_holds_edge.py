@@ -42,7 +42,7 @@ async def test_a_hold_is_put_changed_published_taken_back_and_gone(site: "Site")
     left = await ok(site, "DELETE", f"{address}/QA-1")
     assert [each["id"] for each in left["reasons"]] == ["lot-7"]
     gone = await ok(site, "DELETE", f"{address}/lot-7")
-    assert gone == {"id": unit, "reasons": [], "version": 5, "published": True}
+    assert gone == {"id": unit, "reasons": [], "version": 5, "cleared": [], "published": True}
     assert await ok(site, "DELETE", f"{address}/lot-7") == gone
     assert (await site.ask("GET", address)).status_code == 404
     records = await (await site.log(Topic.HOLDS)).until(5)
@@ -58,7 +58,13 @@ async def test_a_hold_is_put_changed_published_taken_back_and_gone(site: "Site")
 async def test_what_never_was_held_is_released_without_a_trace(site: "Site") -> None:
     await site.start("api")
     told = await ok(site, "DELETE", f"/holds/{site.unit('1')}/QA-1")
-    assert told == {"id": site.unit("1"), "reasons": [], "version": 0, "published": True}
+    assert told == {
+        "id": site.unit("1"),
+        "reasons": [],
+        "version": 0,
+        "cleared": [],
+        "published": True,
+    }
     assert site.rows("SELECT * FROM hold") == site.rows("SELECT * FROM outbox") == []
 
 

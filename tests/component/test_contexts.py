@@ -325,7 +325,7 @@ async def test_a_label_that_cannot_be_read_is_set_aside_and_the_one_before_it_ho
 async def test_only_what_the_reader_is_set_to_is_context(outlet: FakeOutlet) -> None:
     gateway = Gateway(outlet, settings=ContextSettings(location=re.compile("L-.+")))
     taken = await gateway.read("L-A-04", f"00{CARTON}", f"01{GTIN}", UNIT)
-    assert [refusal.reason for refusal in taken.rejected] == ["not_a_unit"]
+    assert [refusal.reason for refusal in taken.rejected] == ["serial_missing"]
     assert told(outlet.scans) == [
         (f"sscc:{CARTON}", "L-A-04", None, None),
         ("A1", "L-A-04", None, None),

@@ -109,6 +109,8 @@ async def test_a_read_becomes_a_scan_with_all_that_its_station_claims(
         "derived_from": None,
         "same_as": None,
         "expected_after": None,
+        "expected_since": None,
+        "keyed": False,
         "forwarded_from": [],
         "lot": None,
         "produced_on": None,

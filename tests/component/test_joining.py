@@ -138,7 +138,7 @@ def test_a_link_for_a_key_that_was_joined_is_passed_on_once() -> None:
 
 
 def test_a_scan_may_be_larger_once_it_is_forwarded() -> None:
-    scan = scanned(OTHER, "a", 0, read="x" * 7_675)
+    scan = scanned(OTHER, "a", 0, read="x" * 7_630)
     topics = Topics().put(joined("j", 1, OTHER, RECALLED), scan).track()
     assert len(topics.log[-1].value or b"") > 8192 > len(encode(scan))
     assert [movement.scan.event_id for movement in topics.of(RECALLED)] == ["j", "a"]

@@ -58,7 +58,7 @@ from scantrail.domain.custody import (
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
 from scantrail.domain.hold import Clearance, Hold, HoldKind, HoldReason
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
-from scantrail.domain.product import Captured, Product, Serials
+from scantrail.domain.product import AlertLevel, Captured, Policy, Product, Serials
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import (
     Recall,
@@ -138,6 +138,7 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.RECALLS, "$.properties.selectors.items"): Selector,
     (Topic.STATIONS, "$"): Station,
     (Topic.PRODUCTS, "$"): Product,
+    (Topic.PRODUCTS, "$.properties.policies.items"): Policy,
     (Topic.ORDERS, "$"): Order,
     (Topic.ORDERS, "$.properties.lines.items"): OrderLine,
     (Topic.IDENTIFIERS, "$"): Identifier,
@@ -183,6 +184,8 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.HOLDS, "kind"): HoldKind,
     (Topic.STATIONS, "business_step"): BusinessStep,
     (Topic.PRODUCTS, "captured"): Captured,
+    (Topic.PRODUCTS, "serial_missing"): AlertLevel,
+    (Topic.PRODUCTS, "serial_not_expected"): AlertLevel,
     (Topic.PRODUCTS, "serials"): Serials,
     (Topic.PRODUCTS, "steps"): BusinessStep,
 }
@@ -747,6 +750,9 @@ def test_a_fact_without_its_place_is_told_at_the_scan_of_its_movement() -> None:
         direction=MAYBE_TEXTS,
         unit=st.none() | UNITS,
         rma=MAYBE_TEXTS,
+        keyed=st.booleans(),
+        confirmed=st.booleans(),
+        of_product=MAYBE_TEXTS,
     )
 )
 def test_a_rejected_read_conforms(read: RejectedRead) -> None:
@@ -774,6 +780,17 @@ def test_a_station_conforms(station: Station) -> None:
         name=TEXTS,
         serials=st.sampled_from(Serials),
         steps=st.lists(st.sampled_from(BusinessStep), unique=True, max_size=5).map(tuple),
+        serial_formats=st.lists(TEXTS, max_size=3).map(tuple),
+        fold_case=st.booleans(),
+        policies=st.lists(
+            st.builds(
+                Policy,
+                valid_from=st.none() | TIMES,
+                serial_missing=st.sampled_from(AlertLevel),
+                serial_not_expected=st.sampled_from(AlertLevel),
+            ),
+            max_size=3,
+        ).map(tuple),
         version=st.integers(1, 1 << 31),
     )
 )

@@ -153,6 +153,7 @@ async def test_a_movement_becomes_a_row_of_history_and_the_units_row(site: "Site
         None,
         "L7",
         date(2026, 2, 3),
+        False,
     )
     assert second[3:9] == (2, "moved", shipped.event_time, 400.0, "reader-1", 7)
     assert second[16] == "SO-1"

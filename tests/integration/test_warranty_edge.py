@@ -241,10 +241,11 @@ async def test_a_claim_on_what_was_never_shipped_or_is_recalled_says_so(site: "S
     assert (await ok(site, "GET", f"/units/{site.barcode('2')}/warranty"))["recalls"] == ["R-1"]
 
 
+@pytest.mark.parametrize("policy", [{"serials": "not_used"}, {"captured": "warranty"}])
 async def test_where_units_go_unscanned_the_order_line_proves_and_the_claim_keeps_the_serial(
-    site: "Site",
+    site: "Site", policy: dict[str, str]
 ) -> None:
-    await begun(site, serials="not_used")
+    await begun(site, **policy)
     ordered_at = "2026-01-31T10:00:00Z"
     order = {"purchaser": ADA, "lines": [{"product": GTIN, "quantity": 1}]}
     await ok(site, "PUT", "/orders/SO-3", json=order | {"ordered_at": ordered_at})
@@ -265,6 +266,25 @@ async def test_where_units_go_unscanned_the_order_line_proves_and_the_claim_keep
     registration = {"unit": site.barcode("B1"), "order": "SO-1"}
     told = await ok(site, "POST", "/registrations", json=registration)
     assert (told["state"], told["order"]) == ("covered", "SO-1")
+
+
+async def test_an_order_from_before_serials_were_mandatory_is_still_the_proof(site: "Site") -> None:
+    await begun(site, serials="not_used")
+    changed = {"name": "Phone", "valid_from": "2026-06-01T00:00:00Z"}
+    await ok(site, "PUT", f"/products/{GTIN}", json=changed)
+    order = {"purchaser": ADA, "lines": [{"product": GTIN, "quantity": 1}]}
+    for ref, ordered_at in (("SO-3", "2026-05-31T10:00:00Z"), ("SO-4", "2026-06-01T10:00:00Z")):
+        await ok(site, "PUT", f"/orders/{ref}", json=order | {"ordered_at": ordered_at})
+    body = {"product": GTIN, "fault": "leaks"}
+    old = body | {"id": "C-1", "serial": "A7", "order": "SO-3"}
+    new = body | {"id": "C-2", "serial": "A8", "order": "SO-4"}
+    told = await ok(site, "POST", "/claims", json=old)
+    assert (told["line"], told["remarks"]) == (1, [])
+    told = await ok(site, "POST", "/claims", json=new)
+    assert (told["line"], reasons(told)) == (None, ["never_shipped"])
+    proofs = (await ok(site, "GET", f"/proof-of-purchase?product={GTIN}"))["lines"]
+    serials = {each["order"]: each["serials"] for each in proofs}
+    assert (serials["SO-3"], serials["SO-4"]) == ("not_used", "mandatory")
 
 
 @pytest.mark.parametrize(

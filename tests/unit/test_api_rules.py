@@ -1,11 +1,16 @@
 """The api's rules without HTTP: preconditions, cursors, roles, rates."""
 
+from datetime import date
+from typing import Any
+
 import pytest
 
 from scantrail.api.access import Role
+from scantrail.api.folding import in_capitals
 from scantrail.api.paging import after, cursor_behind, page
 from scantrail.api.preconditions import Precondition
 from scantrail.api.problems import Problem
+from scantrail.domain.recall import Selector
 from scantrail.infra import rates
 from scantrail.infra.rates import Buckets
 
@@ -99,3 +104,26 @@ def test_buckets_that_are_full_again_are_forgotten(monkeypatch: pytest.MonkeyPat
     now = 5.0
     buckets.count("late", 1)
     assert len(buckets) == 1
+
+
+@pytest.mark.parametrize(
+    ("told", "more"),
+    [
+        ({"kind": "list", "serials": ("ab1", "CD2", "ef3", "EF3")}, {"serials": ("AB1",)}),
+        ({"kind": "list", "serials": ("AB1", "7")}, None),
+        ({"kind": "range", "low": "a1", "high": "a9"}, {"low": "A1", "high": "A9"}),
+        ({"kind": "range", "low": "1", "high": "9"}, None),
+        ({"kind": "prefix", "prefix": "ab"}, {"prefix": "AB"}),
+        ({"kind": "pattern", "pattern": "ab##"}, {"pattern": "AB##"}),
+        ({"kind": "lot", "lots": ("l7",)}, None),
+        ({"kind": "lot_range", "low": "l1", "high": "l9"}, None),
+        ({"kind": "date", "first_day": date(2026, 1, 1)}, None),
+        ({"kind": "all"}, None),
+    ],
+)
+def test_a_clause_of_serials_is_told_in_capitals_too(
+    told: dict[str, Any], more: dict[str, Any] | None
+) -> None:
+    selector = Selector(**told)
+    capitals = [] if more is None else [Selector(kind=selector.kind, **more)]
+    assert list(in_capitals(selector)) == capitals

@@ -7,7 +7,7 @@ order of arrival; read it top to bottom. Repeats within 60 s at one station are 
 """
 
 from dataclasses import replace
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
@@ -388,6 +388,33 @@ def test_what_came_before_the_product_had_an_order_is_not_judged() -> None:
             (BusinessStep.PACKING, BusinessStep.SHIPPING),
         ),
     )
+
+
+def test_what_a_unit_did_before_its_products_order_changed_is_not_judged() -> None:
+    """Received under the old order, it goes on without the step that the new one demands; what it
+    does from then on is judged."""
+    receiving = replace(
+        scan_from("e1 09:00 n/dock-1 receiving dock-1 acme ."),
+        expected_after=(),
+    )
+    storing = replace(
+        scan_from("e2 11:00 n/hall-a storing hall-a . ."),
+        expected_after=(BusinessStep.INSPECTING, BusinessStep.STORING),
+        expected_since=receiving.event_time + timedelta(hours=1),
+    )
+    shipping = replace(
+        scan_from("e3 12:00 n/gate shipping . haul ."),
+        expected_after=(BusinessStep.PACKING, BusinessStep.SHIPPING),
+        expected_since=storing.expected_since,
+    )
+    known = observe(None, receiving, offset=0).state
+    seen = observe(known, storing, offset=1)
+    assert seen.facts_added == ()
+    (fact,) = observe(seen.state, shipping, offset=2).facts_added
+    assert (fact.event_id, fact.rule) == ("e3", FactRule.UNEXPECTED_STEP)
+    later = replace(storing, expected_since=receiving.event_time)
+    (fact,) = observe(known, later, offset=1).facts_added
+    assert fact.event_id == "e2"
 
 
 @pytest.mark.parametrize("story", SCENARIOS.values(), ids=SCENARIOS.keys())

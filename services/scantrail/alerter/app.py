@@ -1,6 +1,7 @@
-"""The alerter's shell. Per batch of movements, and of what the desk found:
+"""The alerter's shell. Per batch of movements, of what the desk found, and of reads set aside:
 
-1. `recalls` and `holds` are read to their ends: what was published before the movement is known.
+1. `recalls`, `holds` and `products` are read to their ends: what was published before the movement
+   is known.
 2. the batch is judged. Died up to here: the batch is read again.
 3. alerts are sent, every acknowledgement awaited. Died here: the batch is read again, and the
    same alerts, with the same ids, are sent again; whoever takes them, takes each id once.
@@ -27,14 +28,18 @@ from scantrail.contracts.records import (
     facts,
     findings,
     movements,
+    products,
+    rejected_reads,
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, Seen, judge, judge_finding
 from scantrail.domain.custody import Outcome
 from scantrail.domain.hold import Clearance, Hold, HoldReason, is_remedied
 from scantrail.domain.identifiers import product_and_serial
+from scantrail.domain.product import Product, folded_key
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import RecallMatcher
+from scantrail.domain.serial_alerts import judge_with_serial, judge_without_serial
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
 from scantrail.infra.health import Health
@@ -56,17 +61,22 @@ log = logger(__name__)
 _INERT = (Outcome.NOT_INSIDE, Outcome.REFOLDED, Outcome.RELEASED)
 
 
+#: Why the gateway set a read aside that named a product, and needed its unit's serial.
+_SERIAL_MISSING = "serial_missing"
+
+
 class Notices(NamedTuple):
     """What speaks against units."""
 
     recalls: RecallMatcher
     holds: dict[str, Hold]
+    products: dict[str, Product]
 
 
 async def run_alerter(settings: Settings, health: Health) -> None:
     """Judge movements until cancelled."""
     producer = await connect_producer(settings)
-    notices = Notices(RecallMatcher(), {})
+    notices = Notices(RecallMatcher(), {}, {})
 
     def tell(topic: Topic, left: int) -> None:
         (health.lacks if left else health.has)(f"readable {topic.value}")
@@ -75,25 +85,27 @@ async def run_alerter(settings: Settings, health: Health) -> None:
     mirrors = [
         Mirror(settings, Topic.RECALLS, partial(take_recall, notices.recalls, unreadable)),
         Mirror(settings, Topic.HOLDS, partial(take_hold, notices.holds, unreadable)),
+        Mirror(settings, Topic.PRODUCTS, partial(take_product, notices.products)),
     ]
     consumer: AIOKafkaConsumer | None = None
     try:
-        for mirror, name in zip(mirrors, ("recalls", "holds"), strict=True):
+        for mirror, name in zip(mirrors, ("recalls", "holds", "products"), strict=True):
             await mirror.start()
             health.has(name)
-        topics = (Topic.MOVEMENTS, Topic.FINDINGS)
+        topics = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED)
         consumer = await connect_consumer(settings, *topics, group="alerter")
-        found = name_of(settings, Topic.FINDINGS)
+        moved, found, unread = (name_of(settings, topic) for topic in topics)
         health.has("kafka")
         while True:
             batch = await consumer.getmany(timeout_ms=200)
             if batch:
                 await asyncio.gather(*(patiently(mirror.catch_up) for mirror in mirrors))
-                moved = [some for place, some in batch.items() if place.topic != found]
-                raised = judge_batch(moved, notices, settings.site_travel_s)
-                raised += judge_findings(
-                    some for place, some in batch.items() if place.topic == found
-                )
+                told: dict[str, list[list[Any]]] = {topic: [] for topic in (moved, found, unread)}
+                for place, some in batch.items():
+                    told[place.topic].append(some)
+                raised = judge_batch(told[moved], notices, settings.site_travel_s)
+                raised += judge_findings(told[found])
+                raised += judge_reads(told[unread], notices.products)
                 await _send(producer, settings, raised)
                 await patiently(partial(_commit, consumer, batch))
     finally:
@@ -116,6 +128,7 @@ def judge_batch(
             except UnreadableRecord as error:
                 log.error("movement cannot be read", reason=str(error), offset=record.offset)
                 continue
+            keys = _keys_of(movement, notices.products)
             raised += judge(
                 movement.scan,
                 facts(movement.facts_added, movement.scan),
@@ -126,8 +139,11 @@ def judge_batch(
                 is_inert=movement.outcome in _INERT,
                 is_held_where_staged=_is_held_where_staged(movement),
                 revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
-                holds=_reasons(_keys_of(movement), notices.holds),
+                holds=_reasons(keys, notices.holds),
             )
+            if movement.outcome not in _INERT and not _tells_of_others(movement):
+                product = notices.products.get(product_and_serial(movement.unit)[0] or "")
+                raised += judge_with_serial(product, movement.scan)
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
             age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
             metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
@@ -148,6 +164,23 @@ def judge_findings(batch: Iterable[Iterable[Any]]) -> list[Alert]:
     return raised
 
 
+def judge_reads(batch: Iterable[Iterable[Any]], known: Mapping[str, Product]) -> list[Alert]:
+    """The alerts of a batch of reads that made no scan, in their order."""
+    raised: list[Alert] = []
+    for record in chain.from_iterable(batch):
+        try:
+            read = rejected_reads.decode(record.value)
+        except UnreadableRecord as error:
+            log.error("read cannot be read", reason=str(error), offset=record.offset)
+            continue
+        if read.reason == _SERIAL_MISSING:
+            product = known.get(read.of_product or "")
+            raised += judge_without_serial(
+                product, event_id=read.event_id, station=read.station, at=read.event_time
+            )
+    return raised
+
+
 def _is_held_where_staged(movement: Movement) -> bool:
     """Whether a conveyor tells that it holds what it has just asked for."""
     scan, before = movement.scan, movement.before
@@ -158,16 +191,38 @@ def _is_held_where_staged(movement: Movement) -> bool:
     )
 
 
-def _keys_of(movement: Movement) -> list[str]:
-    """Every key by which a notice may name the unit."""
-    return [movement.unit, *movement.aliases, *filter(None, [movement.joined])]
+def _tells_of_others(movement: Movement) -> bool:
+    """Whether it voids a scan, or says of two keys that they are one: no unit was seen by it."""
+    return movement.scan.corrects is not None or movement.scan.same_as is not None
+
+
+def _keys_of(movement: Movement, known: Mapping[str, Product]) -> list[str]:
+    """Every key by which a notice may name the unit: in capitals too where its product came to fold
+    case while the scan waited to be sent."""
+    keys = [movement.unit, *movement.aliases, *filter(None, [movement.joined])]
+    for key in tuple(keys):
+        product = known.get(product_and_serial(key)[0] or "")
+        if product is not None and product.fold_case and (folded := folded_key(key)) not in keys:
+            keys.append(folded)
+    return keys
+
+
+def take_product(known: dict[str, Product], key: str, value: bytes | None) -> None:
+    """Take over a record of `products`; of one that cannot be read the version before stands."""
+    if value is None:
+        known.pop(key, None)
+        return
+    try:
+        known[key] = products.decode(value)
+    except UnreadableRecord as error:
+        log.error("record cannot be read", topic=Topic.PRODUCTS.value, key=key, reason=str(error))
 
 
 def recalls_of(movement: Movement, notices: Notices) -> list[Recall]:
     """The active recalls under which a unit falls by any of its keys and what its scan shows, and
     of which it is not cleared, by id."""
     scan, found, cleared = movement.scan, dict[str, Recall](), list[Clearance]()
-    for key in _keys_of(movement):
+    for key in _keys_of(movement, notices.products):
         marks = Marks(*product_and_serial(key), scan.lot, scan.produced_on)
         matched = notices.recalls.match(marks)
         found |= {recall.id: recall for recall in (*matched.recalled, *matched.likely)}

@@ -26,6 +26,7 @@ from scantrail.api.bodies import (
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.folding import folded
 from scantrail.api.notice_csv import COLUMNS, FAULTS_MAX, Fault, notice_line, read_rows
 from scantrail.api.notice_queries import NoticeHead, compare_notice, find_notice, store_notice
 from scantrail.api.paging import Cursor, Limit, after, page
@@ -348,7 +349,7 @@ def _in_notice(
 ) -> tuple[list[Announced], list[Quantity]]:
     """The units of the lines, the cartons in which they come and what these stand on, and the
     quantities by product. Raises NoticeRefused."""
-    announced = list(announced_units(lines))
+    announced = list(announced_units(lines, folded))
     named = {each.unit for each in announced}
     places = {line.parent: number for number, line in enumerate(lines, start=1) if line.parent}
     cartons = {**dict.fromkeys(places), **on_pallet}

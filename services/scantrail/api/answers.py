@@ -12,7 +12,6 @@ import msgspec
 
 from scantrail.api.description import Sample
 from scantrail.domain.hold import Hold
-from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall
 from scantrail.domain.station import Station
 
@@ -20,7 +19,7 @@ _AT = "2026-03-02T08:15:00+00:00"
 _UNIT = "sgtin:09506000134352.A1"
 
 
-def _with_published(entity: type) -> type[msgspec.Struct]:
+def with_published(entity: type) -> type[msgspec.Struct]:
     """An entity as it is answered; what it gained since it was entered may be missing."""
     hints = typing.get_type_hints(entity)
     parts: list[Any] = [("published", bool)]
@@ -39,10 +38,9 @@ def page_of(name: str, of: Any, example: Any, **more: tuple[Any, Any]) -> Sample
     return Sample(kind=msgspec.defstruct(f"{title}Page", parts), example=shown)
 
 
-StationTold = _with_published(Station)
-ProductTold = _with_published(Product)
-RecallTold = _with_published(Recall)
-HoldTold = _with_published(Hold)
+StationTold = with_published(Station)
+RecallTold = with_published(Recall)
+HoldTold = with_published(Hold)
 
 _STATION = {
     "id": "dock-1",
@@ -52,16 +50,6 @@ _STATION = {
     "business_location": "Hall A",
     "repeat_window_s": 10.0,
     "version": 3,
-    "published": True,
-}
-_PRODUCT = {
-    "id": "09506000134352",
-    "name": "Phone",
-    "serials": "mandatory",
-    "steps": ["receiving", "shipping"],
-    "captured": "receiving",
-    "schemes": ["imei", "serial"],
-    "version": 1,
     "published": True,
 }
 _RECALL = {
@@ -83,8 +71,6 @@ _HOLD = {
 
 STATION = Sample(kind=StationTold, example=_STATION)
 STATIONS = page_of("stations", StationTold, _STATION)
-PRODUCT = Sample(kind=ProductTold, example=_PRODUCT)
-PRODUCTS = page_of("products", ProductTold, _PRODUCT)
 RECALL = Sample(kind=RecallTold, example=_RECALL)
 RECALLS = page_of("recalls", RecallTold, _RECALL)
 HOLD = Sample(kind=HoldTold, example=_HOLD)

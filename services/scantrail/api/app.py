@@ -25,8 +25,11 @@ from scantrail.api.counts import build_counts
 from scantrail.api.delivering import deliver
 from scantrail.api.description import CompletedJson
 from scantrail.api.entities import build_entities
+from scantrail.api.folding import Folding
 from scantrail.api.holds import build_holds
 from scantrail.api.identifiers import build_identifiers
+from scantrail.api.keyed import build_keyed
+from scantrail.api.minting import build_minting
 from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
 from scantrail.api.page import STATIC, TEMPLATES, build_page
@@ -39,6 +42,7 @@ from scantrail.api.problems import (
     answer_database_away,
     answer_problem,
 )
+from scantrail.api.products import build_products
 from scantrail.api.proofs import build_proofs
 from scantrail.api.readers import build_readers
 from scantrail.api.register import build_register
@@ -119,6 +123,9 @@ def build_api(
             *build_page(engine),
             *build_units(engine),
             *build_entities(engine, changes, watch),
+            *build_products(engine, changes),
+            *build_minting(engine, changes),
+            *build_keyed(changes, gateway),
             *build_orders(engine, changes, gateway),
             *build_parties(engine, changes, watch),
             *build_register(engine, changes, watch),
@@ -150,6 +157,7 @@ def build_api(
                 requests_per_s_max=settings.api_requests_per_s_max,
             ),
             check_query,
+            Folding(engine),
         ],
         template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
         exception_handlers={

@@ -8,15 +8,15 @@ from typing import Annotated, TypeVar, get_args, get_type_hints
 import msgspec
 
 from scantrail.api.access import Role
+from scantrail.api.folding import identified
 from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.fields import field_of
-from scantrail.contracts.identity import identify
 from scantrail.contracts.records import Time, holds_nul
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.hold import HoldKind
 from scantrail.domain.identifiers import NotIdentified, product_id
-from scantrail.domain.product import Captured, Serials
+from scantrail.domain.product import AlertLevel, Captured, Serials
 from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
 
@@ -48,13 +48,40 @@ class StationBody(Body, frozen=True, kw_only=True):
 
 
 class ProductBody(Body, frozen=True, kw_only=True):
-    """`PUT /products/{id}`."""
+    """`PUT /products/{id}`: what is decided holds from `valid_from` on, or from now."""
 
     name: str
     serials: Serials = Serials.MANDATORY
     steps: tuple[BusinessStep, ...] = ()
     captured: Captured = Captured.RECEIVING
+    serial_missing: AlertLevel = AlertLevel.WARNING
+    serial_not_expected: AlertLevel = AlertLevel.OFF
+    valid_from: Moment | None = None
     schemes: tuple[str, ...] = ()
+    serial_formats: tuple[str, ...] = ()
+    fold_case: bool = False
+    minted: bool = False
+
+
+class MintBody(Body, frozen=True, kw_only=True):
+    """`POST /products/{id}/serials`."""
+
+    count: int
+
+
+class KeyedBody(Body, frozen=True, kw_only=True):
+    """`POST /keyed`: what a person typed at a station. `confirmed`: that it is right, however near
+    it is to another."""
+
+    code: str
+    station: str
+    product: str | None = None
+    at: Moment | None = None
+    order: str | None = None
+    rma: str | None = None
+    parent: str | None = None
+    location: str | None = None
+    confirmed: bool = False
 
 
 class PurchaserBody(Body, frozen=True, kw_only=True):
@@ -311,7 +338,7 @@ def unit_key(
 ) -> str:
     """The key of any spelling of a unit. Raises Problem 400 for what names none."""
     try:
-        return identify(spelling, aim=aim, product=product).key
+        return identified(spelling, aim=aim, product=product).key
     except NotIdentified as error:
         raise bad_field(field, error.detail) from error
 

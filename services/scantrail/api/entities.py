@@ -1,4 +1,4 @@
-"""Stations, products, orders and recalls: entered here, published by the outbox."""
+"""Stations, orders and recalls: entered here, published by the outbox."""
 
 import asyncio
 from dataclasses import replace
@@ -16,7 +16,6 @@ from scantrail.api.access import Role, caller_of
 from scantrail.api.bodies import (
     NewRecallBody,
     OrderBody,
-    ProductBody,
     RecallBody,
     SelectorBody,
     StationBody,
@@ -27,12 +26,13 @@ from scantrail.api.bodies import (
     short_text,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.folding import folded_recall
 from scantrail.api.orders import enter_order_parties, order_reference_at, quantities, told_of_order
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.register_watch import RegisterWatch, mark_stale
-from scantrail.contracts.identity import SCHEMES, identify
+from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import (
@@ -41,13 +41,12 @@ from scantrail.domain.identifiers import (
     product_and_serial,
 )
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
-from scantrail.domain.product import PLAIN_SERIAL, Product
 from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
 from scantrail.domain.station import Station
 from scantrail.infra import tables
 
 AnyRequest = Request[Any, Any, Any]
-Entity = TypeVar("Entity", Station, Product, Recall)
+Entity = TypeVar("Entity", Station, Recall)
 
 #: What one record of an entity may have; infra.kafka and the topics allow a little more.
 ENTITY_BYTES_MAX = 8 << 20
@@ -77,6 +76,8 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
                 change.caller.check_site((await connection.execute(known)).scalar_one())
             change.note(table.name, entity.id, old=version - 1, new=version)
             stored = replace(entity, version=version)
+            if isinstance(stored, Recall):
+                stored = await folded_recall(connection, stored)
             document = msgspec.to_builtins(stored)
             await connection.execute(
                 table.update().where(table.c.id == stored.id).values(document=document)
@@ -148,37 +149,6 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
     async def get_station(station_id: FromPath[str]) -> Response[Any]:
         """One station as it was entered last."""
         return await load(tables.station, Topic.STATIONS, station_id)
-
-    @put("/products/{name:str}", role=Role.ADMIN, takes=requested.PRODUCT, tells=answers.PRODUCT)
-    async def put_product(name: FromPath[str], request: AnyRequest) -> Response[Any]:
-        """Name a product and decide about its serials; its next version where it exists."""
-        body = decode_body(await request.body(), ProductBody)
-        again = [step for place, step in enumerate(body.steps) if step in body.steps[:place]]
-        if again:
-            raise bad_field("steps", f"{again[0]} is named twice: an order has each step once")
-        known = SCHEMES | {PLAIN_SERIAL}
-        for place, scheme in enumerate(body.schemes):
-            if scheme not in known or scheme in body.schemes[:place]:
-                raise bad_field("schemes", f"give some of {', '.join(sorted(known))}, each once")
-        new = Product(
-            id=product_key(name, "id"),
-            name=short_text(body.name, "name"),
-            serials=body.serials,
-            steps=body.steps,
-            captured=body.captured,
-            schemes=body.schemes,
-        )
-        return await store(request, tables.product, Topic.PRODUCTS, new)
-
-    @get("/products", role=Role.READ, tells=answers.PRODUCTS)
-    async def list_products(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
-        """The products by id, page by page."""
-        return await load_page(tables.product, Topic.PRODUCTS, cursor, limit)
-
-    @get("/products/{name:str}", role=Role.READ, tells=answers.PRODUCT)
-    async def get_product(name: FromPath[str]) -> Response[Any]:
-        """One product as it was entered last."""
-        return await load(tables.product, Topic.PRODUCTS, product_key(name, "id"))
 
     @post("/recalls", role=Role.QUALITY, takes=requested.NEW_RECALL, tells=answers.RECALL)
     async def post_recall(request: AnyRequest) -> Response[Any]:
@@ -302,9 +272,6 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         put_station,
         list_stations,
         get_station,
-        put_product,
-        list_products,
-        get_product,
         post_recall,
         put_recall,
         list_recalls,

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import msgspec
 from sqlalchemy import Row, func, or_, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -13,7 +14,7 @@ from scantrail.api.queries import HAPPENED_AT
 from scantrail.domain.claim import ClaimState
 from scantrail.domain.custody import Outcome
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.product import Captured, Serials
+from scantrail.domain.product import Product, policy_at
 from scantrail.domain.returns import ENDS, StepScan
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.domain.warranty import (
@@ -298,17 +299,19 @@ async def line_of(connection: AsyncConnection, order: str, name: str | None) -> 
     return None if line is None else Proof(line, int(bought))
 
 
-async def lines_prove(connection: AsyncConnection, name: str | None) -> bool:
-    """Whether an order's line stands for the shipping of a product's units: where units may go
-    without being scanned."""
-    query = select(product.c.document).where(product.c.id == name)
-    document: dict[str, Any] | None = (await connection.execute(query)).scalar()
-    if document is None:
-        return False
-    return (
-        document.get("serials") != Serials.MANDATORY
-        or document.get("captured") == Captured.WARRANTY
+async def lines_prove(connection: AsyncConnection, name: str | None, order: str) -> bool:
+    """Whether an order's line stands for the shipping of a product's units: where, by what held
+    when it was ordered, units may go without being scanned."""
+    query = (
+        select(product.c.document, sales_order.c.ordered_at)
+        .join_from(product, sales_order, sales_order.c.ref == order)
+        .where(product.c.id == name)
     )
+    row = (await connection.execute(query)).first()
+    if row is None:
+        return False
+    known = policy_at(msgspec.convert(row.document, Product), row.ordered_at)
+    return not known.needs_serial_at(BusinessStep.SHIPPING)
 
 
 async def purchaser_of(connection: AsyncConnection, order: str) -> str | None:

@@ -6,8 +6,8 @@ import csv
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
+from scantrail.api.folding import identified
 from scantrail.api.problems import Problem
-from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.order import QUANTITY_MAX
 from scantrail.domain.receiving import NoticeLine, NoticeRefused, in_range
@@ -163,7 +163,7 @@ def _sscc(row: Row, name: str) -> str | None:
 
 def _key(spelling: str, field: str, product: str | None) -> str:
     try:
-        return identify(spelling, product=product).key
+        return identified(spelling, product=product).key
     except NotIdentified as error:
         raise BadLine(field, error.detail) from error
 

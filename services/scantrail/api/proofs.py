@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 from litestar import get
 from litestar.params import FromQuery
 from sqlalchemy import select, tuple_
@@ -12,6 +13,7 @@ from scantrail.api.bodies import product_key
 from scantrail.api.paging import Cursor, Limit, after, cursor_behind
 from scantrail.api.problems import bad_field
 from scantrail.api.warranty_samples import PROOFS_TOLD
+from scantrail.domain.product import Product, policy_at
 from scantrail.infra.tables import party, product, sales_order, sales_order_line
 
 
@@ -61,8 +63,7 @@ def _lines() -> Any:
             party.c.id,
             party.c.name,
             party.c.address,
-            product.c.document["name"].astext.label("product_name"),
-            product.c.document["serials"].astext.label("serials"),
+            product.c.document.label("product_document"),
         )
         .join(sales_order, sales_order.c.ref == sales_order_line.c.ref)
         .join(party, party.c.id == sales_order.c.purchaser)
@@ -85,13 +86,15 @@ def _place(after: str) -> tuple[str, int]:
 
 
 def _told(row: Any) -> dict[str, Any]:
+    of = row.product_document and msgspec.convert(row.product_document, Product)
     return {
         "order": row.ref,
         "line": row.line,
         "ordered_at": row.ordered_at,
         "product": row.product,
-        "product_name": row.product_name,
-        "serials": row.serials,
+        "product_name": of and of.name,
+        # as it held when it was ordered
+        "serials": of and policy_at(of, row.ordered_at).serials,
         "quantity": row.quantity,
         "purchaser": {"id": row.id, "name": row.name, "address": row.address},
     }

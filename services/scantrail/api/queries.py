@@ -13,6 +13,7 @@ from scantrail.infra.tables import (
     identifier,
     movement,
     party,
+    product,
     rejected,
     replacement,
     sales_order,
@@ -150,12 +151,17 @@ def _aliases_of(key: str) -> Select[Any]:
 
 
 async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any]]:
-    """Every unit that carries this serial under one of its keys, of whatever product; once each."""
+    """Every unit that carries this serial under one of its keys, of whatever product; once each.
+    Of a product that folds case, whatever the case."""
+    folds = select(product.c.id).where(product.c.id == unit.c.product, product.c.fold_case)
     into = func.coalesce(unit.c.joined, unit.c.unit)
     query = (
         select(unit.c.unit, unit.c.product, unit.c.serial)
         .ext(distinct_on(into))
-        .where(unit.c.serial == serial)
+        .where(
+            unit.c.serial.in_((serial, serial.upper())),
+            or_(unit.c.serial == serial, folds.exists()),
+        )
         .order_by(into, unit.c.joined.is_not(None), unit.c.unit)
         .limit(CANDIDATES_MAX)
     )

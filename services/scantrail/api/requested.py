@@ -21,7 +21,6 @@ _RECALL: dict[str, Any] = {
 STATION = _sample(
     bodies.StationBody, site="north", business_step="receiving", business_location="Hall A"
 )
-PRODUCT = _sample(bodies.ProductBody, name="Phone", serials="mandatory", steps=["receiving"])
 ORDER = _sample(
     bodies.OrderBody,
     purchaser={"name": "Ada Byron", "address": "1 Dock Road, York"},

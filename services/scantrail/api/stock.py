@@ -20,9 +20,9 @@ from scantrail.api import receiving_answers as answers
 from scantrail.api.access import Role
 from scantrail.api.bodies import TEXT_LENGTH_MAX, checked_id
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.folding import folded, identified
 from scantrail.api.notice_csv import BadLine, Fault, Row, read_rows
 from scantrail.api.problems import Problem, bad_field
-from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.stock import STOCK_READER, STOCK_READS_MAX, StockRead
 from scantrail.domain.identifiers import NotIdentified, product_id, product_serial
@@ -196,13 +196,13 @@ def stock_line(row: Row) -> StockLine:
     try:
         product = product_id(row["product"]) if "product" in row else None
         if "code" in row:
-            unit = identify(row["code"], product=product)
+            unit = identified(row["code"], product=product)
         else:
             field = "serial"
             unit = product_serial(product or "", row["serial"])
     except NotIdentified as error:
         raise BadLine(field, error.detail) from error
-    return StockLine(unit.key, location, unit.lot or lot, unit.production or produced_on)
+    return StockLine(folded(unit.key), location, unit.lot or lot, unit.production or produced_on)
 
 
 async def _sent(gateway: httpx.AsyncClient, reads: Sequence[StockRead]) -> dict[int, str]:

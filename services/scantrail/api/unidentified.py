@@ -1,10 +1,11 @@
-"""Serials that wait for somebody who says whose they are.
+"""Serials that wait for somebody who says whose they are, and what was typed and not confirmed.
 
 1. the read is locked, and sent through the gateway with what the person told. Died here: it waits.
 2. it is marked as replayed. Died before: it waits still, and told again in the same words it makes
    the same scan, which counts once.
 """
 
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import unquote
 
@@ -19,20 +20,22 @@ from scantrail.api import answers, requested
 from scantrail.api.access import Role
 from scantrail.api.bodies import ResolutionBody, decode_body, product_key, unit_key
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.folding import identified
+from scantrail.api.keyed import near_units
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import find_by_serial, unit_of
 from scantrail.api.replaying import replay_reads
 from scantrail.contracts.identity import readings, serial_in
 from scantrail.contracts.records import RejectedRead, encode, rejected_reads
-from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.product import Serials
+from scantrail.domain.identifiers import NotIdentified, product_and_serial
+from scantrail.domain.product import Product, Serials, policy_at
 from scantrail.infra.tables import product, rejected
 
 AnyRequest = Request[Any, Any, Any]
 
 #: Why a read waits here: each of these a person can resolve, and no setting alone.
-REASONS = ("ambiguous", "unidentified_serial")
+REASONS = ("ambiguous", "keyed_unconfirmed", "unidentified_serial")
 
 #: More products than a person can choose among are cut.
 PRODUCTS_MAX = 1000
@@ -51,11 +54,22 @@ def build_unidentified(
 ) -> list[Any]:
     """The route handlers. `gateway` is a client with the gateway's address as its base."""
 
+    async def near_ones(read: RejectedRead) -> list[dict[str, Any]]:
+        """The unit that was typed, and those that it may have been meant to be."""
+        try:
+            key = identified(read.read, aim=read.aim, product=read.product).key
+        except NotIdentified:
+            return []
+        async with engine.connect() as connection:
+            return [_candidate(each) for each in (key, *await near_units(connection, key))]
+
     async def shown(row: Row[Any]) -> dict[str, Any]:
         read = rejected_reads.decode(row.payload)
         serial = serial_in(read.read, aim=read.aim)
         can_be = [_candidate(each.key) for each in readings(read.read, aim=read.aim)]
         known = await find_by_serial(engine, serial) if serial else []
+        if read.keyed:
+            known += await near_ones(read)
         candidates = {each["unit"]: each for each in (*can_be, *known)}
         return {
             "id": row.id,
@@ -107,7 +121,7 @@ def build_unidentified(
             read = await _waiting(connection, asked)
             if body.product is not None:
                 name = await _known_product(connection, body.product)
-                told = msgspec.structs.replace(read, product=name)
+                told = msgspec.structs.replace(read, product=name, confirmed=True)
                 key = unit_key(read.read, "product", aim=read.aim, product=name)
             else:
                 key = unit_key(body.unit or "", "unit")
@@ -151,14 +165,14 @@ async def _known_product(connection: AsyncConnection, name: str) -> str:
 
 
 async def _products(connection: AsyncConnection) -> list[dict[str, Any]]:
-    uses = product.c.document["serials"].astext
-    query = (
-        select(product.c.id, product.c.document["name"].astext.label("name"))
-        .where(uses != Serials.NOT_USED.value)
-        .order_by(product.c.id)
-        .limit(PRODUCTS_MAX)
-    )
-    return [dict(row._mapping) for row in await connection.execute(query)]
+    query = select(product.c.document).order_by(product.c.id).limit(PRODUCTS_MAX)
+    now = datetime.now(UTC)
+    known = (msgspec.convert(each, Product) for each in await connection.scalars(query))
+    return [
+        {"id": each.id, "name": each.name}
+        for each in known
+        if policy_at(each, now).serials is not Serials.NOT_USED
+    ]
 
 
 def _candidate(key: str) -> dict[str, Any]:

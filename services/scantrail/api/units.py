@@ -9,6 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api import answers
 from scantrail.api.access import Role
+from scantrail.api.folding import identified
 from scantrail.api.kinship import find_kinship
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_by_serial, find_trail, find_unit
@@ -55,7 +56,7 @@ def build_units(engine: AsyncEngine) -> list[Any]:
 async def _key(engine: AsyncEngine, text: str) -> str:
     """The key of the unit that `text` names, scanned or not. Raises Problem, as look_up."""
     try:
-        return identify(text).key
+        return identified(text).key
     except NotIdentified:
         found = await look_up(engine, text)
         return str(found["unit"])
@@ -64,17 +65,19 @@ async def _key(engine: AsyncEngine, text: str) -> str:
 async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:
     """The one unit that `text` names. Raises Problem 404, or 300 where it names several."""
     try:
-        identified = identify(text)
+        found = identified(text)
     except NotIdentified as error:
         understood = {"input": text[:200], "reason": error.reason, "detail": error.detail}
         return await _by_serial(engine, text, understood)
-    understood = _understood(text, identified)
-    unit = await find_unit(engine, identified.key)
+    understood = _understood(text, found)
+    unit = await find_unit(engine, found.key)
+    if unit is None and (spelled := identify(text).key) != found.key:
+        unit = await find_unit(engine, spelled)  # scanned before its product came to fold case
     if unit is None:
         raise Problem(
             404,
             "Never scanned",
-            f"{identified.key} was understood, and was never scanned here (a scan is to be found a"
+            f"{found.key} was understood, and was never scanned here (a scan is to be found a"
             " moment after the gateway took it)",
             understood=understood,
         )

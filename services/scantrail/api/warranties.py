@@ -310,7 +310,7 @@ async def proven_by(connection: AsyncConnection, name: str | None, order: str) -
     query = select(tables.sales_order.c.ref).where(tables.sales_order.c.ref == order)
     if (await connection.execute(query)).first() is None:
         raise bad_field("order", f"there is no order {order!r}: PUT /orders/{{ref}} first")
-    if name is None or not await lines_prove(connection, name):
+    if name is None or not await lines_prove(connection, name, order):
         return False
     return await line_of(connection, order, name) is not None
 

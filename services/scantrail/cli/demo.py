@@ -284,7 +284,7 @@ async def _compare_alerts(api: httpx.AsyncClient, plan: Plan) -> list[str]:
     found = Counter(
         (alert["kind"], alert["unit"], alert["status"]) for alert in await _pages(api, "alerts")
     )
-    expected = Counter((*alert, "open") for alert in plan.alerts)
+    expected = Counter({(*alert, "open"): count for alert, count in plan.alerts.items()})
     missing, surplus = expected - found, found - expected
     return [f"alert {alert} is missing" for alert in missing] + [
         f"alert {alert} was not expected" for alert in surplus.elements()

@@ -4,6 +4,7 @@ It is the oracle: it knows lives, not folds, and shares no rule with the tracker
 """
 
 import random
+from collections import Counter
 from dataclasses import dataclass, field
 
 from scantrail.cli.site import (
@@ -126,8 +127,8 @@ class Plan:
         return sum(len(life.trail) for life in self.lives)
 
     @property
-    def alerts(self) -> set[tuple[str, str]]:
-        """(kind, unit) of each alert that must be raised, once."""
+    def alerts(self) -> Counter[tuple[str, str | None]]:
+        """(kind, unit) of each alert that must be raised, and how often: once for each unit."""
         duplicates = {("duplicate_serial", life.key) for life in self.lives if life.cloned}
         recalled = {
             ("recalled_at_shipping", life.key)
@@ -135,7 +136,9 @@ class Plan:
             if life.recalled and {STAGE, GATE} & set(life.path)
         }
         hasty = {("out_of_sequence", life.key) for life in self.lives if life.hasty}
-        return duplicates | recalled | hasty
+        unread = [each.reason for each in self.malformed if each.reason == "serial_missing"]
+        told: Counter[tuple[str, str | None]] = Counter(duplicates | recalled | hasty)
+        return told + Counter((reason, None) for reason in unread)
 
 
 def order_ref(number: int) -> str:
@@ -223,7 +226,7 @@ def _malformed(gtin: str) -> list[Malformed]:
         *[(f"01{wrong}21{n:05}".encode(), "bad_check_digit") for n in range(5)],
         *[(f"01{gtin}21{'Q' * (21 + n)}".encode(), "lost_separator") for n in range(3)],
         *[(f"]d201{gtin[: 6 + n]}".encode(), "incomplete") for n in range(3)],
-        *[(f"01{gtin}".encode() + b"10LOT%d" % n, "not_a_unit") for n in range(4)],
+        *[(f"01{gtin}".encode() + b"10LOT%d" % n, "serial_missing") for n in range(4)],
     ]
     now = "2026-01-01T00:00:00"
     items = [

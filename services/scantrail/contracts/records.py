@@ -27,10 +27,11 @@ from scantrail.domain.custody import (
 from scantrail.domain.finding import Finding
 from scantrail.domain.hold import CLEARED_MAX, REASONS_MAX, Hold
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order
-from scantrail.domain.product import Product
+from scantrail.domain.product import POLICIES_MAX, Product
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Origin, Scan
+from scantrail.domain.serial_format import FORMATS_MAX
 from scantrail.domain.station import Station
 from scantrail.domain.unit_ids import Identifier
 from scantrail.domain.vocabulary import BusinessStep, Phase
@@ -155,6 +156,11 @@ class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
     #: what was told beside the code
     lot: str | None = None
     produced_on: date | None = None
+    #: whether a person typed it, and said that it is right
+    keyed: bool = False
+    confirmed: bool = False
+    #: the product whose code it is, where it names one and no unit of it
+    of_product: str | None = None
 
 
 class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", tag="link"):
@@ -309,6 +315,8 @@ def _check_scan(scan: Scan) -> None:
         _check_forwarding(scan.forwarded_from)
     if scan.lot is not None:
         _check_names(scan, ("lot",), "not_a_scan")
+    if scan.expected_since is not None and scan.expected_since.tzinfo is None:
+        raise UnreadableRecord("no_time_zone", "expected_since needs an offset or Z")
     if not 0 <= scan.sequence < 1 << 63:
         raise UnreadableRecord("not_a_scan", "sequence must be from 0 to 2^63 - 1")
     if scan.event_time.tzinfo is None or scan.record_time.tzinfo is None:
@@ -374,6 +382,7 @@ _REJECTED_LENGTHS = {
     "direction": NAME_LENGTH_MAX,
     "unit": NAME_LENGTH_MAX,
     "lot": NAME_LENGTH_MAX,
+    "of_product": NAME_LENGTH_MAX,
 }
 
 
@@ -383,10 +392,17 @@ def _check_recall(recall: Recall) -> None:
 
 def _check_product(product: Product) -> None:
     _check_entity(product, "product")
-    if len(set(product.steps)) != len(product.steps):
-        raise UnreadableRecord("not_a_product", "steps must name each step once")
+    if len(product.policies) > POLICIES_MAX:
+        raise UnreadableRecord("not_a_product", f"policies must be at most {POLICIES_MAX}")
+    for policy in (product, *product.policies):
+        if len(set(policy.steps)) != len(policy.steps):
+            raise UnreadableRecord("not_a_product", "steps must name each step once")
+        if policy.valid_from is not None and policy.valid_from.tzinfo is None:
+            raise UnreadableRecord("no_time_zone", "valid_from needs an offset or Z")
     if len(set(product.schemes)) != len(product.schemes):
         raise UnreadableRecord("not_a_product", "schemes must name each scheme once")
+    if len(product.serial_formats) > FORMATS_MAX:
+        raise UnreadableRecord("not_a_product", f"serial_formats must be at most {FORMATS_MAX}")
 
 
 def _check_order(order: Order) -> None:

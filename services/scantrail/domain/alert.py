@@ -28,6 +28,8 @@ class AlertKind(StrEnum):
     REGISTER_OVERDUE = "register_overdue"
     REAPPEARED = "reappeared"
     RECEIVING_DISCREPANCY = "receiving_discrepancy"
+    SERIAL_MISSING = "serial_missing"
+    SERIAL_NOT_EXPECTED = "serial_not_expected"
 
 
 class AlertStatus(StrEnum):
@@ -49,6 +51,8 @@ SEVERITY = {
     AlertKind.REGISTER_OVERDUE: "warning",
     AlertKind.REAPPEARED: "warning",  # critical where it was stolen
     AlertKind.RECEIVING_DISCREPANCY: "warning",
+    AlertKind.SERIAL_MISSING: "warning",  # of both the product says how urgent they are
+    AlertKind.SERIAL_NOT_EXPECTED: "warning",
 }
 
 

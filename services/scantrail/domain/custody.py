@@ -130,6 +130,7 @@ class Visit(NamedTuple):
     repeat_window_s: float
     tie: Tie | None = None
     expected_after: tuple[BusinessStep, ...] | None = None
+    expected_since: datetime | None = None
 
     @property
     def order_key(self) -> tuple[datetime, str, int, str]:
@@ -828,10 +829,13 @@ def _in_order_after(before: tuple[BusinessStep, ...], visit: Visit) -> tuple[Bus
 def _out_of_sequence(before: Position | None, visit: Visit) -> tuple[Fact, ...]:
     """What the expected order of a product's steps makes of a scan.
 
-    Of a unit of which no such step is known only the first scan of all can be judged.
+    Of a unit of which no such step is known only the first scan of all can be judged. What it did
+    before its product expected that was right then.
     """
-    expected = visit.expected_after
+    expected, since = visit.expected_after, visit.expected_since
     if not expected or (before is not None and not before.in_order):
+        return ()
+    if before is not None and since is not None and before.seen_at < since:
         return ()
     if before is not None and any(step in expected for step in before.in_order):
         return ()
@@ -936,6 +940,7 @@ def visit_of(scan: Scan) -> Visit:
         scan.repeat_window_s,
         None if scan.parent is None and scan.derived_from is None else _tie(scan),
         scan.expected_after,
+        scan.expected_since,
     )
 
 

@@ -68,6 +68,7 @@ REASONS: Final = frozenset(
         "ambiguous",
         "bad_characters",
         "bad_check_digit",
+        "bad_serial_format",
         "contradiction",
         "empty",
         "incomplete",

@@ -135,5 +135,6 @@ def _scan(visit: Visit, target: str, unit: str, cause: Scan) -> Scan:
         disposition=visit.disposition,
         parent=visit.tie and visit.tie.parent,
         expected_after=visit.expected_after,
+        expected_since=visit.expected_since,
         forwarded_from=(unit,),
     )

@@ -1,8 +1,10 @@
 """A product and what its owner decided about its units."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from datetime import datetime
 from enum import StrEnum
 
+from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
 
@@ -22,25 +24,60 @@ class Captured(StrEnum):
     WARRANTY = "warranty"  # not before a claim: units leave without
 
 
+class AlertLevel(StrEnum):
+    """How urgent a finding about a product's units is, or that nobody is told of it."""
+
+    OFF = "off"
+    INFO = "info"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
 #: In a product's schemes: its maker's serials, which have no mark of their own.
 PLAIN_SERIAL = "serial"
 
+#: So many policies of a product are known to readers: the newest.
+POLICIES_MAX = 100
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class Policy:
+    """What an owner decided about a product's units: from `valid_from` until the next one's; None:
+    since ever.
+
+    `steps` is the order in which units are expected at stations, each step once; empty: any. Steps
+    that it does not name may come at any time. `serial_missing` and `serial_not_expected` are how
+    urgent it is that a unit has no serial where one is mandatory, or has one where none is used.
+    """
+
+    valid_from: datetime | None = None
+    serials: Serials = Serials.MANDATORY
+    steps: tuple[BusinessStep, ...] = ()
+    captured: Captured = Captured.RECEIVING
+    serial_missing: AlertLevel = AlertLevel.WARNING
+    serial_not_expected: AlertLevel = AlertLevel.OFF
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product(Policy):
     """`id` is the GTIN-14 where the product has one, else the owner's own number.
 
-    `steps` is the order in which its units are expected at stations, each step once; empty: any.
-    Steps that it does not name may come at any time. `schemes` are those of its units' codes that
-    have no mark of their own (contracts.identity.SCHEMES, and PLAIN_SERIAL); none: any.
+    As a policy it is the one that was valid when this was told; where it changes, `policies` are
+    all in the order of their `valid_from`, and `policy_at` finds the one of a moment.
+
+    The rest says how units are named, at all times alike. `schemes` are those of its units' codes
+    that have no mark of their own (contracts.identity.SCHEMES, and PLAIN_SERIAL); none: any.
+    `serial_formats` as in domain.serial_format; none: any serial. `fold_case`: small letters of a
+    serial are capitals. `minted`: serials are given here, and end in a check character.
     """
 
     id: str
     name: str
-    serials: Serials = Serials.MANDATORY
-    steps: tuple[BusinessStep, ...] = ()
-    captured: Captured = Captured.RECEIVING
     schemes: tuple[str, ...] = ()
+    serial_formats: tuple[str, ...] = ()
+    fold_case: bool = False
+    minted: bool = False
+    policies: tuple[Policy, ...] = ()
     version: int = 1
 
     def needs_serial_at(self, step: BusinessStep) -> bool:
@@ -48,6 +85,43 @@ class Product:
         if self.serials is not Serials.MANDATORY or self.captured is Captured.WARRANTY:
             return False
         return self.captured is Captured.RECEIVING or step in OUTBOUND_STEPS
+
+
+_POLICY = tuple(part.name for part in fields(Policy))
+
+
+def policy_of(product: Product) -> Policy:
+    """The product's policy, without the product."""
+    return Policy(**{name: getattr(product, name) for name in _POLICY})
+
+
+def under(product: Product, policy: Policy) -> Product:
+    """The product with `policy` as its own."""
+    return replace(product, **{name: getattr(policy, name) for name in _POLICY})
+
+
+def policy_at(product: Product, moment: datetime) -> Product:
+    """The product with the policy that is valid at `moment` as its own. Of a time before the oldest
+    that is known, that one."""
+    if not product.policies:
+        return product
+    valid = product.policies[0]
+    for policy in product.policies[1:]:
+        if policy.valid_from is None or policy.valid_from > moment:
+            break
+        valid = policy
+    return under(product, valid)
+
+
+def with_policy(known: tuple[Policy, ...], new: Policy) -> tuple[Policy, ...]:
+    """Policies in their order, with `new` among them: instead of one from the same moment."""
+    kept = [each for each in known if each.valid_from != new.valid_from]
+    return tuple(sorted([*kept, new], key=_since))
+
+
+def _since(policy: Policy) -> tuple[bool, float]:
+    since = policy.valid_from
+    return since is not None, 0.0 if since is None else since.timestamp()
 
 
 def expected_after(product: Product, step: BusinessStep) -> tuple[BusinessStep, ...] | None:
@@ -59,3 +133,9 @@ def expected_after(product: Product, step: BusinessStep) -> tuple[BusinessStep, 
         return None
     place = product.steps.index(step)
     return (product.steps[place - 1], step) if place else ()
+
+
+def folded_key(unit: str) -> str:
+    """The key of a unit whose product folds case: its serial in capitals."""
+    product, serial = product_and_serial(unit)
+    return unit if product is None else f"{unit.removesuffix(serial)}{serial.upper()}"

@@ -6,7 +6,7 @@ unit: what a notice says is a claim, and only scans tell where a unit is.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from enum import StrEnum
 from typing import Final, NamedTuple
@@ -164,8 +164,11 @@ class Comparison(NamedTuple):
         return self.is_complete and as_counted and not differs
 
 
-def announced_units(lines: Iterable[NoticeLine]) -> Iterator[Announced]:
-    """Each unit of the lines, ranges written out. Raises NoticeRefused, with the line's place."""
+def announced_units(
+    lines: Iterable[NoticeLine], one_key: Callable[[str], str] = str
+) -> Iterator[Announced]:
+    """Each unit of the lines, ranges written out; `one_key` gives the one key of a unit that may be
+    spelled otherwise. Raises NoticeRefused, with the line's place."""
     count = 0
     for number, line in enumerate(lines, start=1):
         for unit in _units_of(line, f"lines[{number - 1}]"):
@@ -174,7 +177,7 @@ def announced_units(lines: Iterable[NoticeLine]) -> Iterator[Announced]:
                 raise NoticeRefused(
                     "lines", f"more than {UNITS_MAX} units: split the notice into several"
                 )
-            yield Announced(unit, number, line.parent, line.kit)
+            yield Announced(one_key(unit), number, line.parent, line.kit)
 
 
 def check_announced(announced: Sequence[Announced]) -> None:

@@ -74,6 +74,10 @@ class Scan:
     #: After which steps the unit's product expects this one, of those that its order names: none
     #: where this one begins it; None where the order does not name this one, or there is none.
     expected_after: tuple[BusinessStep, ...] | None = None
+    #: Since when the product expects that, where it changed: what a unit did before is not judged.
+    expected_since: datetime | None = None
+    #: Whether a person typed what was read.
+    keyed: bool = False
     #: Keys of the unit under which the scan came, before it was forwarded: a tracker did that.
     forwarded_from: tuple[str, ...] = ()
     #: The lot and the day of production that the unit's code or its reader tells.

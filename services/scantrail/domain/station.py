@@ -39,6 +39,8 @@ def claim(
     parent: str | None = None,
     same_as: str | None = None,
     expected_after: tuple[BusinessStep, ...] | None = None,
+    expected_since: datetime | None = None,
+    keyed: bool = False,
     rma: str | None = None,
     lot: str | None = None,
     produced_on: date | None = None,
@@ -69,4 +71,6 @@ def claim(
         expected_after=expected_after,
         lot=lot,
         produced_on=produced_on,
+        expected_since=expected_since,
+        keyed=keyed,
     )

@@ -1,4 +1,4 @@
-"""Reads over HTTP, reads that were set aside and are sent again, and opening stock."""
+"""Reads over HTTP, reads that were set aside and are sent again, opening stock, what was typed."""
 
 import hmac
 import math
@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
+from scantrail.contracts.keyed import KeyedRead
 from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
 from scantrail.contracts.stock import STOCK_READS_MAX, StockRead
 from scantrail.gateway.decoders.bodies import decode_body
@@ -33,6 +34,7 @@ RETRY_AFTER_S = 5
 _DEVICES: Final[Mapping[str, Protocol]] = {"impinj": "http-impinj", "zebra": "http-zebra"}
 
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
+_keyed_read = msgspec.json.Decoder(KeyedRead)
 _stock_reads = msgspec.json.Decoder(
     Annotated[list[StockRead], msgspec.Meta(max_length=STOCK_READS_MAX)]
 )
@@ -41,10 +43,10 @@ _stock_reads = msgspec.json.Decoder(
 def build_http(
     intake: Intake, guards: Guards, *more: HTTPRouteHandler, service_token: str = ""
 ) -> Litestar:
-    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra`, `/replay`
-    and `/stock`, and what `more` there is.
+    """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra`, `/replay`,
+    `/stock` and `/keyed`, and what `more` there is.
 
-    `service_token` is what the api must show for the last two (empty: nothing).
+    `service_token` is what the api must show for the last three (empty: nothing).
     """
 
     @post("/ingest/v1/generic", status_code=200)
@@ -89,8 +91,26 @@ def build_http(
             return problem(400, "Bad input", str(error), reason="not_stock")
         return await _answer(intake.take_stock(reads))
 
+    @post("/ingest/v1/keyed", status_code=200)
+    async def keyed(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
+        """What a person typed, and the api has compared with the units that are known."""
+        if (refusal := _refusal_of_api(request, service_token)) is not None:
+            return refusal
+        try:
+            read = _keyed_read.decode(await request.body())
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return problem(400, "Bad input", str(error), reason="not_keyed")
+        return await _answer(intake.take_keyed(read))
+
     return Litestar(
-        [generic, replay, stock, *(_device_path(intake, guards, name) for name in _DEVICES), *more],
+        [
+            generic,
+            replay,
+            stock,
+            keyed,
+            *(_device_path(intake, guards, name) for name in _DEVICES),
+            *more,
+        ],
         request_max_body_size=BODY_BYTES_MAX,
         exception_handlers={HTTPException: answer_http},
         openapi_config=None,

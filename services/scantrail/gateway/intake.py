@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from scantrail.contracts.keyed import KEYED_READER, KeyedRead
 from scantrail.contracts.records import (
     RejectedRead,
 )
@@ -155,9 +156,7 @@ class Intake:
                 continue
             made = self._made(reader_id, outcome, sent_as)
             if isinstance(made, RejectedRead):
-                if isinstance(outcome, Read) and self._maker.passes_without_serial(
-                    reader_id, outcome, made
-                ):
+                if self._maker.passes_without_serial(made):
                     counts["unserialised"] += 1
                     accepted += 1
                     continue
@@ -229,7 +228,7 @@ class Intake:
         for index, read in enumerate(reads):
             made = self._again(read, sightings)
             if isinstance(made, RejectedRead):
-                if self._maker.passes_without_serial(read.reader, _as_sent(read), made):
+                if self._maker.passes_without_serial(made):
                     continue  # its product needs no serial any more
                 rejected.append(Rejection(index, made.reason, made.detail))
                 made = self._maker.set_aside(made)
@@ -259,6 +258,37 @@ class Intake:
         if records:
             await self._outlet.keep(records)
         return Taken(len(records), tuple(rejected))
+
+    async def take_keyed(self, read: KeyedRead) -> Taken:
+        """Make a scan of what a person typed and the api found to be right.
+
+        A refusal is told and not set aside: the person is there and mends it.
+        """
+        now = self._now()
+        event_id = f"{KEYED_READER}/{read.id}"
+        made = self._maker.make(
+            KEYED_READER,
+            Read(
+                read.text,
+                unit=read.unit,
+                event_id=event_id,
+                order=read.order,
+                rma=read.rma,
+                parent=read.parent,
+                location=read.location,
+                keyed=True,
+                confirmed=True,
+            ),
+            event_id=event_id,
+            sequence=0,
+            event_time=read.at or now,
+            record_time=now,
+            station=read.station,
+        )
+        if isinstance(made, RejectedRead):
+            return Taken(0, (Rejection(0, made.reason, made.detail),))
+        await self._outlet.keep([made])
+        return Taken(1, ())
 
     def _of_stock(self, read: StockRead) -> Outgoing | RejectedRead | Rejection:
         station = self._known.stations.get(read.station)
@@ -396,6 +426,8 @@ def _as_sent(read: RejectedRead) -> Read:
         unit=read.unit,
         lot=read.lot,
         produced_on=read.produced_on,
+        keyed=read.keyed,
+        confirmed=read.confirmed,
     )
 
 

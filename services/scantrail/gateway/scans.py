@@ -2,9 +2,10 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from scantrail.contracts.identity import identify
+from scantrail.contracts.minting import is_minted
 from scantrail.contracts.records import (
     NAME_LENGTH_MAX,
     RejectedRead,
@@ -12,9 +13,16 @@ from scantrail.contracts.records import (
     encode,
 )
 from scantrail.contracts.topics import Topic, topic_name
-from scantrail.domain.identifiers import Identified, NotIdentified, product_and_serial
-from scantrail.domain.product import PLAIN_SERIAL, Product, expected_after
-from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
+from scantrail.domain.identifiers import Identified, NotIdentified, product_and_serial, shown
+from scantrail.domain.product import (
+    PLAIN_SERIAL,
+    Product,
+    expected_after,
+    folded_key,
+    policy_at,
+)
+from scantrail.domain.scan import ORDER_LENGTH_MAX, clock_skew_s, is_order_reference
+from scantrail.domain.serial_format import fits
 from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 from scantrail.gateway.decoders.outcome import MENDS, Invalid, Read
@@ -23,6 +31,12 @@ from scantrail.gateway.spool import Outgoing
 
 #: Why a code makes no scan that names a product, or a place.
 NOT_A_UNIT = "not_a_unit"
+
+#: Why a product's code makes no scan where its units need their serial.
+SERIAL_MISSING = "serial_missing"
+
+#: Why what a person typed makes no scan: whether it is right nobody knows here.
+KEYED_UNCONFIRMED = "keyed_unconfirmed"
 
 #: A set-aside read is kept whole up to here: codes are far shorter.
 READ_LENGTH_MAX = 2048
@@ -90,7 +104,7 @@ class ScanMaker:
             )
         station_id = station or (reader.station_at(read.antenna) if reader else None)
 
-        def refused(reason: str, detail: str) -> RejectedRead:
+        def refused(reason: str, detail: str, of_product: str | None = None) -> RejectedRead:
             return RejectedRead(
                 event_id=event_id,
                 reader=reader_id,
@@ -116,6 +130,9 @@ class ScanMaker:
                 lot=read.lot,
                 produced_on=read.produced_on,
                 asked=claims is not None,
+                keyed=read.keyed,
+                confirmed=read.confirmed,
+                of_product=of_product,
             )
 
         if station_id is None:
@@ -150,11 +167,25 @@ class ScanMaker:
             return refused("bad_rma", MENDS["bad_rma"])
         if read.corrects is not None and not 0 < len(read.corrects) <= NAME_LENGTH_MAX:
             return refused("bad_corrects", MENDS["bad_corrects"])
+        is_off = clock_skew_s(event_time or record_time, record_time) is not None
+        moment = record_time if event_time is None or is_off else event_time
         try:
             identified = self._identified(read, reader)
         except NotIdentified as error:
-            return refused(error.reason, error.detail)
+            of = None if error.gtin is None else self._known.products.get(error.gtin)
+            if of is None or not policy_at(of, moment).needs_serial_at(there.business_step):
+                of_product = None if of is None else of.id
+                return refused(error.reason, error.detail, of_product)
+            told = f"units of {of.id} ({of.name}) need their serial here: scan the unit's own code"
+            return refused(SERIAL_MISSING, told, of.id)
         read_as = identified.key
+        if read.keyed and not read.confirmed and read.unit is None:
+            return refused(
+                KEYED_UNCONFIRMED,
+                f"{read_as} was typed, and the units that are known are not known here: POST /keyed"
+                " compares it with them; or send it with `confirmed`, or resolve it in"
+                " /unidentified",
+            )
         if read.same_as is not None and (read.parent or read.corrects):
             return refused("bad_same_as", SAME_AS_ALONE)
         if read.same_as is not None and there.business_step in OUTBOUND_STEPS:
@@ -167,7 +198,7 @@ class ScanMaker:
             if spelling is None:
                 continue
             try:
-                key = identify(spelling).key
+                key = self._folded(identify(spelling).key)
             except NotIdentified as error:
                 return refused(f"bad_{name}", f"`{name}`: {error.detail}")
             named[name] = self._known.unit_of(key)
@@ -187,7 +218,8 @@ class ScanMaker:
             read=as_text(read.text)[:SCAN_READ_LENGTH_MAX],
             corrects=read.corrects,
             location=read.location,
-            expected_after=self._expected_after(read_as, unit, there.business_step),
+            keyed=read.keyed,
+            **self._expected(read_as, unit, there.business_step, moment),
             lot=identified.lot or read.lot,
             produced_on=identified.production or read.produced_on,
             **named,
@@ -202,40 +234,39 @@ class ScanMaker:
         topic = topic_name(self._prefix, Topic.SCANS)
         return Outgoing(topic, unit.encode(), encode(scan), headers)
 
-    def _expected_after(
-        self, read_as: str, unit: str, step: BusinessStep
-    ) -> tuple[BusinessStep, ...] | None:
-        """By the product of the unit's key, or of the one that was read: an IMEI tells none."""
+    def _expected(
+        self, read_as: str, unit: str, step: BusinessStep, moment: datetime
+    ) -> dict[str, Any]:
+        """What the product expects of the step, and since when. It is that of the unit's key, or of
+        the one that was read: an IMEI tells none."""
         name = product_and_serial(unit)[0] or product_and_serial(read_as)[0]
-        product = None if name is None else self._known.products.get(name)
-        return None if product is None else expected_after(product, step)
+        known = None if name is None else self._known.products.get(name)
+        if known is None:
+            return {}
+        product = policy_at(known, moment)
+        expected = expected_after(product, step)
+        since = product.valid_from if expected else None
+        return {"expected_after": expected, "expected_since": since}
 
-    def passes_without_serial(self, reader_id: str, read: Read, made: RejectedRead) -> bool:
+    def passes_without_serial(self, made: RejectedRead) -> bool:
         """Whether what made no scan is the code of a product that needs no serial there."""
-        product = self.product_of(reader_id, read, made)
-        station = self._known.stations.get(made.station or "")
-        return (
-            product is not None
-            and station is not None
-            and not product.needs_serial_at(station.business_step)
-        )
+        return self.product_of(made) is not None and made.reason == NOT_A_UNIT
 
-    def product_of(self, reader_id: str, read: Read, made: RejectedRead) -> Product | None:
+    def product_of(self, made: RejectedRead) -> Product | None:
         """The product of a code that names one, and no unit of it, so that it made no scan; None
         where nobody entered that product."""
-        if made.reason != NOT_A_UNIT:
-            return None
-        try:
-            self._identified(read, self._known.readers.get(reader_id))
-        except NotIdentified as error:
-            return None if error.gtin is None else self._known.products.get(error.gtin)
-        return None
+        return None if made.of_product is None else self._known.products.get(made.of_product)
 
     def _identified(self, read: Read, reader: ReaderSettings | None) -> Identified:
-        """What was read, by what its reader and its product expect, or a person told of it. Raises
-        NotIdentified."""
-        if read.unit is not None:
-            return identify(read.unit)
+        """What was read, with the one key of its unit, by what its reader and its product expect,
+        or a person told of it. Raises NotIdentified."""
+        found = self._decoded(read, reader) if read.unit is None else identify(read.unit)
+        key = self._folded(found.key)
+        if read.corrects is None:  # what was right when it was scanned can be voided
+            self._check_serial(key)
+        return found._replace(key=key)
+
+    def _decoded(self, read: Read, reader: ReaderSettings | None) -> Identified:
         product = read.product or (None if reader is None else reader.product)
         schemes = None if reader is None else reader.schemes
         known = None if product is None else self._known.products.get(product)
@@ -248,6 +279,26 @@ class ScanMaker:
             is_plain = PLAIN_SERIAL in own
         return identify(
             read.text, aim=read.aim, product=product, schemes=schemes, is_plain=is_plain
+        )
+
+    def _folded(self, key: str) -> str:
+        """The one key of a unit, where its product does not tell small letters from capitals."""
+        product = self._known.products.get(product_and_serial(key)[0] or "")
+        return folded_key(key) if product is not None and product.fold_case else key
+
+    def _check_serial(self, key: str) -> None:
+        """Raise NotIdentified where the serial is none of its product's."""
+        name, serial = product_and_serial(key)
+        product = None if name is None else self._known.products.get(name)
+        if product is None or not (product.serial_formats or product.minted):
+            return
+        if fits(serial, product.serial_formats) or (product.minted and is_minted(serial)):
+            return
+        looks = [*product.serial_formats, *(["as minted here"] if product.minted else [])]
+        raise NotIdentified(
+            "bad_serial_format",
+            f"serial {shown(serial)} of {product.id} ({product.name}) is none of"
+            f" {', '.join(looks)}: scan again, or mend `serial_formats` of the product and replay",
         )
 
     def set_aside(self, read: RejectedRead) -> Outgoing:

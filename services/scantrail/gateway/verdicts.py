@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from scantrail.contracts.records import RejectedRead, decode_scan
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.product import Product
+from scantrail.domain.product import Product, policy_at
 from scantrail.domain.station import Station
 from scantrail.domain.verdict import (
     ForOrder,
@@ -232,9 +232,10 @@ class Verdicts:
         now = self._now()
         record, made = self._recorded(reader_id, asked, station, now, asked_at)
         if isinstance(made, RejectedRead) and isinstance(asked, Read):
-            product = self._maker.product_of(made.reader, asked, made)
+            product = self._maker.product_of(made)
             if product is not None:
-                return self._judged_by_product(reader_id, asked, product, record)
+                product = policy_at(product, now)
+                return self._judged_by_product(reader_id, asked, product, record, made.reason)
         self._count(reader_id, "invalid" if isinstance(made, RejectedRead) else "accepted")
         if isinstance(made, RejectedRead):
             metrics.REJECTED.labels(Topic.READS_REJECTED.value, made.reason).inc()
@@ -279,7 +280,12 @@ class Verdicts:
         return _Question(judged, [record], changes, keys, release)
 
     def _judged_by_product(
-        self, reader_id: str | None, asked: Read, product: Product, record: Outgoing
+        self,
+        reader_id: str | None,
+        asked: Read,
+        product: Product,
+        record: Outgoing,
+        refusal: str,
     ) -> _Question:
         """The verdict on a unit of which only its product was read. No scan tells of it: where it
         leaves without a serial it is counted, else it is set aside as a read is that names none."""
@@ -299,7 +305,7 @@ class Verdicts:
             self._count(reader_id, "unserialised")
             return _Question(judged, [])
         self._count(reader_id, "invalid")
-        metrics.REJECTED.labels(Topic.READS_REJECTED.value, "not_a_unit").inc()
+        metrics.REJECTED.labels(Topic.READS_REJECTED.value, refusal).inc()
         return _Question(judged, [record])
 
     def _for_order(self, reference: str, keys: Sequence[str], products: Sequence[str]) -> ForOrder:

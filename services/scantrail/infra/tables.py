@@ -99,6 +99,7 @@ movement = Table(
     Column("rma", Text),  # the return authorisation by which the unit comes back
     Column("lot", Text),
     Column("produced_on", Date),
+    Column("keyed", Boolean, nullable=False, server_default=false()),  # typed by a person
     Index("movement_by_rma", "rma", postgresql_where=text("rma IS NOT NULL")),
     # "what came here since": rows are written in this order, so that the index is all but free
     Index("movement_by_record_time", "record_time", postgresql_using="brin"),
@@ -242,6 +243,30 @@ product = Table(
     Column("id", Text, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("document", JSONB, nullable=False),
+    Column("fold_case", Boolean, nullable=False, server_default=false()),
+    Index("product_by_fold_case", "id", postgresql_where=text("fold_case")),
+)
+
+#: What was decided about each product's units, by the product's version of then. Rows are only
+#: added: of those from one moment on the newest counts.
+product_policy = Table(
+    "product_policy",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("valid_from", _TIME),  # none: since ever
+    Column("entered_at", _TIME, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+
+#: Serials that were given here, each once: the number counts up for each product.
+minted_serial = Table(
+    "minted_serial",
+    metadata,
+    Column("product", Text, primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("serial", Text, nullable=False),
+    Column("minted_at", _TIME, nullable=False),
 )
 
 recall = Table(

@@ -108,6 +108,7 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             return_reference(scan),
             scan.lot,
             scan.produced_on,
+            scan.keyed,
         )
         rows.record_times.append(scan.record_time)
     current = rows.units.get(movement.unit)

@@ -22,6 +22,8 @@ assembled: text; a number is refused |
 number is refused |
 | lot | lot | the lot that is printed beside the code, text or whole number |
 | day of production | produced_on, producedOn | such as 2026-03-31 |
+| keyed | keyed | true: a person typed the code |
+| confirmed | confirmed | true: and says that it is right |
 | heartbeat | isHeartBeat | true: the item is no read |
 """
 
@@ -127,6 +129,8 @@ def _read(item: Mapping[str, Any]) -> list[Outcome]:
         same_as=_spelling(item, "bad_same_as", "same_as", "sameas"),
         lot=_word(item, "bad_lot", "lot", length_max=LOT_LENGTH_MAX),
         produced_on=_day(item, "bad_produced_on", "produced_on", "producedon"),
+        keyed=item.get("keyed") is True,
+        confirmed=item.get("confirmed") is True,
     )
     return [read]
 

@@ -20,8 +20,9 @@ class Read:
     `product` of which it is.
     `fingerprint` stands in for `event_id` where the device gives none, but its time: what it says
     of this read, in short, the same when it sends the read again. `times_read` is how many reads
-    the device tells of in this one. `unit` is the unit's key, as a person told it.
-    `lot` and `produced_on` are told beside the code, where it does not hold them.
+    the device tells of in this one. `unit` is the unit's key, as a person told it. `lot` and
+    `produced_on` are told beside the code, where it does not hold them. `keyed`: a person typed the
+    code; `confirmed`: and says that it is right, however near it is to another.
     """
 
     text: str
@@ -45,6 +46,8 @@ class Read:
     rma: str | None = None
     lot: str | None = None
     produced_on: date | None = None
+    keyed: bool = False
+    confirmed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

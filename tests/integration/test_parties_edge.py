@@ -301,6 +301,40 @@ async def test_the_register_is_filled_by_scans_and_corrections_keep_the_first_en
             site.execute(statement)
 
 
+async def test_who_announced_a_unit_is_from_whom_it_came_whenever_that_is_told(
+    site: "Site",
+) -> None:
+    await dealer(site)
+    imei = "356938035643809"
+    await ok(site, "PUT", "/identifiers", json={"ids": [site.barcode("2"), imei]})
+    for serial in ("1", "2", "3"):
+        await scanned(site, site.scan(serial, 0, order="PO-1" if serial == "3" else None))
+
+    async def suppliers(*wanted: str | None) -> Any:
+        async def told() -> bool:
+            book = (await ok(site, "GET", "/register"))["lines"]
+            return [line["acquired_from"] for line in book] == list(wanted)
+
+        return await site.until(told)
+
+    await suppliers(None, None, "acme-arms")
+    since = (site.scan("1", 0).event_time - timedelta(hours=1)).isoformat()
+    lines = [{"product": GTIN, "serials": ["1", "3"]}, {"codes": [imei]}]
+    notice = {"supplier": "importer-1", "site": "north", "since": since, "lines": lines}
+    await ok(site, "PUT", "/advance-notices/ASN-1", json=notice)
+    importer = {"name": "Import Co", "address": "3 Quay"}
+    await ok(site, "PUT", "/parties/importer-1", json=importer)  # entered after its notice
+    await suppliers("importer-1", "importer-1", "acme-arms")
+    # the notice was another's, and did not have all of it
+    await ok(site, "PUT", "/parties/other", json=importer)
+    changed = notice | {"supplier": "other", "lines": lines[:1]}
+    await ok(site, "PUT", "/advance-notices/ASN-1", json=changed)
+    await suppliers("other", None, "acme-arms")
+    first = (await ok(site, "GET", "/register"))["lines"][0]
+    entered = [entry["acquired_from"] for entry in first["entries"]]
+    assert entered == [None, "importer-1", "other"]
+
+
 async def test_a_receiver_without_a_licence_holds_the_unit_until_it_is_mended(
     site: "Site",
 ) -> None:
@@ -513,3 +547,32 @@ async def test_a_pallet_ships_all_that_is_packed_in_it_and_its_delivery_delivers
         assert (found["phase"], found["order"]) == ("shipped", "SO-1"), unit
         assert found["possessing_party"]["name"] == ADA["name"], unit
     assert [alert.kind for alert in tracked.alerts()] == ["recalled_at_shipping"]
+
+
+async def test_the_trail_of_what_was_inside_tells_that_its_parents_scan_was_voided(
+    site: "Site",
+) -> None:
+    """The parent voids what it sent, and what it may have sent besides: that one is left out."""
+    await site.start("api")
+    await site.start("projector")
+    serials = "123456"
+    packing = {"business_step": BusinessStep.PACKING}
+    tracked = Topics().put(
+        *(site.scan(n, 0, parent=CARTON, **packing) for n in serials),
+        site.scan("c", 5, unit=CARTON, **OUT),
+    )
+    tracked.track()
+    wrong = tracked.of(CARTON)[-1].scan.event_id
+    tracked.put(site.scan("office", 9, unit=CARTON, corrects=wrong)).track()
+    for movement in tracked.movements:
+        await site.put_movement(encode(movement), movement.unit)
+    count = len(tracked.movements)
+    await site.until(lambda: site.rows("SELECT count(*) FROM movement") == [(count,)])
+    for serial in serials:
+        assert len(tracked.of(site.unit(serial))) == 4
+        trail = await ok(site, "GET", f"/units/{site.barcode(serial)}/trail")
+        packed, *others = sorted(trail, key=lambda scan: scan["outcome"] == "corrected")
+        shipped, correction = others
+        assert (packed["business_step"], shipped["business_step"]) == ("packing", "shipping")
+        assert shipped["corrected_by"] == correction["event_id"]
+        assert correction["corrects"] == shipped["event_id"]

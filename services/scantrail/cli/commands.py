@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -20,6 +21,7 @@ from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, read
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.folder_lock import settings_in_force
+from scantrail.cli.rebuild import REBUILD_HELP, told_of_rebuild
 from scantrail.cli.recall_match import CannotMatch, load_notices, match_lines
 from scantrail.cli.refold import refold_unit, told_of_refold
 from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
@@ -42,6 +44,7 @@ from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings
 from scantrail.infra.tokens import new_token
 from scantrail.infra.topic_admin import apply_topics
+from scantrail.projector.rebuilding import CannotRebuild, rebuild_database
 
 #: These start an installation of their own; the others speak to the one that runs here, if any.
 _STARTING = ("up", "demo")
@@ -57,6 +60,7 @@ def run(arguments: Sequence[str] | None) -> int | str:
         Refused,
         TokenRefused,
         CannotRefold,
+        CannotRebuild,
         CannotDecode,
         CannotMatch,
         ReaderSettingsError,
@@ -88,7 +92,14 @@ def _parser() -> argparse.ArgumentParser:
     topics = commands.add_parser("topics", help="the topics in Kafka")
     topics.add_argument("action", choices=["apply"], help="create what is missing")
     db = commands.add_parser("db", help="the query database")
-    db.add_argument("action", choices=["migrate"], help="bring it to the newest shape")
+    shapes = db.add_subparsers(dest="action", required=True)
+    shapes.add_parser("migrate", help="bring it to the newest shape")
+    shapes.add_parser(
+        "rebuild",
+        help="make the rows that come from topics anew, and exchange them",
+        description=REBUILD_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     config = commands.add_parser(
         "config", help="print every setting as it is in force here, secrets hidden"
     )
@@ -172,6 +183,9 @@ def _run(asked: argparse.Namespace) -> int:
         case "topics":
             created = asyncio.run(apply_topics(settings))
             print("\n".join(created) or "all topics are there")
+        case "db" if asked.action == "rebuild":
+            say = partial(print, flush=True)
+            print(told_of_rebuild(asyncio.run(rebuild_database(settings, say))))
         case "db":
             migrate(settings)
             print("the database has the newest shape")

@@ -40,7 +40,7 @@ from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.settings import Settings
-from scantrail.infra.topic_admin import name_of
+from scantrail.infra.topic_admin import name_of, partitions_of
 from scantrail.projector.writing import TOPICS, Batch, Writer, stored_offsets
 
 #: What is exchanged, in the order in which a projector takes locks, so that none waits for us while
@@ -233,13 +233,8 @@ class _Rebuild:
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> Offsets:
         """Stand before the first record of each partition; where each of them ends."""
-        await consumer.topics()
-        partitions = []
-        for name in self._topics:
-            numbers = consumer.partitions_for_topic(name)
-            if not numbers:
-                raise CannotRebuild(f"Kafka has no topic {name}: scantrail topics apply")
-            partitions += [TopicPartition(name, number) for number in sorted(numbers)]
+        found = await partitions_of(self._settings, *TOPICS)
+        partitions = [tp for some in found.values() for tp in some]
         begins = await consumer.beginning_offsets(partitions)
         ends: Offsets = await consumer.end_offsets(partitions)
         serving = await self._serving_offsets()
@@ -313,11 +308,11 @@ class _Rebuild:
                     consumer.seek(tp, targets[tp])
                 if wanted:
                     fetched[tp] = wanted
+            total = self._records + sum(max(records, 0) for records in left.values())
             if fetched:
                 await self._writer.take(fetched, health)
                 self._records += sum(map(len, fetched.values()))
                 passing("rebuilding")
-            total = self._records + sum(max(records, 0) for records in left.values())
             self._tell(f"{self._records:,} of {total:,} records")
 
     def _tell(self, told: str) -> None:
@@ -372,14 +367,15 @@ class _Rebuild:
                     {"offset": offset, "topic": tp.topic, "partition": tp.partition},
                 )
             passing("carried_over")
-            rows_before = await _counts(connection, self._serving)
-            rows_after = await _counts(connection, self._anew)
             exchanging = time.monotonic()
             for table in TABLES:
                 await self._take_place(connection, table)
             passing("exchanged")
         done = time.monotonic()
         passing("committed")
+        async with self._engine.connect() as connection:
+            rows_before = await _counts(connection, self._before)
+            rows_after = await _counts(connection, self._serving)
         return Rebuilt(
             rows_before=rows_before,
             rows_after=rows_after,

@@ -366,7 +366,8 @@ async def test_alerts_that_no_record_tells_and_rejected_reads_that_are_too_old_a
     for statement in (
         "INSERT INTO alert SELECT 'old', kind, severity, 'acknowledged', unit, event_id, station,"
         " site, event_time, text, recall, document, false, 0, 2 FROM alert",
-        "INSERT INTO alert_event VALUES ('old', 1, 'raised', 'open', now(), 'raised e', null, null)",
+        "INSERT INTO alert_event VALUES"
+        " ('old', 1, 'raised', 'open', now(), 'raised e', null, null)",
         "INSERT INTO alert_event VALUES"
         " ('old', 2, 'acknowledged', 'acknowledged', now(), null, 'ada', 'mine')",
         "INSERT INTO rejected (id, source, reason, detail, payload, record_time)"
@@ -408,7 +409,7 @@ async def test_a_topic_that_was_made_anew_is_no_source(site: "Site") -> None:
 
 async def test_what_would_be_in_the_way_at_the_end_is_told_first(site: "Site") -> None:
     site.execute("CREATE VIEW ours AS SELECT unit FROM unit")
-    with pytest.raises(CannotRebuild, match="views read the tables .*: ours: drop them"):
+    with pytest.raises(CannotRebuild, match=r"views read the tables .*: ours: drop them"):
         await rebuilt(site)
     site.execute("DROP VIEW ours")
     site.execute("UPDATE alembic_version SET version_num = 'other'")

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scantrail import __version__
 from scantrail.api.access import Role
 from scantrail.cli.addresses import api_headers, page_address
+from scantrail.cli.check import CHECK_HELP, CannotCheck, check
 from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, reader_of
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
@@ -59,6 +60,7 @@ def run(arguments: Sequence[str] | None) -> int | str:
         SettingsError,
         Refused,
         TokenRefused,
+        CannotCheck,
         CannotRefold,
         CannotRebuild,
         CannotDecode,
@@ -120,6 +122,15 @@ def _parser() -> argparse.ArgumentParser:
         "match", help="decide about units from standard input, a JSON line each"
     )
     asked.add_argument("file", type=Path, help="the notice, or a list of them, as JSON")
+    checked = commands.add_parser(
+        "check",
+        help="compare what the tracker, its changelog and the database say of each unit",
+        description=CHECK_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    checked.add_argument(
+        "--history", action="store_true", help="each movement too: some minutes for each million"
+    )
     again = commands.add_parser(
         "refold", help="fold a unit anew from its whole history, with what came too late"
     )
@@ -208,6 +219,11 @@ def _run(asked: argparse.Namespace) -> int:
         case "identify":
             for text in asked.text:
                 print(json.dumps(_identified(text), default=str))
+        case "check":
+            say = partial(print, file=sys.stderr, flush=True)
+            done = asyncio.run(check(settings, say, history=asked.history))
+            print(done.told())
+            return 1 if done.differences else 0
         case "refold":
             key = identify(asked.unit).key
             print(told_of_refold(asyncio.run(refold_unit(settings, key))))

@@ -254,6 +254,27 @@ class WebhookBody(Body, frozen=True, kw_only=True):
     min_severity: Severity = Severity.INFO
 
 
+class RightScanBody(Body, frozen=True, kw_only=True):
+    """What a scan should have been. The unit, the station and the time are the wrong scan's where
+    they are left out; all else is as it is told here."""
+
+    unit: str | None = None
+    station: str | None = None
+    at: Moment | None = None
+    order: str | None = None
+    rma: str | None = None
+    parent: str | None = None
+    location: str | None = None
+
+
+class VoidBody(Body, frozen=True, kw_only=True):
+    """`POST /scans/{event id}/void`; `unit` is any spelling of the unit that was scanned."""
+
+    unit: str
+    reason: str
+    scan: RightScanBody | None = None
+
+
 class ReplayBody(Body, frozen=True, kw_only=True):
     """`POST /rejected/replay`."""
 

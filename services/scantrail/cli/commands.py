@@ -25,7 +25,12 @@ from scantrail.cli.folder_lock import settings_in_force
 from scantrail.cli.rebuild import REBUILD_HELP, told_of_rebuild
 from scantrail.cli.recall_match import CannotMatch, load_notices, match_lines
 from scantrail.cli.refold import refold_unit, told_of_refold
-from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
+from scantrail.cli.rejected import (
+    Refused,
+    list_rejected,
+    replay_rejected,
+    show_rejected,
+)
 from scantrail.cli.simulate import simulate
 from scantrail.cli.stock import enter_stock
 from scantrail.cli.tokens import (
@@ -146,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     rejected = commands.add_parser("rejected", help="reads and scans that were set aside")
     actions = rejected.add_subparsers(dest="action", required=True)
     shown = actions.add_parser("list", help="print them")
+    one = actions.add_parser("show", help="print one of them, whole")
+    one.add_argument("id", help="as it is listed")
+    one.add_argument("--json", action="store_true", help="as JSON, whoever reads it")
     replayed = actions.add_parser("replay", help="send a reader's reads through the gateway again")
     shown.add_argument("--reader", help="only this reader's")
     replayed.add_argument("--reader", required=True, help="whose reads")
@@ -240,9 +248,12 @@ def _run(asked: argparse.Namespace) -> int:
                 )
         case "rejected":
             work = replay_rejected if asked.action == "replay" else list_rejected
-            as_json = asked.json or (asked.action == "list" and not sys.stdout.isatty())
+            is_read = asked.action in ("list", "show")
+            as_json = asked.json or (is_read and not sys.stdout.isatty())
             shown = api_headers(settings)
             with httpx.Client(base_url=page_address(settings), timeout=60, headers=shown) as api:
+                if asked.action == "show":
+                    return show_rejected(api, asked.id, as_json=as_json)
                 return work(api, reader=asked.reader, reason=asked.reason, as_json=as_json)
     return 0
 

@@ -152,6 +152,7 @@ async def _check_voided(
 async def _reads(change: Change, wrong: Row[Any], right: RightScanBody | None) -> list[Any]:
     """What the gateway is told: the void, and the right scan where one is told. Raises Problem."""
     change.caller.check_site(wrong.site)
+    sequence = min(wrong.sequence + 1, (1 << 63) - 1)
     at = wrong.event_time if wrong.clock_skew_s is None else wrong.record_time
     reads = [
         CorrectionRead(
@@ -159,6 +160,7 @@ async def _reads(change: Change, wrong: Row[Any], right: RightScanBody | None) -
             unit=wrong.unit,
             station=wrong.station,
             at=wrong.event_time,
+            sequence=sequence,
             corrects=wrong.event_id,
         )
     ]
@@ -193,6 +195,7 @@ async def _reads(change: Change, wrong: Row[Any], right: RightScanBody | None) -
             unit=unit,
             station=station,
             at=at,
+            sequence=sequence,
             order=right.order,
             rma=right.rma,
             parent=parent,

@@ -14,12 +14,14 @@ CORRECTION_READS_MAX = 2
 
 class CorrectionRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A read that a person tells at the desk. `unit` is a key, `at` when it happened; `id` is the
-    same whenever it is sent. `corrects` is the event id of the scan that it voids."""
+    same whenever it is sent. `sequence` puts it behind the wrong scan. `corrects` is the event id
+    of the scan that it voids."""
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     unit: str
     station: str
     at: Annotated[datetime, msgspec.Meta(tz=True)]
+    sequence: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
     corrects: str | None = None
     order: str | None = None
     rma: str | None = None

@@ -325,7 +325,7 @@ class Intake:
             CORRECTION_READER,
             told,
             event_id=event_id,
-            sequence=0,
+            sequence=read.sequence,
             event_time=read.at,
             record_time=self._now(),
             station=read.station,

@@ -2,7 +2,8 @@
 
 1. a change and its outbox row are committed together. Died here: the row waits.
 2. the relay sends the oldest rows and awaits every acknowledgement. Died here: they are sent
-   again, same key and value; topics are compacted and versions tell.
+   again, same key and value, in the same order; readers go by the version, and an equal one is no
+   news to them (docs/decisions).
 3. the rows are deleted.
 """
 
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.contracts.topics import Topic
+from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_producer, stop_producer
 from scantrail.infra.logs import logger
@@ -116,11 +118,13 @@ class Outbox:
                 await connection.execute(select(outbox).order_by(outbox.c.id).limit(ROWS))
             ).all()
             if rows:
+                passing("outbox_read")
                 futures = [
                     await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
                 ]
                 async with asyncio.timeout(SEND_S_MAX):
                     await asyncio.gather(*futures)
+                passing("outbox_published")
                 ids = [row.id for row in rows]
                 await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
             return len(rows)

@@ -1,19 +1,21 @@
 """The outbox: what is entered leaves for its topic exactly as committed.
 
 1. a change and its outbox row are committed together. Died here: the row waits.
-2. the relay sends the oldest rows and awaits every acknowledgement. Died here: they are sent
-   again, same key and value, in the same order; readers go by the version, and an equal one is no
-   news to them (docs/decisions).
+2. the relay sends the oldest rows, one of each entity at most, and awaits every acknowledgement.
+   Died here: they are sent again, same key and value: of no entity anything later was sent, so
+   that readers never see it go back.
 3. the rows are deleted.
 """
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import Row, delete, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -114,9 +116,8 @@ class Outbox:
             )
             if not locked.scalar_one():
                 return 0
-            rows = (
-                await connection.execute(select(outbox).order_by(outbox.c.id).limit(ROWS))
-            ).all()
+            query = select(outbox).order_by(outbox.c.id).limit(ROWS)
+            rows = _one_of_each((await connection.execute(query)).all())
             if rows:
                 passing("outbox_read")
                 futures = [
@@ -134,3 +135,13 @@ class Outbox:
             async with asyncio.timeout(POLL_S):
                 await self._kick.wait()
         self._kick.clear()
+
+
+def _one_of_each(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """The first rows, up to the one that tells of an entity for the second time."""
+    seen = set[tuple[str, str]]()
+    for number, row in enumerate(rows):
+        if (row.topic, row.key) in seen:
+            return list(rows[:number])
+        seen.add((row.topic, row.key))
+    return list(rows)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
+from integration.conftest import GTIN
 from integration.processes import started
 from scantrail.api.changes import Change
 from scantrail.cli.tokens import make_person
@@ -199,9 +200,11 @@ async def test_of_a_mistyped_serial_the_right_unit_gets_the_scan_and_the_alert_i
     await read(site, "dock", b1, order="PO-1")
     wrong = of_step(await trail_of(site, b1, 2), "receiving")
     await site.until(lambda: alerts(site, "duplicate_serial", "open"), 40.0)
-    answer = await void(site, wrong["event_id"], b1, scan={"unit": site.barcode("B7")})
+    right_unit = {"unit": f"(01){GTIN}(21)B7(10)LOT-7", "produced_on": "2026-01-31"}
+    answer = await void(site, wrong["event_id"], b1, scan=right_unit)
     assert answer.status_code == 200, answer.text
     (right,) = await trail_of(site, site.barcode("B7"), 1)
+    assert (right["lot"], right["produced_on"]) == ("LOT-7", "2026-01-31")
     assert right["event_id"] == answer.json()["replaced_by"]
     assert (right["station"], right["reader"], right["order_ref"]) == ("dock", "correction", None)
     found = await trail_of(site, b1, 3)
@@ -298,6 +301,8 @@ async def test_what_cannot_be_voided_is_told_why_and_nothing_is_sent(site: "Site
         ("dir/wrong 1", unit, {"scan": {"parent": "?"}}, 400, ""),
         ("dir/wrong 1", unit, {"scan": {"location": ""}}, 400, "must not be empty"),
         ("dir/wrong 1", unit, {"scan": {"parent": unit}}, 409, "scan: "),
+        ("dir/wrong 1", unit, {"scan": {"lot": ""}}, 400, "1 to 64"),
+        ("dir/wrong 1", unit, {"scan": {"unit": "?"}}, 400, ""),
         ("old", other, {"scan": {}}, 400, "more than 30 days ago"),
     ]
     far = (datetime.now(UTC) + timedelta(days=1)).isoformat()

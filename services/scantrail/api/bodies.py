@@ -7,15 +7,15 @@ from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from scantrail.api import folding
 from scantrail.api.access import Role
-from scantrail.api.folding import identified
 from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.fields import field_of
 from scantrail.contracts.records import Time, holds_nul
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.hold import HoldKind
-from scantrail.domain.identifiers import NotIdentified, product_id
+from scantrail.domain.identifiers import Identified, NotIdentified, product_id
 from scantrail.domain.product import AlertLevel, Captured, Serials
 from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
@@ -265,6 +265,8 @@ class RightScanBody(Body, frozen=True, kw_only=True):
     rma: str | None = None
     parent: str | None = None
     location: str | None = None
+    lot: str | None = None
+    produced_on: date | None = None
 
 
 class VoidBody(Body, frozen=True, kw_only=True):
@@ -358,8 +360,15 @@ def unit_key(
     spelling: str, field: str, *, aim: str | None = None, product: str | None = None
 ) -> str:
     """The key of any spelling of a unit. Raises Problem 400 for what names none."""
+    return identified(spelling, field, aim=aim, product=product).key
+
+
+def identified(
+    spelling: str, field: str, *, aim: str | None = None, product: str | None = None
+) -> Identified:
+    """The unit of any spelling, with what else is marked on it. Raises Problem 400."""
     try:
-        return identified(spelling, aim=aim, product=product).key
+        return folding.identified(spelling, aim=aim, product=product)
     except NotIdentified as error:
         raise bad_field(field, error.detail) from error
 

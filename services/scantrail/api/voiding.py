@@ -26,6 +26,7 @@ from scantrail.api.bodies import (
     VoidBody,
     checked_id,
     decode_body,
+    identified,
     maybe_short_text,
     short_text,
     unit_key,
@@ -33,6 +34,7 @@ from scantrail.api.bodies import (
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import find_unit
+from scantrail.api.stock import LOT_LENGTH_MAX
 from scantrail.contracts.corrections import CORRECTION_READER, CorrectionRead
 from scantrail.contracts.records import encode
 from scantrail.domain.custody import Outcome
@@ -166,7 +168,11 @@ async def _reads(change: Change, wrong: Row[Any], right: RightScanBody | None) -
     ]
     if right is None:
         return reads
-    unit = wrong.unit if right.unit is None else unit_key(right.unit, "scan.unit")
+    unit, lot, produced_on = wrong.unit, right.lot, right.produced_on
+    if right.unit is not None:
+        marked = identified(right.unit, "scan.unit")
+        unit, lot = marked.key, marked.lot or lot
+        produced_on = marked.production or produced_on
     station = wrong.station if right.station is None else checked_id(right.station, "scan.station")
     for name in ("order", "rma"):
         reference = getattr(right, name)
@@ -188,7 +194,12 @@ async def _reads(change: Change, wrong: Row[Any], right: RightScanBody | None) -
     if site is None:
         raise bad_field("scan.station", f"there is no station {station}")
     change.caller.check_site(site)
-    told = (wrong.event_id, unit, station, at, right.order, right.rma, parent, location)
+    if lot is not None and not (0 < len(lot) <= LOT_LENGTH_MAX and lot.isprintable()):
+        raise bad_field("scan.lot", f"give 1 to {LOT_LENGTH_MAX} printable characters")
+    told = (
+        *(wrong.event_id, unit, station, at, right.order, right.rma, parent, location),
+        *(lot, produced_on),
+    )
     reads.append(
         CorrectionRead(
             id=f"{made_id(*map(str, told))}/scan",
@@ -200,6 +211,8 @@ async def _reads(change: Change, wrong: Row[Any], right: RightScanBody | None) -
             rma=right.rma,
             parent=parent,
             location=location,
+            lot=lot,
+            produced_on=produced_on,
         )
     )
     return reads

@@ -1,6 +1,6 @@
 """What the api hands to the gateway of scans that a person corrects: no reader has read it."""
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Annotated
 
 import msgspec
@@ -27,3 +27,5 @@ class CorrectionRead(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     rma: str | None = None
     parent: str | None = None
     location: str | None = None
+    lot: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    produced_on: date | None = None

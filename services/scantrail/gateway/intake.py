@@ -320,6 +320,8 @@ class Intake:
             rma=read.rma,
             parent=read.parent,
             location=read.location,
+            lot=read.lot,
+            produced_on=read.produced_on,
         )
         return self._maker.make(
             CORRECTION_READER,

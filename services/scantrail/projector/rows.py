@@ -120,8 +120,8 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             after,
             held=movement.held,
             joined=movement.joined,
-            lot=scan.lot or (current and current[UNIT_LOT]),
-            produced_on=scan.produced_on or (current and current[UNIT_PRODUCED_ON]),
+            lot=scan.lot or (current[UNIT_LOT] if current else None),
+            produced_on=scan.produced_on or (current[UNIT_PRODUCED_ON] if current else None),
         )
 
 

@@ -11,7 +11,7 @@ import httpx
 
 PAGE = 1000
 READ_LENGTH_MAX = 80
-_HEAD = ("time", "reader", "station", "reason", "replayed", "detail", "read")
+_HEAD = ("id", "time", "reader", "station", "reason", "replayed", "detail", "read")
 
 
 class Refused(Exception):
@@ -124,7 +124,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
         read = read[: READ_LENGTH_MAX - 1] + "…"
     replayed = "yes" if row["replayed_at"] else ""
     told = (row["reader"], row["station"], row["reason"], replayed, row["detail"])
-    return [_local(_read_at(row)), *(_printable(text or "") for text in told), read]
+    return [
+        _printable(row["id"]),
+        _local(_read_at(row)),
+        *(_printable(text or "") for text in told),
+        read,
+    ]
 
 
 def _read_at(row: dict[str, Any]) -> str:

@@ -669,6 +669,11 @@ async def test_rejected_come_in_pages_with_what_was_sent(site: "Site") -> None:
     assert await pages(site, "/rejected?reader=odd", "rejected", 10) == [[ids[1], ids[3]]]
     assert await pages(site, "/rejected?reason=empty", "rejected", 10) == [[]]
     (first,) = (await ok(site, "GET", "/rejected?limit=1"))["rejected"]
+    assert await ok(site, "GET", f"/rejected/{quote(first['id'], safe='')}") == first
+    site.execute("UPDATE rejected SET id = 'r/1/7#ab' WHERE id = %s", ids[4])
+    assert (await ok(site, "GET", "/rejected/r%2F1%2F7%23ab"))["id"] == "r/1/7#ab"
+    problem = await refused(site, 404, "GET", "/rejected/r%2F1")
+    assert "take `id` as it is listed" in problem["detail"]
     assert (first["payload"], first["reader"], first["replayed_at"]) == ("\\xff{}", "even", None)
 
 

@@ -29,8 +29,8 @@ from scantrail.infra.child_processes import free_ports
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.topic_admin import apply_topics, name_of
-from scantrail.projector.app import StaleWriter
 from scantrail.projector.rows import rejected_read_id
+from scantrail.projector.writing import StaleWriter
 
 if TYPE_CHECKING:
     from integration.conftest import Site

@@ -7,7 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
-from scantrail.cli.rejected import Refused, list_rejected, replay_rejected, told_of_replay
+from scantrail.cli.rejected import (
+    Refused,
+    list_rejected,
+    replay_rejected,
+    show_rejected,
+    told_of_replay,
+)
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -59,7 +65,16 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     payload = json.dumps({"read": "1" * 100})
     told = row(1, station=None, payload=payload, replayed_at="2026-05-04T11:00:00+00:00")
     head, line = shown(capsys, pages(told), as_json=False)
-    assert head.split() == ["time", "reader", "station", "reason", "replayed", "detail", "read"]
+    assert head.split() == [
+        "id",
+        "time",
+        "reader",
+        "station",
+        "reason",
+        "replayed",
+        "detail",
+        "read",
+    ]
     for name, value in {
         "reader": "handheld-1",
         "reason": "unknown_station",
@@ -152,3 +167,33 @@ def test_another_program_at_the_apis_address_is_told(status: int, body: str) -> 
     client = api(lambda request: httpx.Response(status, text=body))
     with pytest.raises(Refused, match=r"what answers at http://api/rejected.* is not Scantrail"):
         list_rejected(client, reader=None, reason=None, as_json=True)
+
+
+def one(asked: list[str], *rows: dict[str, Any]) -> httpx.Client:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.raw_path.decode())
+        if not rows:
+            told = {"title": "Not found", "detail": "take `id` as it is listed"}
+            return httpx.Response(404, json=told)
+        return httpx.Response(200, json=rows[0])
+
+    return api(answer)
+
+
+def test_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    asked: list[str] = []
+    long = json.dumps({"read": "\x1d" + "1" * 100})
+    told = row(1, id="r/1/7#ab", payload=long, detail="a\nb")
+    assert show_rejected(one(asked, told), "r/1/7#ab", as_json=False) == 0
+    assert asked == ["/rejected/r%2F1%2F7%23ab"]
+    lines = dict(line.split(":", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["read"].strip() == "\\x1d" + "1" * 100
+    assert lines["detail"].strip() == "a\\nb"
+    assert "replayed_at" not in lines
+    assert show_rejected(one(asked, told), "r/1/7#ab", as_json=True) == 0
+    assert json.loads(capsys.readouterr().out) == told
+    scan = row(2, source="scan", payload="{")
+    assert show_rejected(one(asked, scan), "id-2", as_json=False) == 0
+    assert "read:" not in capsys.readouterr().out
+    with pytest.raises(Refused, match="take `id` as it is listed"):
+        show_rejected(one(asked), "x", as_json=False)

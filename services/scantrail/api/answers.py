@@ -218,6 +218,7 @@ _REJECTED = {
     "record_time": _AT,
     "replayed_at": None,
 }
+REJECTED_ROW = Sample(kind=RejectedTold, example=_REJECTED)
 REJECTED = page_of("rejected", RejectedTold, _REJECTED)
 REPLAY = Sample(kind=ReplayTold, example={"replayed": 3, "rejected": [], "next": None})
 
@@ -351,6 +352,32 @@ UNIT = Sample(
     kind=UnitTold | list[MovementTold],
     example=_FOUND,
     problems={300: "several units carry this serial: ask for one of the `candidates`"},
+)
+
+
+class VoidedTold(msgspec.Struct):
+    """`voided_by` and `replaced_by` are the event ids of the scans that were made of it."""
+
+    event_id: str
+    unit: str
+    voided_by: str
+    replaced_by: str | None
+    reason: str
+    who: str
+    at: datetime
+
+
+VOIDED = Sample(
+    kind=VoidedTold,
+    example={
+        "event_id": "dock-1-reader/5f2c/17",
+        "unit": _UNIT,
+        "voided_by": "correction/0f3b/void",
+        "replaced_by": None,
+        "reason": "the carton stayed in Hall A",
+        "who": "operate-2",
+        "at": _AT,
+    },
 )
 
 

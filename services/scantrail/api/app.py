@@ -54,6 +54,7 @@ from scantrail.api.stock import build_stock
 from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
 from scantrail.api.units import build_units
+from scantrail.api.voiding import build_voiding
 from scantrail.api.warranties import build_warranties
 from scantrail.api.webhooks import build_webhooks
 from scantrail.api.worklists import build_worklists
@@ -135,6 +136,7 @@ def build_api(
             *build_alerts(engine, changes),
             *build_alert_policies(engine, changes),
             *build_webhooks(engine, changes),
+            *build_voiding(engine, changes, gateway),
             *build_worklists(engine, changes, gateway),
             *build_sites(engine, changes),
             *build_warranties(engine, changes),

@@ -7,8 +7,8 @@ from typing import Annotated, TypeVar, get_args, get_type_hints
 
 import msgspec
 
+from scantrail.api import folding
 from scantrail.api.access import Role
-from scantrail.api.folding import identified
 from scantrail.api.party_bodies import LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.fields import field_of
@@ -16,7 +16,7 @@ from scantrail.contracts.records import Time, holds_nul
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.alert_policy import Severity as PolicySeverity
 from scantrail.domain.hold import HoldKind
-from scantrail.domain.identifiers import NotIdentified, product_id
+from scantrail.domain.identifiers import Identified, NotIdentified, product_id
 from scantrail.domain.product import AlertLevel, Captured, Serials
 from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
@@ -271,6 +271,29 @@ class AlertPolicyBody(Body, frozen=True, kw_only=True):
     exceptions: tuple[PolicyExceptionBody, ...] = ()
 
 
+class RightScanBody(Body, frozen=True, kw_only=True):
+    """What a scan should have been. The unit, the station and the time are the wrong scan's where
+    they are left out; all else is as it is told here."""
+
+    unit: str | None = None
+    station: str | None = None
+    at: Moment | None = None
+    order: str | None = None
+    rma: str | None = None
+    parent: str | None = None
+    location: str | None = None
+    lot: str | None = None
+    produced_on: date | None = None
+
+
+class VoidBody(Body, frozen=True, kw_only=True):
+    """`POST /scans/{event id}/void`; `unit` is any spelling of the unit that was scanned."""
+
+    unit: str
+    reason: str
+    scan: RightScanBody | None = None
+
+
 class ReplayBody(Body, frozen=True, kw_only=True):
     """`POST /rejected/replay`."""
 
@@ -354,8 +377,15 @@ def unit_key(
     spelling: str, field: str, *, aim: str | None = None, product: str | None = None
 ) -> str:
     """The key of any spelling of a unit. Raises Problem 400 for what names none."""
+    return identified(spelling, field, aim=aim, product=product).key
+
+
+def identified(
+    spelling: str, field: str, *, aim: str | None = None, product: str | None = None
+) -> Identified:
+    """The unit of any spelling, with what else is marked on it. Raises Problem 400."""
     try:
-        return identified(spelling, aim=aim, product=product).key
+        return folding.identified(spelling, aim=aim, product=product)
     except NotIdentified as error:
         raise bad_field(field, error.detail) from error
 

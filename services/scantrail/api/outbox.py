@@ -1,22 +1,26 @@
 """The outbox: what is entered leaves for its topic exactly as committed.
 
 1. a change and its outbox row are committed together. Died here: the row waits.
-2. the relay sends the oldest rows and awaits every acknowledgement. Died here: they are sent
-   again, same key and value; topics are compacted and versions tell.
+2. the relay sends the oldest rows, one of each entity at most, and awaits every acknowledgement.
+   Died here: they are sent again, same key and value: of no entity anything later was sent, so
+   that readers never see it go back.
 3. the rows are deleted.
 """
 
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import Row, delete, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.contracts.topics import Topic
+from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_producer, stop_producer
 from scantrail.infra.logs import logger
@@ -112,15 +116,16 @@ class Outbox:
             )
             if not locked.scalar_one():
                 return 0
-            rows = (
-                await connection.execute(select(outbox).order_by(outbox.c.id).limit(ROWS))
-            ).all()
+            query = select(outbox).order_by(outbox.c.id).limit(ROWS)
+            rows = _one_of_each((await connection.execute(query)).all())
             if rows:
+                passing("outbox_read")
                 futures = [
                     await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
                 ]
                 async with asyncio.timeout(SEND_S_MAX):
                     await asyncio.gather(*futures)
+                passing("outbox_published")
                 ids = [row.id for row in rows]
                 await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
             return len(rows)
@@ -130,3 +135,13 @@ class Outbox:
             async with asyncio.timeout(POLL_S):
                 await self._kick.wait()
         self._kick.clear()
+
+
+def _one_of_each(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
+    """The first rows, up to the one that tells of an entity for the second time."""
+    seen = set[tuple[str, str]]()
+    for number, row in enumerate(rows):
+        if (row.topic, row.key) in seen:
+            return list(rows[:number])
+        seen.add((row.topic, row.key))
+    return list(rows)

@@ -17,6 +17,7 @@ from scantrail.infra.tables import (
     rejected,
     replacement,
     sales_order,
+    scan_void,
     unit,
     warranty_term,
 )
@@ -171,7 +172,7 @@ async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any
 
 async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each accepted scan of the unit that `find_unit` found, in the order in which they happened,
-    with the scan that voids it as `corrected_by`.
+    with the scan that voids it as `corrected_by`, and who did that and why as `voided`.
 
     What came under a key that was joined into the unit's is there too: once.
     """
@@ -187,6 +188,7 @@ async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict
     )
     async with engine.connect() as connection:
         every = (await connection.execute(query)).all()
+        voids = await _voids(connection, [row.corrects for row in every if row.corrects])
     key = found["unit"]
     rows = _each_once(every, key)
     shown = [*reversed(every), *reversed(rows)]  # rather one that stands in the trail
@@ -196,10 +198,20 @@ async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict
             **_plain(row),
             # as domain.custody: no correction voids another
             "corrected_by": corrections.get(row.event_id) if not row.corrects else None,
+            "voided": voids.get(row.event_id) if not row.corrects else None,
             "forwarded_from": row.forwarded_from or (row.unit if row.unit != key else None),
         }
         for row in rows
     ]
+
+
+async def _voids(connection: AsyncConnection, events: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Of scans that a person voided: who did it, why, when, and which scan stands for it."""
+    if not events:
+        return {}
+    rows = await connection.execute(select(scan_void).where(scan_void.c.event_id.in_(events)))
+    names = ("who", "reason", "at", "replaced_by")
+    return {row.event_id: {name: getattr(row, name) for name in names} for row in rows}
 
 
 def _each_once(rows: Sequence[Row[Any]], key: str) -> list[Row[Any]]:
@@ -231,9 +243,19 @@ async def list_rejected(
             query = query.where(column == wanted)
     async with engine.connect() as connection:
         rows = (await connection.execute(query)).all()
-    return [
-        {**_plain(row), "payload": row.payload.decode("utf-8", "backslashreplace")} for row in rows
-    ]
+    return [_rejected(row) for row in rows]
+
+
+async def find_rejected(engine: AsyncEngine, row_id: str) -> dict[str, Any] | None:
+    """What was set aside under this id."""
+    async with engine.connect() as connection:
+        query = select(rejected).where(rejected.c.id == row_id)
+        row = (await connection.execute(query)).first()
+    return None if row is None else _rejected(row)
+
+
+def _rejected(row: Any) -> dict[str, Any]:
+    return {**_plain(row), "payload": row.payload.decode("utf-8", "backslashreplace")}
 
 
 async def waiting_reads(

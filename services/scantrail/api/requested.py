@@ -31,5 +31,11 @@ RECALL = _sample(bodies.RecallBody, **_RECALL)
 IDENTIFIERS = _sample(bodies.IdentifiersBody, ids=["490154203237518", "010950600013435221A1"])
 RESOLUTION = _sample(bodies.ResolutionBody, product="09506000134352")
 HOLD = _sample(bodies.HoldBody, text="inspection 7: seal broken")
+VOID = _sample(
+    bodies.VoidBody,
+    unit="010950600013435221A1",
+    reason="the carton stayed in Hall A",
+    scan={"station": "dock-1"},
+)
 REPLAY = _sample(bodies.ReplayBody, reader="dock-1-reader", reason="unknown_station")
 TOKEN = _sample(bodies.TokenBody, id="quality-7", role="quality", sites=["north"])

@@ -2,10 +2,11 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 from litestar import Request, Response, get, post
-from litestar.params import FromQuery
+from litestar.params import FromPath, FromQuery
 from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -14,7 +15,8 @@ from scantrail.api.access import Role
 from scantrail.api.bodies import ReplayBody, decode_body
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
-from scantrail.api.queries import list_rejected, waiting_reads
+from scantrail.api.problems import Problem
+from scantrail.api.queries import find_rejected, list_rejected, waiting_reads
 from scantrail.api.replaying import replay_reads
 from scantrail.infra.tables import rejected
 
@@ -23,6 +25,8 @@ AnyRequest = Request[Any, Any, Any]
 
 #: Reads that one call tries; `next` of its answer is where the following begins.
 REPLAY_MAX = 500
+
+_PREFIX = "/rejected/"
 
 
 def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
@@ -39,6 +43,17 @@ def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncC
         behind = after(cursor, "rejected")
         found = await list_rejected(engine, reader=reader, reason=reason, after=behind, limit=limit)
         return page("rejected", found, limit)
+
+    @get("/rejected/{row_id:path}", role=Role.READ, tells=answers.REJECTED_ROW)
+    async def get_one(request: AnyRequest, row_id: FromPath[str]) -> dict[str, Any]:
+        """One read or scan that was set aside, by its id: taken as it was sent, for ids have
+        slashes."""
+        sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX)
+        found = await find_rejected(engine, unquote(sent))
+        if found is None:
+            told = f"nothing was set aside under {unquote(sent)!r}: take `id` as it is listed"
+            raise Problem(404, "Not found", told)
+        return found
 
     @post(
         "/rejected/replay",
@@ -77,4 +92,4 @@ def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncC
 
         return await changes.make(request, write)
 
-    return [get_rejected, replay]
+    return [get_rejected, get_one, replay]

@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -16,13 +17,20 @@ from sqlalchemy.exc import SQLAlchemyError
 from scantrail import __version__
 from scantrail.api.access import Role
 from scantrail.cli.addresses import api_headers, page_address
+from scantrail.cli.check import CHECK_HELP, CannotCheck, check
 from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, reader_of
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.folder_lock import settings_in_force
+from scantrail.cli.rebuild import REBUILD_HELP, told_of_rebuild
 from scantrail.cli.recall_match import CannotMatch, load_notices, match_lines
 from scantrail.cli.refold import refold_unit, told_of_refold
-from scantrail.cli.rejected import Refused, list_rejected, replay_rejected
+from scantrail.cli.rejected import (
+    Refused,
+    list_rejected,
+    replay_rejected,
+    show_rejected,
+)
 from scantrail.cli.simulate import simulate
 from scantrail.cli.stock import enter_stock
 from scantrail.cli.tokens import (
@@ -42,6 +50,7 @@ from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings
 from scantrail.infra.tokens import new_token
 from scantrail.infra.topic_admin import apply_topics
+from scantrail.projector.rebuilding import CannotRebuild, rebuild_database
 
 #: These start an installation of their own; the others speak to the one that runs here, if any.
 _STARTING = ("up", "demo")
@@ -56,7 +65,9 @@ def run(arguments: Sequence[str] | None) -> int | str:
         SettingsError,
         Refused,
         TokenRefused,
+        CannotCheck,
         CannotRefold,
+        CannotRebuild,
         CannotDecode,
         CannotMatch,
         ReaderSettingsError,
@@ -88,7 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     topics = commands.add_parser("topics", help="the topics in Kafka")
     topics.add_argument("action", choices=["apply"], help="create what is missing")
     db = commands.add_parser("db", help="the query database")
-    db.add_argument("action", choices=["migrate"], help="bring it to the newest shape")
+    shapes = db.add_subparsers(dest="action", required=True)
+    shapes.add_parser("migrate", help="bring it to the newest shape")
+    shapes.add_parser(
+        "rebuild",
+        help="make the rows that come from topics anew, and exchange them",
+        description=REBUILD_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     config = commands.add_parser(
         "config", help="print every setting as it is in force here, secrets hidden"
     )
@@ -109,6 +127,15 @@ def _parser() -> argparse.ArgumentParser:
         "match", help="decide about units from standard input, a JSON line each"
     )
     asked.add_argument("file", type=Path, help="the notice, or a list of them, as JSON")
+    checked = commands.add_parser(
+        "check",
+        help="compare what the tracker, its changelog and the database say of each unit",
+        description=CHECK_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    checked.add_argument(
+        "--history", action="store_true", help="each movement too: some minutes for each million"
+    )
     again = commands.add_parser(
         "refold", help="fold a unit anew from its whole history, with what came too late"
     )
@@ -124,6 +151,9 @@ def _parser() -> argparse.ArgumentParser:
     rejected = commands.add_parser("rejected", help="reads and scans that were set aside")
     actions = rejected.add_subparsers(dest="action", required=True)
     shown = actions.add_parser("list", help="print them")
+    one = actions.add_parser("show", help="print one of them, whole")
+    one.add_argument("id", help="as it is listed")
+    one.add_argument("--json", action="store_true", help="as JSON, whoever reads it")
     replayed = actions.add_parser("replay", help="send a reader's reads through the gateway again")
     shown.add_argument("--reader", help="only this reader's")
     replayed.add_argument("--reader", required=True, help="whose reads")
@@ -172,6 +202,9 @@ def _run(asked: argparse.Namespace) -> int:
         case "topics":
             created = asyncio.run(apply_topics(settings))
             print("\n".join(created) or "all topics are there")
+        case "db" if asked.action == "rebuild":
+            say = partial(print, flush=True)
+            print(told_of_rebuild(asyncio.run(rebuild_database(settings, say))))
         case "db":
             migrate(settings)
             print("the database has the newest shape")
@@ -194,6 +227,11 @@ def _run(asked: argparse.Namespace) -> int:
         case "identify":
             for text in asked.text:
                 print(json.dumps(_identified(text), default=str))
+        case "check":
+            say = partial(print, file=sys.stderr, flush=True)
+            done = asyncio.run(check(settings, say, history=asked.history))
+            print(done.told())
+            return 1 if done.differences else 0
         case "refold":
             key = identify(asked.unit).key
             print(told_of_refold(asyncio.run(refold_unit(settings, key))))
@@ -210,9 +248,12 @@ def _run(asked: argparse.Namespace) -> int:
                 )
         case "rejected":
             work = replay_rejected if asked.action == "replay" else list_rejected
-            as_json = asked.json or (asked.action == "list" and not sys.stdout.isatty())
+            is_read = asked.action in ("list", "show")
+            as_json = asked.json or (is_read and not sys.stdout.isatty())
             shown = api_headers(settings)
             with httpx.Client(base_url=page_address(settings), timeout=60, headers=shown) as api:
+                if asked.action == "show":
+                    return show_rejected(api, asked.id, as_json=as_json)
                 return work(api, reader=asked.reader, reason=asked.reason, as_json=as_json)
     return 0
 

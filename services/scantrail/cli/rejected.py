@@ -5,12 +5,13 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
 PAGE = 1000
 READ_LENGTH_MAX = 80
-_HEAD = ("time", "reader", "station", "reason", "replayed", "detail", "read")
+_HEAD = ("id", "time", "reader", "station", "reason", "replayed", "detail", "read")
 
 
 class Refused(Exception):
@@ -31,6 +32,19 @@ def list_rejected(
             print("\n".join(table([_HEAD, *map(_cells, rows)])))
     if not found and not as_json:
         print("nothing was set aside")
+    return 0
+
+
+def show_rejected(api: httpx.Client, row_id: str, *, as_json: bool) -> int:
+    """Print one that was set aside, whole: a line for each thing that is told of it, or JSON."""
+    row = answer_of(api.get(f"/rejected/{quote(row_id, safe='')}"))
+    if as_json:
+        print(json.dumps(row))
+        return 0
+    told = {name: value for name, value in row.items() if value is not None}
+    told |= {"read": _as_read(row)} if row["source"] == "read" else {}
+    lines = table([(f"{name}:", _printable(str(value))) for name, value in told.items()])
+    print("\n".join(lines))
     return 0
 
 
@@ -110,7 +124,12 @@ def _cells(row: dict[str, Any]) -> list[str]:
         read = read[: READ_LENGTH_MAX - 1] + "…"
     replayed = "yes" if row["replayed_at"] else ""
     told = (row["reader"], row["station"], row["reason"], replayed, row["detail"])
-    return [_local(_read_at(row)), *(_printable(text or "") for text in told), read]
+    return [
+        _printable(row["id"]),
+        _local(_read_at(row)),
+        *(_printable(text or "") for text in told),
+        read,
+    ]
 
 
 def _read_at(row: dict[str, Any]) -> str:

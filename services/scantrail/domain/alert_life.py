@@ -4,7 +4,9 @@ Both only ever append. A cause that is withdrawn takes nothing back that a perso
 who resolves an alert does not make its cause go away: an alert may be resolved and withdrawn.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from enum import StrEnum
 
 
@@ -92,3 +94,65 @@ _NOT_OPEN = {
     AlertStanding.RESOLVED: ("already_resolved", "it is resolved: reopen it first"),
     AlertStanding.WITHDRAWN: ("withdrawn", "its cause was withdrawn: resolve it, or leave it"),
 }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LifeEvent:
+    """One step of an alert, as it is kept: `status` is from then on. `cause` is there where the
+    alerter told it, `who` where a person did it."""
+
+    number: int
+    step: AlertStep
+    status: AlertStanding
+    at: datetime
+    cause: str | None = None
+    who: str | None = None
+    note: str | None = None
+
+
+def lived(
+    kept: Sequence[LifeEvent], told: Sequence[LifeEvent]
+) -> tuple[list[LifeEvent], AlertLife]:
+    """The events of an alert, and how it stands, from what is `told` of it anew and what was `kept`
+    of it before; both in their order, and not both empty.
+
+    What people did is kept, and so are causes that are told no more. What is told and was not kept
+    comes behind what is told before it. Numbers stay where no event has to be put between others.
+    """
+    known = {event.cause for event in kept if event.cause is not None}
+    anew = {event.cause: event for event in told}
+    events = [event if event.cause is None else anew.get(event.cause, event) for event in kept]
+    numbers = [event.number for event in kept]
+    place = 0
+    for event in told:
+        if event.cause in known:
+            place = 1 + next(n for n, each in enumerate(events) if each.cause == event.cause)
+            continue
+        events.insert(place, event)
+        place += 1
+    if len(events) != len(numbers) or numbers != sorted(set(numbers)):
+        numbers = list(range(1, len(events) + 1))
+    life: AlertLife | None = None
+    made = []
+    for number, event in zip(numbers, events, strict=True):
+        if event.cause is not None:
+            heard = tell(life, is_raised=event.step is not AlertStep.WITHDRAWN)
+            if heard is None:  # withdrawn, and never told
+                continue
+            life, step = heard
+        else:
+            life, step = _acted(life, event), event.step
+        made.append(replace(event, number=number, step=step, status=life.standing))
+    if life is None:
+        raise ValueError("an alert of which nothing is told has no life")
+    return made, life
+
+
+def _acted(life: AlertLife | None, event: LifeEvent) -> AlertLife:
+    """What a person did stays done, also where the events before it are not those of its time."""
+    if life is None:
+        return AlertLife(event.status, withdrawn=event.status is AlertStanding.WITHDRAWN)
+    try:
+        return act(life, event.step)
+    except StepRefused:
+        return AlertLife(event.status, withdrawn=life.withdrawn, repeats=life.repeats)

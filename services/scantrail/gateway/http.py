@@ -1,4 +1,6 @@
-"""Reads over HTTP, reads that were set aside and are sent again, opening stock, what was typed."""
+"""Reads over HTTP, reads that were set aside and are sent again, and what the api tells: opening
+stock, what was typed, corrections.
+"""
 
 import hmac
 import math
@@ -12,6 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
+from scantrail.contracts.corrections import CORRECTION_READS_MAX, CorrectionRead
 from scantrail.contracts.keyed import KeyedRead
 from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
 from scantrail.contracts.stock import STOCK_READS_MAX, StockRead
@@ -35,6 +38,9 @@ _DEVICES: Final[Mapping[str, Protocol]] = {"impinj": "http-impinj", "zebra": "ht
 
 _rejected_reads = msgspec.json.Decoder(list[RejectedRead])
 _keyed_read = msgspec.json.Decoder(KeyedRead)
+_correction_reads = msgspec.json.Decoder(
+    Annotated[list[CorrectionRead], msgspec.Meta(min_length=1, max_length=CORRECTION_READS_MAX)]
+)
 _stock_reads = msgspec.json.Decoder(
     Annotated[list[StockRead], msgspec.Meta(max_length=STOCK_READS_MAX)]
 )
@@ -44,9 +50,9 @@ def build_http(
     intake: Intake, guards: Guards, *more: HTTPRouteHandler, service_token: str = ""
 ) -> Litestar:
     """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra`, `/replay`,
-    `/stock` and `/keyed`, and what `more` there is.
+    `/stock`, `/keyed` and `/corrections`, and what `more` there is.
 
-    `service_token` is what the api must show for the last three (empty: nothing).
+    `service_token` is what the api must show for `/replay` and those behind it (empty: nothing).
     """
 
     @post("/ingest/v1/generic", status_code=200)
@@ -102,15 +108,20 @@ def build_http(
             return problem(400, "Bad input", str(error), reason="not_keyed")
         return await _answer(intake.take_keyed(read))
 
+    @post("/ingest/v1/corrections", status_code=200)
+    async def corrections(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
+        """A scan that voids another, and the one that is right: see docs/desk.md."""
+        if (refusal := _refusal_of_api(request, service_token)) is not None:
+            return refusal
+        try:
+            reads = _correction_reads.decode(await request.body())
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return problem(400, "Bad input", str(error), reason="not_corrections")
+        return await _answer(intake.take_corrections(reads))
+
+    own = (generic, replay, stock, keyed, corrections)
     return Litestar(
-        [
-            generic,
-            replay,
-            stock,
-            keyed,
-            *(_device_path(intake, guards, name) for name in _DEVICES),
-            *more,
-        ],
+        [*own, *(_device_path(intake, guards, name) for name in _DEVICES), *more],
         request_max_body_size=BODY_BYTES_MAX,
         exception_handlers={HTTPException: answer_http},
         openapi_config=None,

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from scantrail.contracts.corrections import CORRECTION_READER, CorrectionRead
 from scantrail.contracts.keyed import KEYED_READER, KeyedRead
 from scantrail.contracts.records import (
     RejectedRead,
@@ -289,6 +290,48 @@ class Intake:
             return Taken(0, (Rejection(0, made.reason, made.detail),))
         await self._outlet.keep([made])
         return Taken(1, ())
+
+    async def take_corrections(self, reads: Sequence[CorrectionRead]) -> Taken:
+        """Make scans of what a person corrects: of all that is told together, or of nothing.
+
+        Refusals are told and not set aside: whoever corrects mends them.
+        """
+        records: list[Outgoing] = []
+        rejected: list[Rejection] = []
+        for index, read in enumerate(reads):
+            made = self._of_correction(read)
+            if isinstance(made, RejectedRead):
+                rejected.append(Rejection(index, made.reason, made.detail))
+            else:
+                records.append(made)
+        if rejected:
+            return Taken(0, tuple(rejected))
+        await self._outlet.keep(records)
+        return Taken(len(records), ())
+
+    def _of_correction(self, read: CorrectionRead) -> Outgoing | RejectedRead:
+        event_id = f"{CORRECTION_READER}/{read.id}"
+        told = Read(
+            read.unit,
+            unit=read.unit,
+            event_id=event_id,
+            corrects=read.corrects,
+            order=read.order,
+            rma=read.rma,
+            parent=read.parent,
+            location=read.location,
+            lot=read.lot,
+            produced_on=read.produced_on,
+        )
+        return self._maker.make(
+            CORRECTION_READER,
+            told,
+            event_id=event_id,
+            sequence=read.sequence,
+            event_time=read.at,
+            record_time=self._now(),
+            station=read.station,
+        )
 
     def _of_stock(self, read: StockRead) -> Outgoing | RejectedRead | Rejection:
         station = self._known.stations.get(read.station)

@@ -39,8 +39,13 @@ def life_of(row: Any) -> AlertLife:
     return AlertLife(AlertStanding(row.status), withdrawn=row.withdrawn, repeats=row.repeats)
 
 
-async def write_happened(connection: AsyncConnection, happened: Sequence[Happened]) -> None:
-    """Append events of alerts whose rows are locked, or inserted, by this transaction."""
+async def write_happened(
+    connection: AsyncConnection, happened: Sequence[Happened], *, tells_webhooks: bool = True
+) -> None:
+    """Append events of alerts whose rows are locked, or inserted, by this transaction.
+
+    `tells_webhooks` is denied where all of it was told before.
+    """
     if not happened:
         return
     await connection.execute(insert(alert_event), [_event(one) for one in happened])
@@ -51,7 +56,7 @@ async def write_happened(connection: AsyncConnection, happened: Sequence[Happene
         .values({name: bindparam(f"new_{name}") for name in _LIFE}),
         [{"of": of, **_life(one)} for of, one in last.items()],
     )
-    news = [one for one in happened if one.is_news]
+    news = [one for one in happened if one.is_news and tells_webhooks]
     if not news:
         return
     # A receiver that is being deleted is waited for: what is made for it goes with it.

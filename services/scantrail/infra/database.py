@@ -7,7 +7,8 @@ from pathlib import Path
 import alembic.command
 import psycopg
 from alembic.config import Config
-from sqlalchemy import create_engine, make_url, text
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -30,7 +31,7 @@ _PASSING = frozenset({"08", "25", "40", "53", "55", "57", "58"})
 _REFUSED = frozenset({"22", "54"})
 
 #: Two processes that migrate at once wait for each other on this advisory lock.
-_MIGRATION_LOCK = 7_264_501
+MIGRATION_LOCK = 7_264_501
 
 
 def sqlalchemy_url(database_url: str) -> str:
@@ -44,8 +45,11 @@ def sqlalchemy_url(database_url: str) -> str:
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
-def connect_database(settings: Settings, *, statement_timeout_s: float = 30.0) -> AsyncEngine:
-    """An engine of few connections; nothing is connected yet. Statements are bounded in time."""
+def connect_database(
+    settings: Settings, *, statement_timeout_s: float = 30.0, more_options: str = ""
+) -> AsyncEngine:
+    """An engine of few connections; nothing is connected yet. Statements are bounded in time (0:
+    not at all). `more_options` is for the server, such as `-c search_path=other`."""
     return create_async_engine(
         sqlalchemy_url(settings.database_url),
         pool_size=8,
@@ -54,7 +58,8 @@ def connect_database(settings: Settings, *, statement_timeout_s: float = 30.0) -
         hide_parameters=True,  # names and addresses are among them, and errors are logged
         connect_args={
             "connect_timeout": 5,
-            "options": f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC",
+            "options": f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC"
+            f" {more_options}",
         },
     )
 
@@ -101,9 +106,6 @@ def migrate(settings: Settings) -> None:
     engine = create_engine(
         sqlalchemy_url(settings.database_url), connect_args={"connect_timeout": 5}
     )
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-    config.set_main_option("path_separator", "os")
     deadline = time.monotonic() + WAIT_S
     try:
         while True:
@@ -124,10 +126,30 @@ def migrate(settings: Settings) -> None:
                     f"SCANTRAIL_DATABASE_URL: database {engine.url.database} has encoding"
                     f" {encoding}: create one with ENCODING 'UTF8'"
                 )
-            connection.execute(text(f"SELECT pg_advisory_lock({_MIGRATION_LOCK})"))
+            connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
             connection.commit()
-            config.attributes["connection"] = connection
-            alembic.command.upgrade(config, "head")
+            make_tables(connection)
             connection.commit()
     finally:
         engine.dispose()
+
+
+def make_tables(connection: Connection) -> None:
+    """Bring the first schema of the connection's search path to the newest shape."""
+    config = _migrations()
+    config.attributes["connection"] = connection
+    alembic.command.upgrade(config, "head")
+
+
+def newest_shape() -> str:
+    """The revision to which `migrate` brings a database."""
+    head = ScriptDirectory.from_config(_migrations()).get_current_head()
+    assert head is not None
+    return head
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config.set_main_option("path_separator", "os")
+    return config

@@ -105,6 +105,19 @@ movement = Table(
     Index("movement_by_record_time", "record_time", postgresql_using="brin"),
 )
 
+#: Scans that a person voided: why, by whom (a reference), and what was told in their place.
+scan_void = Table(
+    "scan_void",
+    metadata,
+    Column("event_id", Text, primary_key=True),
+    Column("unit", Text, nullable=False),
+    Column("voided_by", Text, nullable=False),  # the event id of the scan that does it
+    Column("replaced_by", Text),
+    Column("reason", Text, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("at", _TIME, nullable=False),
+)
+
 alert = Table(
     "alert",
     metadata,

@@ -3,6 +3,7 @@
 import asyncio
 import time
 
+from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
@@ -97,6 +98,26 @@ async def _connected(settings: Settings) -> AIOKafkaAdminClient:
                     f"SCANTRAIL_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}: no Kafka answers there"
                 ) from error
             await asyncio.sleep(0.2)
+
+
+async def partitions_of(settings: Settings, *topics: Topic) -> dict[Topic, list[TopicPartition]]:
+    """The partitions of each topic. Raises SettingsError where Kafka is away, or has none such."""
+    admin = await _connected(settings)
+    try:
+        there = {t["topic"]: t["partitions"] for t in await admin.describe_topics()}
+    finally:
+        await admin.close()
+    found = {}
+    for topic in topics:
+        name = name_of(settings, topic)
+        if name not in there:
+            raise SettingsError(
+                f"SCANTRAIL_TOPIC_PREFIX={settings.topic_prefix}: Kafka has no topic {name}:"
+                " scantrail topics apply makes it"
+            )
+        numbers = sorted(partition["partition"] for partition in there[name])
+        found[topic] = [TopicPartition(name, number) for number in numbers]
+    return found
 
 
 async def _until_present(admin: AIOKafkaAdminClient, names: set[str]) -> None:

@@ -24,7 +24,9 @@ class ToldAlert:
     at: datetime
 
 
-async def write_alerts(connection: AsyncConnection, told: Sequence[ToldAlert]) -> None:
+async def write_alerts(
+    connection: AsyncConnection, told: Sequence[ToldAlert], *, tells_webhooks: bool = True
+) -> None:
     """Write the records of a batch in their order. One that was told before changes nothing."""
     if not told:
         return
@@ -69,4 +71,4 @@ async def write_alerts(connection: AsyncConnection, told: Sequence[ToldAlert]) -
         )
     if new:
         await connection.execute(insert(alert), [new[of] for of in sorted(new)])
-    await write_happened(connection, happened)
+    await write_happened(connection, happened, tells_webhooks=tells_webhooks)

@@ -1,10 +1,7 @@
-"""The projector's shell. Per batch, in one transaction: rows, then the next offsets.
+"""The projector's shell.
 
 1. records are fetched, from where the database says. Died here: they are fetched again.
-2. rows are copied into staging tables and merged, guarded by version. Died here: rolled back.
-3. each partition's next offset replaces the one we started from; another writer's has moved it,
-   and then everything is rolled back and the process ends. Died here: rolled back.
-4. commit. Died here: done; the next start begins behind it.
+2. rows and offsets are written together: see writing.py.
 
 Kafka's own committed offset is only a hint for tools that show lag.
 """
@@ -12,49 +9,22 @@ Kafka's own committed offset is only a hint for tools that show lag.
 import asyncio
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime
-from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
-from sqlalchemy import Table, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
-from scantrail.contracts.topics import Topic
-from scantrail.infra import metrics, tables
-from scantrail.infra.database import (
-    DATABASE_ERRORS,
-    connect_database,
-    is_away,
-    is_refusal,
-    sqlstate_of,
-    until_answers,
-)
+from scantrail.infra.database import connect_database, until_answers
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
-from scantrail.projector.alerts import write_alerts
-from scantrail.projector.rows import Row, Rows, add_records, refused_row
+from scantrail.projector.writing import TOPICS, Writer
 
 log = logger(__name__)
 
-TOPICS = (
-    Topic.MOVEMENTS,
-    Topic.ALERTS,
-    Topic.SCANS_REJECTED,
-    Topic.READS_REJECTED,
-    Topic.READER_STATUS,
-)
-RETRY_S = 0.5
 COMMIT_EVERY_S = 1.0
-
-Batch = dict[TopicPartition, list[Any]]
-
-
-class StaleWriter(Exception):
-    """Another projector has written this partition since we read its offset."""
 
 
 async def run_projector(settings: Settings, health: Health) -> None:
@@ -77,43 +47,26 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
     """Reads what it was assigned, from the offsets in the database, into the database."""
 
     def __init__(self, settings: Settings, engine: AsyncEngine, consumer: AIOKafkaConsumer) -> None:
-        self._engine = engine
         self._consumer = consumer
-        self._topics = {name_of(settings, topic): topic for topic in TOPICS}
-        self._next: dict[TopicPartition, int] = {}
+        self._writer = Writer(engine, {name_of(settings, topic): topic for topic in TOPICS})
         self._writing = asyncio.Lock()
         self._failure: Exception | None = None
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish the batch in hand before another takes over."""
         async with self._writing:
-            self._next = {}
+            self._writer.next.clear()
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the rows end."""
         try:
-            stored = await self._stored_offsets()
+            await self._writer.begin(assigned)
         except Exception as error:
             self._failure = error  # aiokafka would log it and go on
             raise
         for partition in assigned:
-            self._next[partition] = stored.get(partition, 0)
-            self._consumer.seek(partition, self._next[partition])
-        log.info("assigned", partitions=len(self._next))
-
-    async def _stored_offsets(self) -> dict[TopicPartition, int]:
-        """Waits while PostgreSQL is away; what waiting does not mend is raised."""
-        while True:
-            await until_answers(self._engine)
-            try:
-                async with self._engine.connect() as connection:
-                    rows = await connection.execute(select(tables.consumer_offset))
-                    return {TopicPartition(r.topic, r.partition): r.next_offset for r in rows}
-            except DATABASE_ERRORS as error:
-                if not is_away(error):
-                    raise
-                log.warning("database is away", reason=str(error))
-                await asyncio.sleep(RETRY_S)
+            self._consumer.seek(partition, self._writer.next[partition])
+        log.info("assigned", partitions=len(self._writer.next))
 
     async def project(self, health: Health) -> None:
         """Write batch after batch until cancelled; waits while PostgreSQL is away."""
@@ -124,170 +77,18 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 raise self._failure
             if batch:
                 async with self._writing:
-                    batch = {tp: records for tp, records in batch.items() if tp in self._next}
-                    await self._take(batch, health)
+                    known = self._writer.next
+                    batch = {tp: records for tp, records in batch.items() if tp in known}
+                    await self._writer.take(batch, health)
             if time.monotonic() - committed_at > COMMIT_EVERY_S:
                 committed_at = time.monotonic()
                 await self._hint()
 
-    async def _take(self, batch: Batch, health: Health) -> None:
-        """Write a batch; where PostgreSQL refuses values, by halves, down to the guilty record."""
-        rows = Rows()
-        for partition, records in batch.items():
-            add_records(rows, self._topics[partition.topic], records)
-        nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
-        try:
-            await self._write_patiently(rows, nexts, health)
-        except DATABASE_ERRORS as error:
-            if not is_refusal(error):
-                raise
-            halves = _halves(batch)
-            if halves:
-                for half in halves:
-                    await self._take(half, health)
-                return
-            ((record,),) = batch.values()
-            log.error(
-                "record refused by the database",
-                topic=record.topic,
-                partition=record.partition,
-                offset=record.offset,
-                reason=str(error),
-            )
-            metrics.REJECTED.labels("movements", "refused_by_database").inc()
-            refused = refused_row(record, sqlstate_of(error))
-            await self._write_patiently(refused, nexts, health)
-
-    async def _write_patiently(
-        self, rows: Rows, nexts: dict[TopicPartition, int], health: Health
-    ) -> None:
-        while True:
-            started = time.monotonic()
-            try:
-                async with self._engine.begin() as connection:
-                    await self._write(connection, rows, nexts)
-                break
-            except DATABASE_ERRORS as error:
-                if not is_away(error):
-                    raise
-                health.lacks("database")
-                log.warning("database is away", reason=str(error))
-                await asyncio.sleep(RETRY_S)
-        health.has("database")
-        self._next.update(nexts)
-        metrics.DATABASE_WRITE_SECONDS.observe(time.monotonic() - started)
-        metrics.LAST_PROCESSED.labels("projector").set_to_current_time()
-        metrics.SCANS_PROCESSED.labels("projector", "written").inc(len(rows.movements))
-        now = datetime.now(UTC)
-        for record_time in rows.record_times:
-            age_s = (now - record_time).total_seconds()
-            metrics.SCAN_AGE_SECONDS.labels("database").observe(max(age_s, 0.0))
-
-    async def _write(
-        self, connection: AsyncConnection, rows: Rows, nexts: dict[TopicPartition, int]
-    ) -> None:
-        await _merge(connection, tables.movement, rows.movements.values(), _BY_VERSION)
-        await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION, kept=_TOLD_ONCE)
-        await write_alerts(connection, rows.alerts)
-        await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
-        await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
-        for partition, offset in nexts.items():
-            await _advance(connection, partition, self._next[partition], offset)
-
     async def _hint(self) -> None:
-        offsets = {partition: offset for partition, offset in self._next.items() if offset}
+        offsets = {partition: offset for partition, offset in self._writer.next.items() if offset}
         if not offsets:
             return
         try:
             await self._consumer.commit(offsets)
         except KafkaError as error:
             log.debug("offsets not committed", reason=str(error))
-
-
-def _halves(batch: Batch) -> list[Batch]:
-    """Two smaller batches, in whose order all records keep theirs; none where there is but one."""
-    records = [(partition, record) for partition, some in batch.items() for record in some]
-    middle = len(records) // 2
-    halves = []
-    for part in (records[:middle], records[middle:]) if middle else ():
-        half: Batch = {}
-        for partition, record in part:
-            half.setdefault(partition, []).append(record)
-        halves.append(half)
-    return halves
-
-
-#: What the scans of a unit tell now and then: what is not told again stays.
-_TOLD_ONCE = frozenset({"lot", "produced_on"})
-
-_BY_VERSION = "DO UPDATE SET {all} WHERE excluded.version > {table}.version"
-
-#: A read that was replayed and is rejected again waits again; a record read twice changes nothing.
-_REJECTED = "DO UPDATE SET {all} WHERE excluded.record_time > {table}.record_time"
-
-#: One partition, and one gateway for a reader: what comes last is the newest, whatever its clock.
-_LAST = "DO UPDATE SET {all}"
-
-
-async def _merge(
-    connection: AsyncConnection,
-    table: Table,
-    rows: Iterable[Row],
-    on_conflict: str,
-    kept: frozenset[str] = frozenset(),
-) -> None:
-    """Copy `rows` into a staging table of this transaction and merge it into `table`, where the
-    columns `kept` are not emptied."""
-    rows = list(rows)
-    if not rows:
-        return
-    staging = f"staging_{table.name}"
-    columns = [column.name for column in table.columns]
-    await connection.execute(
-        text(f"CREATE TEMP TABLE IF NOT EXISTS {staging} (LIKE {table.name}) ON COMMIT DELETE ROWS")
-    )
-    driver: Any = (await connection.get_raw_connection()).driver_connection
-    async with (
-        driver.cursor() as cursor,
-        cursor.copy(f"COPY {staging} ({', '.join(columns)}) FROM STDIN") as copy,
-    ):
-        for row in rows:
-            await copy.write_row(row)
-    keys = ", ".join(column.name for column in table.primary_key)
-    update = ", ".join(
-        f"{name} = coalesce(excluded.{name}, {table.name}.{name})"
-        if name in kept
-        else f"{name} = excluded.{name}"
-        for name in columns
-    )
-    resolution = on_conflict.format(all=update, table=table.name)
-    await connection.execute(
-        text(
-            f"INSERT INTO {table.name} SELECT * FROM {staging} ORDER BY {keys}"
-            f" ON CONFLICT ({keys}) {resolution}"
-        )
-    )
-
-
-async def _advance(
-    connection: AsyncConnection, partition: TopicPartition, expected: int, offset: int
-) -> None:
-    """Replace the stored offset, which must be the one we started from. Raises StaleWriter."""
-    first = (
-        "INSERT INTO consumer_offset VALUES (:topic, :partition, :offset) ON CONFLICT DO NOTHING"
-    )
-    next_ = (
-        "UPDATE consumer_offset SET next_offset = :offset WHERE topic = :topic"
-        " AND partition = :partition AND next_offset = :expected"
-    )
-    advanced = await connection.execute(
-        text(next_ if expected else first),
-        {
-            "topic": partition.topic,
-            "partition": partition.partition,
-            "offset": offset,
-            "expected": expected,
-        },
-    )
-    if advanced.rowcount != 1:
-        raise StaleWriter(f"{partition} was written by another projector: offset is not {expected}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from hashlib import blake2b
 from typing import Any
 
@@ -20,6 +20,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
+from scantrail.domain.custody import Position
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.scan import Scan, order_reference, return_reference
 from scantrail.projector.alerts import ToldAlert
@@ -113,19 +114,39 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
         rows.record_times.append(scan.record_time)
     current = rows.units.get(movement.unit)
     if current is None or current[UNIT_VERSION] < movement.version:
-        product, serial = product_and_serial(movement.unit)
-        rows.units[movement.unit] = (
+        rows.units[movement.unit] = unit_row(
             movement.unit,
-            product,
-            serial,
             movement.version,
-            *_place_columns(after),
-            movement.held,
-            after and after.parent,
-            movement.joined,
-            scan.lot or (current and current[UNIT_LOT]),
-            scan.produced_on or (current and current[UNIT_PRODUCED_ON]),
+            after,
+            held=movement.held,
+            joined=movement.joined,
+            lot=scan.lot or (current[UNIT_LOT] if current else None),
+            produced_on=scan.produced_on or (current[UNIT_PRODUCED_ON] if current else None),
         )
+
+
+def unit_row(
+    unit: str,
+    version: int,
+    after: Place | Position | None,
+    *,
+    held: bool,
+    joined: str | None,
+    lot: str | None = None,
+    produced_on: date | None = None,
+) -> Row:
+    """The row of a unit at this version of it."""
+    return (
+        unit,
+        *product_and_serial(unit),
+        version,
+        *_place_columns(after),
+        held,
+        after and after.parent,
+        joined,
+        lot,
+        produced_on,
+    )
 
 
 def _other_key(scan: Scan) -> str | None:
@@ -135,7 +156,7 @@ def _other_key(scan: Scan) -> str | None:
     return scan.same_as
 
 
-def _place_columns(after: Place | None) -> Row:
+def _place_columns(after: Place | Position | None) -> Row:
     """Empty where every scan was voided: the row stays, for its version refuses older ones."""
     if after is None:
         return (None,) * 12

@@ -1,0 +1,243 @@
+"""Batches of records into PostgreSQL: per batch, in one transaction, rows and then next offsets.
+
+1. rows are copied into staging tables and merged, guarded by version. Died here: rolled back.
+2. each partition's next offset replaces the one we started from; another writer's has moved it,
+   and then everything is rolled back and StaleWriter is raised. Died here: rolled back.
+3. commit. Died here: done; the next start begins behind it.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aiokafka import TopicPartition
+from sqlalchemy import Table, select, text
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+from scantrail.contracts.topics import Topic
+from scantrail.infra import metrics, tables
+from scantrail.infra.database import (
+    DATABASE_ERRORS,
+    is_away,
+    is_refusal,
+    sqlstate_of,
+    until_answers,
+)
+from scantrail.infra.health import Health
+from scantrail.infra.logs import logger
+from scantrail.projector.alerts import write_alerts
+from scantrail.projector.rows import Row, Rows, add_records, refused_row
+
+log = logger(__name__)
+
+#: What is projected; every row that comes of these can be made anew.
+TOPICS = (
+    Topic.MOVEMENTS,
+    Topic.ALERTS,
+    Topic.SCANS_REJECTED,
+    Topic.READS_REJECTED,
+    Topic.READER_STATUS,
+)
+RETRY_S = 0.5
+
+Batch = dict[TopicPartition, list[Any]]
+
+
+class StaleWriter(Exception):
+    """Another projector has written this partition since we read its offset."""
+
+
+class Writer:
+    """Writes batches from the offsets on that are stored with the rows. `topics`: by their names.
+
+    `tells_webhooks` is denied where alerts are written that were told before.
+    """
+
+    def __init__(
+        self, engine: AsyncEngine, topics: Mapping[str, Topic], *, tells_webhooks: bool = True
+    ) -> None:
+        self._engine = engine
+        self._topics = topics
+        self._tells_webhooks = tells_webhooks
+        #: where each partition goes on
+        self.next: dict[TopicPartition, int] = {}
+
+    async def begin(self, partitions: Iterable[TopicPartition]) -> None:
+        """Begin where the rows of `partitions` end."""
+        stored = await self._stored_offsets()
+        self.next.update({partition: stored.get(partition, 0) for partition in partitions})
+
+    async def _stored_offsets(self) -> dict[TopicPartition, int]:
+        """Waits while PostgreSQL is away; what waiting does not mend is raised."""
+        while True:
+            await until_answers(self._engine)
+            try:
+                async with self._engine.connect() as connection:
+                    return await stored_offsets(connection)
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
+                log.warning("database is away", reason=str(error))
+                await asyncio.sleep(RETRY_S)
+
+    async def take(self, batch: Batch, health: Health) -> None:
+        """Write a batch; where PostgreSQL refuses values, by halves, down to the guilty record."""
+        rows = Rows()
+        for partition, records in batch.items():
+            add_records(rows, self._topics[partition.topic], records)
+        nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
+        try:
+            await self._write_patiently(rows, nexts, health)
+        except DATABASE_ERRORS as error:
+            if not is_refusal(error):
+                raise
+            halves = _halves(batch)
+            if halves:
+                for half in halves:
+                    await self.take(half, health)
+                return
+            ((record,),) = batch.values()
+            log.error(
+                "record refused by the database",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+                reason=str(error),
+            )
+            metrics.REJECTED.labels("movements", "refused_by_database").inc()
+            refused = refused_row(record, sqlstate_of(error))
+            await self._write_patiently(refused, nexts, health)
+
+    async def _write_patiently(
+        self, rows: Rows, nexts: dict[TopicPartition, int], health: Health
+    ) -> None:
+        while True:
+            started = time.monotonic()
+            try:
+                async with self._engine.begin() as connection:
+                    await self._write(connection, rows, nexts)
+                break
+            except DATABASE_ERRORS as error:
+                if not is_away(error):
+                    raise
+                health.lacks("database")
+                log.warning("database is away", reason=str(error))
+                await asyncio.sleep(RETRY_S)
+        health.has("database")
+        self.next.update(nexts)
+        metrics.DATABASE_WRITE_SECONDS.observe(time.monotonic() - started)
+        metrics.LAST_PROCESSED.labels("projector").set_to_current_time()
+        metrics.SCANS_PROCESSED.labels("projector", "written").inc(len(rows.movements))
+        now = datetime.now(UTC)
+        for record_time in rows.record_times:
+            age_s = (now - record_time).total_seconds()
+            metrics.SCAN_AGE_SECONDS.labels("database").observe(max(age_s, 0.0))
+
+    async def _write(
+        self, connection: AsyncConnection, rows: Rows, nexts: dict[TopicPartition, int]
+    ) -> None:
+        await _merge(connection, tables.movement, rows.movements.values(), _BY_VERSION)
+        await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION, kept=TOLD_ONCE)
+        await write_alerts(connection, rows.alerts, tells_webhooks=self._tells_webhooks)
+        await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
+        await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
+        for partition, offset in nexts.items():
+            await _advance(connection, partition, self.next[partition], offset)
+
+
+async def stored_offsets(connection: AsyncConnection) -> dict[TopicPartition, int]:
+    """Up to where each partition is in the rows."""
+    rows = await connection.execute(select(tables.consumer_offset))
+    return {TopicPartition(row.topic, row.partition): row.next_offset for row in rows}
+
+
+def _halves(batch: Batch) -> list[Batch]:
+    """Two smaller batches, in whose order all records keep theirs; none where there is but one."""
+    records = [(partition, record) for partition, some in batch.items() for record in some]
+    middle = len(records) // 2
+    halves = []
+    for part in (records[:middle], records[middle:]) if middle else ():
+        half: Batch = {}
+        for partition, record in part:
+            half.setdefault(partition, []).append(record)
+        halves.append(half)
+    return halves
+
+
+#: What the scans of a unit tell now and then: what is not told again stays.
+TOLD_ONCE = frozenset({"lot", "produced_on"})
+
+_BY_VERSION = "DO UPDATE SET {all} WHERE excluded.version > {table}.version"
+
+#: A read that was replayed and is rejected again waits again; a record read twice changes nothing.
+_REJECTED = "DO UPDATE SET {all} WHERE excluded.record_time > {table}.record_time"
+
+#: One partition, and one gateway for a reader: what comes last is the newest, whatever its clock.
+_LAST = "DO UPDATE SET {all}"
+
+
+async def _merge(
+    connection: AsyncConnection,
+    table: Table,
+    rows: Iterable[Row],
+    on_conflict: str,
+    kept: frozenset[str] = frozenset(),
+) -> None:
+    """Copy `rows` into a staging table of this transaction and merge it into `table`, where the
+    columns `kept` are not emptied."""
+    rows = list(rows)
+    if not rows:
+        return
+    staging = f"staging_{table.name}"
+    columns = [column.name for column in table.columns]
+    names = ", ".join(columns)
+    await connection.execute(
+        text(f"CREATE TEMP TABLE IF NOT EXISTS {staging} (LIKE {table.name}) ON COMMIT DELETE ROWS")
+    )
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    async with (
+        driver.cursor() as cursor,
+        cursor.copy(f"COPY {staging} ({names}) FROM STDIN") as copy,
+    ):
+        for row in rows:
+            await copy.write_row(row)
+    keys = ", ".join(column.name for column in table.primary_key)
+    update = ", ".join(
+        f"{name} = coalesce(excluded.{name}, {table.name}.{name})"
+        if name in kept
+        else f"{name} = excluded.{name}"
+        for name in columns
+    )
+    resolution = on_conflict.format(all=update, table=table.name)
+    await connection.execute(
+        text(
+            f"INSERT INTO {table.name} ({names}) SELECT {names} FROM {staging} ORDER BY {keys}"
+            f" ON CONFLICT ({keys}) {resolution}"
+        )
+    )
+
+
+async def _advance(
+    connection: AsyncConnection, partition: TopicPartition, expected: int, offset: int
+) -> None:
+    """Replace the stored offset, which must be the one we started from. Raises StaleWriter."""
+    first = (
+        "INSERT INTO consumer_offset VALUES (:topic, :partition, :offset) ON CONFLICT DO NOTHING"
+    )
+    next_ = (
+        "UPDATE consumer_offset SET next_offset = :offset WHERE topic = :topic"
+        " AND partition = :partition AND next_offset = :expected"
+    )
+    advanced = await connection.execute(
+        text(next_ if expected else first),
+        {
+            "topic": partition.topic,
+            "partition": partition.partition,
+            "offset": offset,
+            "expected": expected,
+        },
+    )
+    if advanced.rowcount != 1:
+        raise StaleWriter(f"{partition} was written by another projector: offset is not {expected}")

@@ -30,7 +30,7 @@ SCANS = 200_000
 #: Of ten scans so many are of units that are there; the others are first ones.
 KNOWN_OF_TEN = 8
 SEED = 1
-PEER = TESTS / "bench" / "peers" / "plain_projector.py"
+PEER = "bench.peers.plain_projector"
 
 
 def measure_projector() -> list[Measure]:

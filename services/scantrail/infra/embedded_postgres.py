@@ -29,7 +29,7 @@ from scantrail.infra.child_processes import (
 DATABASE = "scantrail"
 _USER = "scantrail"
 _MAJOR_MIN = 15
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 120.0  # after a crash it reads up to max_wal_size
 _INITDB_LIMIT_S = 60.0
 _LEFT_MEMORY_LIMIT_S = 10.0
 _DAC_READ_SEARCH = 1 << 2
@@ -37,7 +37,13 @@ _DAC_READ_SEARCH = 1 << 2
 _OPTIONS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
-    "shared_buffers": "128MB",
+    "shared_buffers": "256MB",
+    # Each checkpoint lets every page that is changed after it be written whole once more: with many
+    # units that is most of what is written, so there are few. A crash is mended by reading what was
+    # written since the last: some ten seconds.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "wal_buffers": "16MB",
     "max_connections": "60",
     "logging_collector": "off",
     "log_min_messages": "warning",

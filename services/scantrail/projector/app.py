@@ -1,6 +1,7 @@
 """The projector's shell. Per batch, in one transaction: rows, then the next offsets.
 
-1. records are fetched, from where the database says. Died here: they are fetched again.
+1. records are fetched, from where the database says, and made into rows while PostgreSQL writes the
+   batch before them. Died here: they are fetched again.
 2. rows are copied into staging tables and merged, guarded by version. Died here: rolled back.
 3. each partition's next offset replaces the one we started from; another writer's has moved it,
    and then everything is rolled back and the process ends. Died here: rolled back.
@@ -12,6 +13,8 @@ Kafka's own committed offset is only a hint for tools that show lag.
 import asyncio
 import time
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -50,7 +53,22 @@ TOPICS = (
 RETRY_S = 0.5
 COMMIT_EVERY_S = 1.0
 
+#: Records that are made into rows at once: what is being written waits for so many at most.
+RECORDS_AT_ONCE = 200
+
+#: Bytes of one partition that are fetched at once: of fewer, a batch would have one partition's.
+FETCH_BYTES_MAX = 4 << 20
+
 Batch = dict[TopicPartition, list[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A batch with its rows, and the assignment under which it was fetched."""
+
+    batch: Batch
+    rows: Rows
+    assignment: int
 
 
 class StaleWriter(Exception):
@@ -62,7 +80,7 @@ async def run_projector(settings: Settings, health: Health) -> None:
     engine = connect_database(settings)
     await until_answers(engine)
     health.has("database")
-    consumer = await connect_consumer(settings, group="projector")
+    consumer = await connect_consumer(settings, group="projector", fetch_bytes_max=FETCH_BYTES_MAX)
     projector = Projector(settings, engine, consumer)
     try:
         consumer.subscribe([name_of(settings, topic) for topic in TOPICS], listener=projector)
@@ -81,13 +99,15 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer = consumer
         self._topics = {name_of(settings, topic): topic for topic in TOPICS}
         self._next: dict[TopicPartition, int] = {}
+        self._assignment = 0
         self._writing = asyncio.Lock()
         self._failure: Exception | None = None
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Finish the batch in hand before another takes over."""
+        """Finish the batch that is being written before another takes over; forget the next one."""
         async with self._writing:
             self._next = {}
+            self._assignment += 1
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the rows end."""
@@ -99,6 +119,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         for partition in assigned:
             self._next[partition] = stored.get(partition, 0)
             self._consumer.seek(partition, self._next[partition])
+        self._assignment += 1  # what was fetched by now does not begin there
         log.info("assigned", partitions=len(self._next))
 
     async def _stored_offsets(self) -> dict[TopicPartition, int]:
@@ -118,23 +139,38 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
     async def project(self, health: Health) -> None:
         """Write batch after batch until cancelled; waits while PostgreSQL is away."""
         committed_at = time.monotonic()
-        while True:
-            batch = await self._consumer.getmany(timeout_ms=200)
-            if self._failure is not None:
-                raise self._failure
-            if batch:
+        ahead = asyncio.create_task(self._take())
+        try:
+            while True:
+                taken = await ahead
+                ahead = asyncio.create_task(self._take())
                 async with self._writing:
-                    batch = {tp: records for tp, records in batch.items() if tp in self._next}
-                    await self._take(batch, health)
-            if time.monotonic() - committed_at > COMMIT_EVERY_S:
-                committed_at = time.monotonic()
-                await self._hint()
+                    # What was fetched under another assignment is fetched again under this one.
+                    if taken.batch and taken.assignment == self._assignment:
+                        await self._write_all(taken.batch, taken.rows, health)
+                if time.monotonic() - committed_at > COMMIT_EVERY_S:
+                    committed_at = time.monotonic()
+                    await self._hint()
+        finally:
+            ahead.cancel()
+            with suppress(asyncio.CancelledError):
+                await ahead
 
-    async def _take(self, batch: Batch, health: Health) -> None:
-        """Write a batch; where PostgreSQL refuses values, by halves, down to the guilty record."""
-        rows = Rows()
+    async def _take(self) -> Taken:
+        """The next batch, as soon as there is one; empty where none comes soon."""
+        batch = await self._consumer.getmany(timeout_ms=200)
+        if self._failure is not None:
+            raise self._failure
+        assignment, rows = self._assignment, Rows()
         for partition, records in batch.items():
-            add_records(rows, self._topics[partition.topic], records)
+            for begin in range(0, len(records), RECORDS_AT_ONCE):
+                some = records[begin : begin + RECORDS_AT_ONCE]
+                add_records(rows, self._topics[partition.topic], some)
+                await asyncio.sleep(0)
+        return Taken(batch, rows, assignment)
+
+    async def _write_all(self, batch: Batch, rows: Rows, health: Health) -> None:
+        """Write a batch; where PostgreSQL refuses values, by halves, down to the guilty record."""
         nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
         try:
             await self._write_patiently(rows, nexts, health)
@@ -144,7 +180,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
             halves = _halves(batch)
             if halves:
                 for half in halves:
-                    await self._take(half, health)
+                    await self._write_all(half, self._rows_of(half), health)
                 return
             ((record,),) = batch.values()
             log.error(
@@ -157,6 +193,12 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
             metrics.REJECTED.labels("movements", "refused_by_database").inc()
             refused = refused_row(record, sqlstate_of(error))
             await self._write_patiently(refused, nexts, health)
+
+    def _rows_of(self, batch: Batch) -> Rows:
+        rows = Rows()
+        for partition, records in batch.items():
+            add_records(rows, self._topics[partition.topic], records)
+        return rows
 
     async def _write_patiently(
         self, rows: Rows, nexts: dict[TopicPartition, int], health: Health
@@ -178,10 +220,9 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         metrics.DATABASE_WRITE_SECONDS.observe(time.monotonic() - started)
         metrics.LAST_PROCESSED.labels("projector").set_to_current_time()
         metrics.SCANS_PROCESSED.labels("projector", "written").inc(len(rows.movements))
-        now = datetime.now(UTC)
+        age_seconds, now = metrics.SCAN_AGE_SECONDS.labels("database"), datetime.now(UTC)
         for record_time in rows.record_times:
-            age_s = (now - record_time).total_seconds()
-            metrics.SCAN_AGE_SECONDS.labels("database").observe(max(age_s, 0.0))
+            age_seconds.observe(max((now - record_time).total_seconds(), 0.0))
 
     async def _write(
         self, connection: AsyncConnection, rows: Rows, nexts: dict[TopicPartition, int]

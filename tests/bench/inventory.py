@@ -3,7 +3,8 @@ movements that come next, and how each unit may be asked for. All of it follows 
 
 Of ten units six have a text serial under their GTIN, two a tag with a numeric one, and two are
 phones, with a second IMEI and a maker's serial linked to the first. A unit was seen one to four
-times on its way: received, stored, packed into a carton of 20, shipped with an order of 40.
+times on its way: received, stored, packed into a carton of 20, shipped with an order of 40. One in
+10,000 has gone that way a hundred times, as what is hired out does.
 """
 
 from collections.abc import Iterable, Iterator
@@ -26,6 +27,9 @@ from scantrail.domain.vocabulary import BusinessStep, Phase
 
 PRODUCTS, SITES, SHELVES, PURCHASERS = 200, 3, 400, 5_000
 PER_CARTON, PER_ORDER = 20, 40
+LONG_TRAIL, LONG_LIVED_EVERY, _LONG_LIVED = 400, 10_000, 1_236
+#: Units that are not among the first million.
+FIRST_NEW = 5_000_000
 
 _COMPANY, _FIRST_ITEM = 9506000, 20_000
 _SPREAD = 7_368_787  # a prime: neighbours by number are none by serial
@@ -73,8 +77,15 @@ def spellings(number: int) -> list[str]:
 
 
 def versions(number: int) -> int:
-    """How often it was seen: 1 to 4 times."""
+    """How often it was seen: 1 to 4 times; one in 10,000 goes round and round."""
+    if number % LONG_LIVED_EVERY == _LONG_LIVED:
+        return LONG_TRAIL
     return 1 + number * 2_654_435_761 % 2**32 % 4
+
+
+def long_lived(numbers: range) -> list[int]:
+    """Those of `numbers` that have a long trail."""
+    return [n for n in numbers if versions(n) == LONG_TRAIL]
 
 
 def _is_tagged(number: int) -> bool:
@@ -272,6 +283,9 @@ def _movement_lines(numbers: range) -> Iterator[str]:
         for number in numbers:
             if version <= versions(number):
                 yield movement_line(number, version)
+    for number in long_lived(numbers):
+        for version in range(len(_PATH) + 1, LONG_TRAIL + 1):
+            yield movement_line(number, version)
 
 
 def _identifier_lines(numbers: range) -> Iterator[str]:

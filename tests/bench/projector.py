@@ -1,12 +1,11 @@
 """How fast movements become rows where a million units are there already."""
 
 import asyncio
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from bench import inventory
+from bench.feed import Feed
 from bench.installation import (
     TESTS,
     Pace,
@@ -19,7 +18,6 @@ from bench.installation import (
 from bench.measure import Measure, Part, Unfinished, say
 from bench.rows import Offsets, stored_offsets
 from bench.tracker import has_not_ended, start
-from bench.workload import publish
 from scantrail.cli.stack import Stack
 from scantrail.cli.supervisor import python_command
 from scantrail.contracts.topics import Topic
@@ -27,14 +25,11 @@ from scantrail.infra.topic_admin import name_of
 
 UNITS = 1_000_000
 SCANS = 200_000
-#: Of ten scans so many are of units that are there; the others are first ones.
-KNOWN_OF_TEN = 8
-SEED = 1
 PEER = "bench.peers.plain_projector"
 
 
 def measure_projector() -> list[Measure]:
-    """`projector_scans_per_s`: 1,000,000 units and 2,500,000 rows of their history are in the
+    """`projector_scans_per_s`: 1,000,000 units and 2,540,000 rows of their history are in the
     database, 200,000 movements wait in `movements`, eight of ten of random units among them, the
     others of new ones; from the first stored offset to that of the last movement. The mean of two
     runs, one before the peers and one after them, each with other movements.
@@ -47,7 +42,7 @@ def measure_projector() -> list[Measure]:
 async def _measure(stack: Stack) -> list[Measure]:
     settings = stack.settings
     inventory.fill(settings.database_url, range(UNITS))
-    feed = Feed(stack)
+    feed = Feed(settings, UNITS)
     scans_before = sum(map(inventory.versions, range(UNITS)))
     runs: dict[str, _Run] = {}
     async with stored_offsets(settings) as offsets:
@@ -81,39 +76,6 @@ async def _measure(stack: Stack) -> list[Measure]:
             },
         )
     ]
-
-
-class Feed:
-    """Movements of random units, those that are there and new ones, as the tracker would send
-    them."""
-
-    def __init__(self, stack: Stack, units: int = UNITS, *, seed: int = SEED) -> None:
-        self._settings = stack.settings
-        self._units = units
-        self._chosen = random.Random(seed)
-        self.seen: dict[int, int] = {}
-        self.next = units
-        self.published = 0
-
-    def make(self, scans: int) -> dict[int, list[Any]]:
-        """The next movements, by partition."""
-        return inventory.movements(self._numbers(scans), self._settings.partitions, self.seen)
-
-    async def publish(self, scans: int) -> None:
-        """Let Kafka have the next movements."""
-        topic = name_of(self._settings, Topic.MOVEMENTS)
-        await publish(self._settings, topic, self.make(scans))
-        self.published += scans
-        say(f"{self.published:,} movements are there")
-
-    def _numbers(self, scans: int) -> Iterator[int]:
-        for turn in range(scans):
-            if turn % 10 < KNOWN_OF_TEN:
-                yield self._chosen.randrange(self._units)
-            else:
-                self.seen[self.next] = 0
-                yield self.next
-                self.next += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +122,10 @@ async def _check(offsets: Offsets, feed: Feed, scans_before: int) -> None:
     told = await offsets.database.execute("SELECT unit, version FROM unit")
     stored = dict(await told.fetchall())
     wrong = [n for n, version in feed.seen.items() if stored.get(inventory.key(n)) != version]
-    if wrong or len(stored) != feed.next:
-        raise Unfinished(f"{len(stored):,} units of {feed.next:,}, {len(wrong):,} not the newest")
+    if wrong or len(stored) != UNITS + feed.new:
+        raise Unfinished(
+            f"{len(stored):,} units of {UNITS + feed.new:,}, {len(wrong):,} not the newest"
+        )
 
 
 PART = Part(names=("projector_scans_per_s",), run=measure_projector)

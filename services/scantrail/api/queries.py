@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Row, Select, case, func, or_, select
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import Row, Select, Text, any_, bindparam, case, func, or_, select
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.infra.tables import (
@@ -64,36 +64,34 @@ async def find_by_serial(engine: AsyncEngine, serial: str) -> list[dict[str, Any
         return [_plain(row) for row in (await connection.execute(query)).all()]
 
 
+_MOVEMENT = tuple(column.name for column in movement.columns)
+
+_TRAIL = (
+    select(movement)
+    .where(movement.c.unit == any_(bindparam("keys", type_=ARRAY(Text))))
+    .order_by(HAPPENED_AT, movement.c.station, movement.c.sequence, movement.c.event_id)
+)
+
+
 async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Each accepted scan of the unit that `find_unit` found, in the order in which they happened,
     with the scan that voids it as `corrected_by`.
 
     What came under a key that was joined into the unit's is there too: once.
     """
-    query = (
-        select(movement)
-        .where(movement.c.unit.in_((found["unit"], *found["aliases"])))
-        .order_by(
-            HAPPENED_AT,
-            movement.c.station,
-            movement.c.sequence,
-            movement.c.event_id,
-        )
-    )
-    async with engine.connect() as connection:
-        every = (await connection.execute(query)).all()
     key = found["unit"]
+    async with engine.connect() as connection:
+        every = (await connection.execute(_TRAIL, {"keys": [key, *found["aliases"]]})).all()
     rows = _each_once(every, key)
     corrections = {row.corrects: row.event_id for row in reversed(rows) if row.corrects is not None}
-    return [
-        {
-            **_plain(row),
-            # as domain.custody: no correction voids another
-            "corrected_by": corrections.get(row.event_id) if not row.corrects else None,
-            "forwarded_from": row.forwarded_from or (row.unit if row.unit != key else None),
-        }
-        for row in rows
-    ]
+    trail = []
+    for row in rows:
+        told = dict(zip(_MOVEMENT, row, strict=True))
+        # as domain.custody: no correction voids another
+        told["corrected_by"] = corrections.get(row.event_id) if not row.corrects else None
+        told["forwarded_from"] = row.forwarded_from or (row.unit if row.unit != key else None)
+        trail.append(told)
+    return trail
 
 
 def _each_once(rows: Sequence[Row[Any]], key: str) -> list[Row[Any]]:

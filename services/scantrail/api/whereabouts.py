@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import exists, select, text
+from sqlalchemy import column, exists, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.possession import possession_of
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.infra.tables import alert, warranty_term
+from scantrail.infra.tables import alert, unit, warranty_term
 
 #: More of what is inside a unit is cut: as many as a parent knows.
 CHILDREN_MAX = 2_000
@@ -61,7 +61,7 @@ WITH RECURSIVE own AS (
     ) AS every
 )
 SELECT
-    found.*,
+    {", ".join(f"found.{each.name}" for each in unit.columns)},
     keys.every AS keys,
     EXISTS (
         SELECT FROM scanned WHERE held OR EXISTS (
@@ -89,7 +89,12 @@ SELECT
         WHERE id IN (purchaser, ship_to, end_customer, carrier, owning_party, possessing_party)
     ) AS people
 FROM found CROSS JOIN keys LEFT JOIN sales_order ON ref = order_ref
-""")
+""").columns(
+    *(column(each.name) for each in unit.columns),
+    *map(column, ("keys", "is_held", "has_warranty", "has_alerts", "children")),
+    *map(column, ("purchaser", "ship_to", "end_customer", "carrier", "owning_party")),
+    *map(column, ("loan_due", "delivered_at", "people")),
+)
 
 
 async def find_unit(engine: AsyncEngine, key: str) -> dict[str, Any] | None:

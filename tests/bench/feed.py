@@ -37,7 +37,7 @@ class Feed:
 
     async def publish(self, scans: int) -> None:
         """Let Kafka have the next movements."""
-        await publish(self._settings, self._topic, self._make(scans))
+        await publish(self._settings, self._topic, self.make(scans))
         self.published += scans
         say(f"{self.published:,} movements are there")
 
@@ -45,7 +45,7 @@ class Feed:
     async def flow(self, per_s: int, seconds: float) -> AsyncIterator[None]:
         """Send so many a second while the body runs, which takes `seconds` or less."""
         per_tick = int(per_s * TICK_S)
-        ticks = [self._make(per_tick) for _ in range(int(seconds / TICK_S))]
+        ticks = [self.make(per_tick) for _ in range(int(seconds / TICK_S))]
         producer = await connect_producer(self._settings)
         sending = asyncio.create_task(self._send(producer, ticks, per_tick))
         try:
@@ -72,7 +72,7 @@ class Feed:
                     await self._stopped.wait()
                     return
 
-    def _make(self, scans: int) -> dict[int, list[Record]]:
+    def make(self, scans: int) -> dict[int, list[Record]]:
         return inventory.movements(self._numbers(scans), self._settings.partitions, self.seen)
 
     def _numbers(self, scans: int) -> Iterator[int]:

@@ -9,7 +9,7 @@ times on its way: received, stored, packed into a carton of 20, shipped with an 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 
 import psycopg
@@ -26,7 +26,7 @@ from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import BusinessStep, Phase
 
 PRODUCTS, SITES, SHELVES, PURCHASERS = 200, 3, 400, 5_000
-PER_CARTON, PER_ORDER = 20, 40
+PER_CARTON, PER_ORDER, PER_LOT = 20, 40, 500
 LONG_TRAIL, LONG_LIVED_EVERY, _LONG_LIVED = 400, 10_000, 1_236
 #: Units that are not among the first million.
 FIRST_NEW = 5_000_000
@@ -134,6 +134,8 @@ def scan(number: int, version: int) -> Scan:
         read=spellings(number)[-1],
         location=_location(there, number),
         parent=_carton(number) if there.business_step is BusinessStep.PACKING else None,
+        lot=lot(number) if version == 1 else None,
+        produced_on=_produced_on(number) if version == 1 else None,
     )
 
 
@@ -152,6 +154,15 @@ def _event_id(there: Station, number: int, version: int) -> str:
 
 def _site(number: int) -> str:
     return f"site-{number // 1000 % SITES}"
+
+
+def lot(number: int) -> str:
+    """In which it was made; its first scan tells it."""
+    return f"L{number // PER_LOT:05}"
+
+
+def _produced_on(number: int) -> date:
+    return _OPENED.date() - timedelta(days=30 - number // PER_LOT % 28)
 
 
 def _location(there: Station, number: int) -> str | None:
@@ -249,7 +260,8 @@ def unit_line(number: int) -> str:
         f"{key(number)}\t{named or _NULL}\t{told}\t{version}\t{phase}\t{_site(number)}"
         f"\t{there.id}\t{there.read_point}\t{where}\t{there.business_step}\t{_NULL}"
         f"\t{there.possessing_party or _NULL}\t{document}\t{at}"
-        f"\t{_event_id(there, number, version)}\t{at}\tf\t{parent}\t{_NULL}\n"
+        f"\t{_event_id(there, number, version)}\t{at}\tf\t{parent}\t{_NULL}"
+        f"\t{lot(number)}\t{_produced_on(number)}\n"
     )
 
 
@@ -261,7 +273,9 @@ def movement_line(number: int, version: int) -> str:
         f"\t{Outcome.MOVED}\t{at}\t{_NULL}\t{there.id}-reader\t{number}\t{there.id}"
         f"\t{_site(number)}\t{there.read_point}\t{there.business_step}\t{where}\t{_NULL}"
         f"\t{there.possessing_party or _NULL}\t{document}\t{spellings(number)[-1]}\t{_NULL}"
-        f"\t{carton}\t{_NULL}\t{_NULL}\t{_NULL}\t{_NULL}\t{_NULL}\n"
+        f"\t{carton}\t{_NULL}\t{_NULL}\t{_NULL}\t{_NULL}\t{_NULL}"
+        f"\t{lot(number) if version == 1 else _NULL}"
+        f"\t{_produced_on(number) if version == 1 else _NULL}\n"
     )
 
 

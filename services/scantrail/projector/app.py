@@ -13,7 +13,6 @@ Kafka's own committed offset is only a hint for tools that show lag.
 import asyncio
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -145,16 +144,19 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 taken = await ahead
                 ahead = asyncio.create_task(self._take())
                 async with self._writing:
-                    # What was fetched under another assignment is fetched again under this one.
-                    if taken.batch and taken.assignment == self._assignment:
+                    if taken.batch and self._is_ours(taken):
                         await self._write_all(taken.batch, taken.rows, health)
                 if time.monotonic() - committed_at > COMMIT_EVERY_S:
                     committed_at = time.monotonic()
                     await self._hint()
         finally:
             ahead.cancel()
-            with suppress(asyncio.CancelledError):
-                await ahead
+            await asyncio.gather(ahead, return_exceptions=True)
+
+    def _is_ours(self, taken: Taken) -> bool:
+        """Whether it begins where the rows end: what was fetched under another assignment, or before
+        this one's places to begin were known, is fetched again from there."""
+        return taken.assignment == self._assignment and taken.batch.keys() <= self._next.keys()
 
     async def _take(self) -> Taken:
         """The next batch, as soon as there is one; empty where none comes soon."""

@@ -1,4 +1,4 @@
-"""The projector's loop: while a batch is written the next is made ready, and none is one too many."""
+"""The projector's loop: while a batch is written the next is made ready, and none too many."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ from scantrail.infra.tables import alert, unit, warranty_term
 #: More of what is inside a unit is cut: as many as a parent knows.
 CHILDREN_MAX = 2_000
 
-#: A chain of joined keys, or of keys joined into them, that is longer is followed no further.
+#: A chain of keys, each joined into the next, that is longer is followed no further.
 _STEPS_MAX = 50
 
 #: `first`: the unit of the key to which the one asked for is linked; where that was not scanned

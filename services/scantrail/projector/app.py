@@ -154,8 +154,8 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
             await asyncio.gather(ahead, return_exceptions=True)
 
     def _is_ours(self, taken: Taken) -> bool:
-        """Whether it begins where the rows end: what was fetched under another assignment, or before
-        this one's places to begin were known, is fetched again from there."""
+        """Whether it begins where the rows end: what was fetched under another assignment, or
+        before this one's places to begin were known, is fetched again from there."""
         return taken.assignment == self._assignment and taken.batch.keys() <= self._next.keys()
 
     async def _take(self) -> Taken:

@@ -275,7 +275,7 @@ def movement_line(number: int, version: int) -> str:
         f"\t{there.possessing_party or _NULL}\t{document}\t{spellings(number)[-1]}\t{_NULL}"
         f"\t{carton}\t{_NULL}\t{_NULL}\t{_NULL}\t{_NULL}\t{_NULL}"
         f"\t{lot(number) if version == 1 else _NULL}"
-        f"\t{_produced_on(number) if version == 1 else _NULL}\n"
+        f"\t{_produced_on(number) if version == 1 else _NULL}\tf\n"
     )
 
 

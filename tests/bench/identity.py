@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from statistics import median
 
+from bench.inventory import sgtin_96
 from bench.measure import Measure, Part, Unfinished
 from bench.workload import code
 from scantrail.contracts.identity import identify
@@ -11,6 +12,8 @@ from scantrail.contracts.identity import identify
 CODES = 100_000
 TAGS = 20_000
 PASSES = 5
+#: Of GTIN 09506000134352.
+ITEM = 13435
 
 
 def measure_identity() -> list[Measure]:
@@ -21,7 +24,7 @@ def measure_identity() -> list[Measure]:
     """
     texts = [code(number) for number in range(CODES)]
     passes = [_cpu_us(texts) for _ in range(PASSES)]
-    tags = [f"epc:{sgtin_96(number)}" for number in range(TAGS)]
+    tags = [f"epc:{sgtin_96(number, item=ITEM)}" for number in range(TAGS)]
     if identify(tags[7]).key != "sgtin:09506000134352.7":
         raise Unfinished(f"{tags[7]} is {identify(tags[7]).key}: the tags are made wrongly")
     first = _cpu_us(tags[100:])
@@ -40,13 +43,6 @@ def measure_identity() -> list[Measure]:
             detail={"tags": TAGS, "again_us": round(again, 2)},
         ),
     ]
-
-
-def sgtin_96(serial: int) -> str:
-    """The tag of one unit of GTIN 09506000134352 (GS1 EPC Tag Data Standard: header 0x30, filter
-    1, a company prefix of 7 digits, indicator and item, a serial below 2^38), in hexadecimal."""
-    company, item = 9506000, 13435
-    return f"{0x30 << 88 | 1 << 85 | 5 << 82 | company << 58 | item << 38 | serial:024X}"
 
 
 def _cpu_us(texts: Sequence[str]) -> float:

@@ -1,6 +1,7 @@
 """A private installation for one part of the bench, and what its processes use."""
 
 import asyncio
+import contextlib
 import os
 import tempfile
 import time
@@ -80,6 +81,22 @@ def pid_of(stack: Stack, name: str) -> int:
     if pid is None:
         raise Unfinished(f"{name} does not run; its log is {stack.supervisor.log(name)}")
     return pid
+
+
+def postgres_cpu_s(stack: Stack) -> float:
+    """What the embedded PostgreSQL has used since its start, connections that ended included."""
+    server = stack.postgres.pid if stack.postgres is not None else None
+    if server is None:
+        raise Unfinished("PostgreSQL does not run")
+    ticks = 0
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if folder.name == str(server):
+                ticks += sum(map(int, fields[11:15]))
+            elif fields[1] == str(server):
+                ticks += sum(map(int, fields[11:13]))
+    return ticks / _TICKS_PER_S
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,14 +8,17 @@ from typing import Any
 
 import httpx
 
-from bench.installation import Usage, installed, leave_only, pid_of
-from bench.lookup import UNITS, fill
-from bench.measure import Measure, Part, Unfinished
-from bench.workload import code, gtin, serial
+from bench.installation import Usage, installed, leave_only, pid_of, reach
+from bench.measure import Measure, Part, Unfinished, say
+from bench.rows import stored_offsets
+from bench.workload import code, encoded, gtin, publish, scans, serial
 from scantrail.cli.addresses import page_address
 from scantrail.cli.site import DOCK
 from scantrail.cli.stack import Stack
+from scantrail.contracts.topics import Topic
+from scantrail.infra.topic_admin import name_of
 
+UNITS = 100_000
 SERIALS = 10_000
 RUNS = 5
 
@@ -32,7 +35,7 @@ def measure_receiving() -> list[Measure]:
 
 
 async def _measure(stack: Stack) -> list[Measure]:
-    await fill(stack)
+    await _fill(stack)
     leave_only(stack, "api")
     since = (datetime.now(UTC) - timedelta(days=3)).isoformat()
     begin = Usage.of(pid_of(stack, "api"))
@@ -82,6 +85,18 @@ async def _measure(stack: Stack) -> list[Measure]:
     }
     value = round(max(csv_s), 2)
     return [Measure(name="receive_10000_s", value=value, unit="s", detail=detail)]
+
+
+async def _fill(stack: Stack) -> None:
+    """Every unit is scanned once, through the tracker and the projector."""
+    settings = stack.settings
+    records = encoded(scans(UNITS, (DOCK,)), settings.partitions)
+    await publish(settings, name_of(settings, Topic.SCANS), records)
+    async with stored_offsets(settings) as offsets:
+        await reach(UNITS, offsets.count)
+        if (count := await offsets.rows("unit")) != UNITS:
+            raise Unfinished(f"unit has {count:,} rows, not {UNITS:,}")
+    say(f"{UNITS:,} units are in the database")
 
 
 PART = Part(names=("receive_10000_s",), run=measure_receiving)

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import DefaultPartitioner
 
 from scantrail.cli.site import DOCK, GATE, LINE, PRODUCTS, SHELF, STAGE, Place
@@ -111,16 +112,21 @@ async def publish(settings: Settings, topic: str, records: dict[int, list[Record
     """Write `records` to their partitions; returns once the broker has them all."""
     producer = await connect_producer(settings)
     try:
-        for partition, rows in records.items():
-            batch = producer.create_batch()
-            for key, value, headers in rows:
-                added = {"key": key, "value": value, "timestamp": None, "headers": headers}
-                if batch.append(**added) is None:  # full
-                    batch.close()
-                    await (await producer.send_batch(batch, topic, partition=partition))
-                    batch = producer.create_batch()
-                    batch.append(**added)
-            batch.close()
-            await (await producer.send_batch(batch, topic, partition=partition))
+        await send(producer, topic, records)
     finally:
         await producer.stop()
+
+
+async def send(producer: AIOKafkaProducer, topic: str, records: dict[int, list[Record]]) -> None:
+    """The same over a connection that is open."""
+    for partition, rows in records.items():
+        batch = producer.create_batch()
+        for key, value, headers in rows:
+            added = {"key": key, "value": value, "timestamp": None, "headers": headers}
+            if batch.append(**added) is None:  # full
+                batch.close()
+                await (await producer.send_batch(batch, topic, partition=partition))
+                batch = producer.create_batch()
+                batch.append(**added)
+        batch.close()
+        await (await producer.send_batch(batch, topic, partition=partition))

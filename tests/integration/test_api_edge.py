@@ -935,3 +935,17 @@ async def test_with_postgresql_away_the_api_says_try_again_and_recovers_by_itsel
         told = await ok(site, "PUT", "/stations/dock-1", json=STATION)
         assert told["published"] is True
         assert running.ready
+
+
+@pytest.mark.parametrize("asked", ["", "/trail", "/kinship", "/warranty"])
+async def test_after_a_restart_of_postgresql_the_first_question_is_answered(
+    site: "Site", asked: str
+) -> None:
+    await site.start("api")
+    await scanned(site, site.scan("1"))
+    told = await ok(site, "GET", f"/units/{site.barcode('1')}{asked}")
+    site.rows(
+        "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert await ok(site, "GET", f"/units/{site.barcode('1')}{asked}") == told

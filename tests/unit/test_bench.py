@@ -1,14 +1,24 @@
 """The bench prints what its page documents, and runs what it is asked for."""
 
 import re
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from bench import __main__ as bench
+from bench import inventory
+from bench.feed import Feed
 from bench.measure import Measure, Part, Unfinished
 from bench.registry import PARTS, names, select
 from bench.workload import PATH, scans
+from scantrail.contracts.identity import readings
+from scantrail.contracts.records import movements
+from scantrail.contracts.topics import Topic
+from scantrail.infra.settings import Settings
+from scantrail.projector.rows import Rows, add_records
 
 PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
@@ -70,3 +80,48 @@ def test_chosen_units_are_scanned_in_their_order_and_one_named_twice_twice() -> 
     assert [scan.unit for scan in scans(3, PATH[:1])] == [
         scan.unit for scan in scans(range(3), PATH[:1])
     ]
+
+
+@pytest.mark.parametrize("number", [0, 6, 8, 1_236, 999_999])
+def test_the_rows_of_a_large_site_are_those_that_the_projector_would_write(number: int) -> None:
+    last = inventory.versions(number)
+    seen = {number: 0}
+    rows = Rows()
+    for _ in range(last):
+        (moved,) = inventory.movements([number], 1, seen)[0]
+        add_records(rows, Topic.MOVEMENTS, [SimpleNamespace(value=moved[1])])
+    (unit,) = rows.units.values()
+    told = [inventory.movement_line(number, version) for version in range(1, last + 1)]
+    assert [copied(row) for row in rows.movements.values()] == told
+    assert copied(unit) == inventory.unit_line(number)
+
+
+def copied(row: Sequence[object]) -> str:
+    """As COPY reads it."""
+    shown = {None: "\\N", False: "f"}
+    fields = (shown[each] if each is None or each is False else str(each) for each in row)
+    return "\t".join(fields) + "\n"
+
+
+def test_every_spelling_of_a_unit_of_a_large_site_names_it_or_is_its_serial() -> None:
+    for number in range(40):
+        for spelling in inventory.spellings(number):
+            named = [each.key for each in readings(spelling)]
+            second = f"imei:{spelling[:14]}"
+            assert named in ([inventory.key(number)], [second], []), spelling
+            assert named or spelling == inventory.serial(number)
+
+
+def test_a_feed_tells_the_next_version_of_units_that_are_there_and_first_ones_of_others() -> None:
+    feed = Feed(Settings(partitions=3), 1_000)
+    made = [record for some in feed.make(200).values() for record in some]
+    told: dict[str, list[int]] = defaultdict(list)
+    for _, value, _ in made:
+        movement = movements.decode(value)
+        told[movement.unit].append(movement.version)
+    first = {unit for unit, versions in told.items() if versions[0] == 1}
+    assert (len(made), len(first), feed.new) == (200, 40, 40)
+    for number, last in feed.seen.items():
+        versions = told[inventory.key(number)]
+        assert versions == list(range(versions[0], last + 1))
+        assert versions[0] in (1, inventory.versions(number) + 1)

@@ -14,7 +14,7 @@ from scantrail.api.bodies import ResolveBody, StepBody, decode_body, unit_key
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
 from scantrail.api.problems import Problem, bad_field
-from scantrail.api.queries import find_unit
+from scantrail.api.whereabouts import find_unit
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.alert_life import AlertStanding, AlertStep, StepRefused, act
 from scantrail.infra.alert_rows import Happened, life_of, write_happened

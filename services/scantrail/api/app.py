@@ -58,7 +58,7 @@ from scantrail.api.voiding import build_voiding
 from scantrail.api.warranties import build_warranties
 from scantrail.api.webhooks import build_webhooks
 from scantrail.api.worklists import build_worklists
-from scantrail.infra.database import connect_database, until_answers
+from scantrail.infra.database import connect_database, connect_reader, until_answers
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -84,6 +84,7 @@ async def run_api(settings: Settings, health: Health) -> None:
         log.warning("no tokens are asked for", listen_host=settings.listen_host, mend=told)
     health.lacks(HTTP)
     engine = connect_database(settings, statement_timeout_s=STATEMENT_S_MAX)
+    reader = connect_reader(settings, statement_timeout_s=STATEMENT_S_MAX)
     outbox = Outbox(settings, engine)
     try:
         token = settings.service_token
@@ -92,7 +93,7 @@ async def run_api(settings: Settings, health: Health) -> None:
             base_url=settings.gateway_url, timeout=30, headers=shown
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
-            app = build_api(engine, outbox, gateway, settings, watch)
+            app = build_api(engine, outbox, gateway, settings, watch, reader=reader)
             async with asyncio.TaskGroup() as tasks:
                 serving = serve_http(
                     app,
@@ -107,6 +108,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(watch.run())
                 health.has("database")
     finally:
+        await reader.dispose()
         await engine.dispose()
 
 
@@ -116,14 +118,19 @@ def build_api(
     gateway: httpx.AsyncClient,
     settings: Settings,
     watch: RegisterWatch | None = None,
+    *,
+    reader: AsyncEngine | None = None,
 ) -> Litestar:
-    """The application: the page at `/`, the API beside it, its description at `/schema`."""
+    """The application: the page at `/`, the API beside it, its description at `/schema`.
+
+    `reader` is asked where units are; without it, `engine`.
+    """
     watch = watch or RegisterWatch(engine, outbox)
     changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
     app = Litestar(
         route_handlers=[
             *build_page(engine),
-            *build_units(engine),
+            *build_units(reader or engine),
             *build_entities(engine, changes, watch),
             *build_products(engine, changes),
             *build_minting(engine, changes),

@@ -8,7 +8,8 @@ from typing import Any
 from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from scantrail.api.queries import find_trail, find_unit
+from scantrail.api.queries import find_trail
+from scantrail.api.whereabouts import find_unit
 from scantrail.domain.children import DEPTH_MAX
 from scantrail.domain.custody import Outcome, Position, step, visit_of
 from scantrail.domain.scan import Origin, Scan, Transaction

@@ -63,9 +63,13 @@ def page(
     return {name: list(rows), **more, "next": following}
 
 
-def check_query(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def check_query(
+    connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler
+) -> None:
     """Refuse what a list does not know: a misspelt filter would show everything, and `after`, as
-    it was once called, the first page again and again. Raises Problem 400."""
+    it was once called, the first page again and again. Raises Problem 400.
+
+    It waits for nothing, but a guard that is not async is run in a thread, for each request."""
     known = handler.parsed_fn_signature.parameters
     if "cursor" not in known:
         return

@@ -1,38 +1,30 @@
 """Who has a unit and whose it is: two things, each told apart from the other."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import select
-from sqlalchemy.ext.asyncio import AsyncConnection
-
 from scantrail.domain.party import CARRIER, PURCHASER
-from scantrail.infra.tables import party, sales_order
 
 
-async def possession_of(connection: AsyncConnection, row: Any) -> dict[str, Any]:
-    """`possessing_party`, `owning_party`, `end_customer` and `loan_due` of a unit's row.
+def possession_of(row: Any, people: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """`possessing_party`, `owning_party`, `end_customer` and `loan_due` of a unit's row, which has
+    its order's columns too; `people` are those whom it names, by id.
 
     After shipping the carrier has it, and from its delivery on the purchaser (or whoever the order
     ships to). It is the purchaser's unless the order names another owner, or lends it: then it is
     that one's, or nobody says whose. Of a unit that is here only the scans tell who has it.
     """
-    order = None
-    if row.phase == "shipped" and row.order_ref is not None:
-        query = select(sales_order).where(sales_order.c.ref == row.order_ref)
-        order = (await connection.execute(query)).first()
+    has_order = row.phase == "shipped" and row.purchaser is not None
     custody: str | None = row.possessing_party
     possessor, owner = custody, None
-    if order is not None:
-        if custody == PURCHASER or order.delivered_at is not None:
-            possessor = order.ship_to or order.purchaser
+    if has_order:
+        if custody == PURCHASER or row.delivered_at is not None:
+            possessor = row.ship_to or row.purchaser
         elif custody in (None, CARRIER):
-            possessor = order.carrier or custody
-        owner = order.owning_party
-        if owner is None and order.loan_due is None:
-            owner = order.end_customer or order.purchaser
-    wanted = {possessor, owner, order and order.end_customer} - {None}
-    known = select(party.c.id, party.c.name, party.c.address).where(party.c.id.in_(wanted))
-    people = {each.id: dict(each._mapping) for each in await connection.execute(known)}
+            possessor = row.carrier or custody
+        owner = row.owning_party
+        if owner is None and row.loan_due is None:
+            owner = row.end_customer or row.purchaser
 
     def told(party_id: str | None) -> dict[str, Any] | None:
         unknown = {"id": party_id, "name": None, "address": None}
@@ -41,6 +33,6 @@ async def possession_of(connection: AsyncConnection, row: Any) -> dict[str, Any]
     return {
         "possessing_party": told(possessor),
         "owning_party": told(owner),
-        "end_customer": told(order.end_customer) if order is not None else None,
-        "loan_due": order.loan_due if order is not None else None,
+        "end_customer": told(row.end_customer) if has_order else None,
+        "loan_due": row.loan_due if has_order else None,
     }

@@ -24,7 +24,8 @@ from scantrail.api.findings import state_findings
 from scantrail.api.holds import change_hold
 from scantrail.api.notice_queries import announcements_of
 from scantrail.api.outbox import Outbox
-from scantrail.api.queries import find_trail, find_unit
+from scantrail.api.queries import find_trail
+from scantrail.api.whereabouts import find_unit
 from scantrail.contracts.topics import Topic
 from scantrail.domain.custody import Outcome
 from scantrail.domain.finding import Finding, FindingKind

@@ -5,6 +5,7 @@ from urllib.parse import unquote
 
 from litestar import Request, Response, get
 from litestar.params import FromPath
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api import answers
@@ -12,8 +13,9 @@ from scantrail.api.access import Role
 from scantrail.api.folding import identified
 from scantrail.api.kinship import find_kinship
 from scantrail.api.problems import Problem
-from scantrail.api.queries import find_by_serial, find_trail, find_unit
+from scantrail.api.queries import find_by_serial, find_trail
 from scantrail.api.warranties import find_warranty, warranty_in_short
+from scantrail.api.whereabouts import find_unit
 from scantrail.contracts.identity import identify
 from scantrail.contracts.records import NAME_LENGTH_MAX
 from scantrail.domain.identifiers import Identified, NotIdentified
@@ -37,20 +39,30 @@ def build_units(engine: AsyncEngine) -> list[Any]:
         The spelling is taken from the address as it was sent, for a Digital Link has slashes.
         """
         sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX)
-        if sent.endswith(_TRAIL):
-            found = await look_up(engine, unquote(sent.removesuffix(_TRAIL)))
-            return Response(await find_trail(engine, found))
-        if sent.endswith(_KINSHIP):
-            found = await look_up(engine, unquote(sent.removesuffix(_KINSHIP)))
-            return Response(await find_kinship(engine, found))
-        if sent.endswith(_WARRANTY):
-            key = await _key(engine, unquote(sent.removesuffix(_WARRANTY)))
-            return Response(await find_warranty(engine, key))
-        found = await look_up(engine, unquote(sent))
-        keys = (found["unit"], *found["aliases"]) if found.pop("has_warranty") else ()
-        return Response(found | await warranty_in_short(engine, keys))
+        try:
+            return Response(await _tell(engine, sent))
+        except DBAPIError as error:
+            if not error.connection_invalidated:
+                raise
+            return Response(await _tell(engine, sent))  # over a connection of after the restart
 
     return [get_unit]
+
+
+async def _tell(engine: AsyncEngine, sent: str) -> Any:
+    """What is asked of a unit by the address behind `/units/`."""
+    if sent.endswith(_TRAIL):
+        found = await look_up(engine, unquote(sent.removesuffix(_TRAIL)))
+        return await find_trail(engine, found)
+    if sent.endswith(_KINSHIP):
+        found = await look_up(engine, unquote(sent.removesuffix(_KINSHIP)))
+        return await find_kinship(engine, found)
+    if sent.endswith(_WARRANTY):
+        key = await _key(engine, unquote(sent.removesuffix(_WARRANTY)))
+        return await find_warranty(engine, key)
+    found = await look_up(engine, unquote(sent))
+    keys = (found["unit"], *found["aliases"]) if found.pop("has_warranty") else ()
+    return found | await warranty_in_short(engine, keys)
 
 
 async def _key(engine: AsyncEngine, text: str) -> str:

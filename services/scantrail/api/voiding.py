@@ -33,8 +33,8 @@ from scantrail.api.bodies import (
 )
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.problems import Problem, bad_field
-from scantrail.api.queries import find_unit
 from scantrail.api.stock import LOT_LENGTH_MAX
+from scantrail.api.whereabouts import find_unit
 from scantrail.contracts.corrections import CORRECTION_READER, CorrectionRead
 from scantrail.contracts.records import encode
 from scantrail.domain.custody import Outcome

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
 import alembic.command
 import psycopg
@@ -19,6 +20,9 @@ log = logger(__name__)
 
 WAIT_S = 30.0
 RETRY_S = 0.5
+
+#: Questions that are asked of PostgreSQL at once.
+READERS_MAX = 4
 
 #: What SQLAlchemy raises, and within COPY psycopg itself.
 DATABASE_ERRORS = (DBAPIError, psycopg.Error)
@@ -56,12 +60,30 @@ def connect_database(
         max_overflow=0,
         pool_pre_ping=True,
         hide_parameters=True,  # names and addresses are among them, and errors are logged
-        connect_args={
-            "connect_timeout": 5,
-            "options": f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC"
-            f" {more_options}",
-        },
+        connect_args=_connect_args(statement_timeout_s, more_options),
     )
+
+
+def connect_reader(settings: Settings, *, statement_timeout_s: float) -> AsyncEngine:
+    """An engine for questions of one statement that people wait for: no transaction around it, and
+    no connection tried before it is used. So after a restart of PostgreSQL a question may fail by a
+    connection of before: ask it once more where the error says `connection_invalidated`."""
+    return create_async_engine(
+        sqlalchemy_url(settings.database_url),
+        isolation_level="AUTOCOMMIT",
+        pool_size=READERS_MAX,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args=_connect_args(statement_timeout_s),
+    )
+
+
+def _connect_args(statement_timeout_s: float, more_options: str = "") -> dict[str, Any]:
+    return {
+        "connect_timeout": 5,
+        "options": f"-c statement_timeout={int(statement_timeout_s * 1000)} -c timezone=UTC"
+        f" {more_options}",
+    }
 
 
 def is_away(error: DBAPIError | psycopg.Error) -> bool:

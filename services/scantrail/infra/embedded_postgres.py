@@ -29,15 +29,24 @@ from scantrail.infra.child_processes import (
 DATABASE = "scantrail"
 _USER = "scantrail"
 _MAJOR_MIN = 15
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 120.0  # after a crash it reads up to max_wal_size
 _INITDB_LIMIT_S = 60.0
 _LEFT_MEMORY_LIMIT_S = 10.0
 _DAC_READ_SEARCH = 1 << 2
 
+#: Of the machine's memory so much, within bounds: what it does not hold, each scan reads anew.
+_BUFFERS_SHARE = 16
+_BUFFERS_MB_MIN, _BUFFERS_MB_MAX = 128, 1024
+
 _OPTIONS = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
-    "shared_buffers": "128MB",
+    # Each checkpoint lets every page that is changed after it be written whole once more: with many
+    # units that is most of what is written, so there are few. A crash is mended by reading what was
+    # written since the last: some ten seconds.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    "wal_buffers": "16MB",
     "max_connections": "60",
     "logging_collector": "off",
     "log_min_messages": "warning",
@@ -151,7 +160,8 @@ class EmbeddedPostgres(EmbeddedProcess):
         fresh.rename(self._data)
 
     def _run_server(self, programs: _Programs, port: int, password: str) -> None:
-        options = [f"--{name}={value}" for name, value in (_OPTIONS | {"port": str(port)}).items()]
+        told = _OPTIONS | {"port": str(port), "shared_buffers": f"{_buffers_mb()}MB"}
+        options = [f"--{name}={value}" for name, value in told.items()]
         started = time.monotonic()
         while True:
             process = self._run(programs, "postgres", "-D", str(self._data), *options)
@@ -196,6 +206,11 @@ class EmbeddedPostgres(EmbeddedProcess):
                 " open the folders above it with chmod o+x, or do not run as root"
             )
         return bool(closed)
+
+
+def _buffers_mb() -> int:
+    memory_mb = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    return max(_BUFFERS_MB_MIN, min(memory_mb // _BUFFERS_SHARE, _BUFFERS_MB_MAX))
 
 
 def find_programs(data: Path) -> _Programs:

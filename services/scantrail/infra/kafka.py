@@ -75,11 +75,15 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
 
 
 async def connect_consumer(
-    settings: Settings, *topics: Topic, group: str | None = None
+    settings: Settings,
+    *topics: Topic,
+    group: str | None = None,
+    fetch_bytes_max: int = 1 << 20,
 ) -> AIOKafkaConsumer:
     """A consumer from the earliest record on, which commits only what it is told to.
 
-    Without `group` it reads every partition of its topics. Waits for as long as no broker answers.
+    Without `group` it reads every partition of its topics, `fetch_bytes_max` of each at once. Waits
+    for as long as no broker answers.
     """
     while True:
         consumer = AIOKafkaConsumer(
@@ -92,6 +96,7 @@ async def connect_consumer(
             heartbeat_interval_ms=1_000,
             max_poll_records=5_000,
             fetch_max_wait_ms=100,
+            max_partition_fetch_bytes=fetch_bytes_max,
             metadata_max_age_ms=30_000,
         )
         try:

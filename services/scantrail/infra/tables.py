@@ -62,9 +62,13 @@ unit = Table(
     Column("produced_on", Date),
     Index("unit_by_serial", "serial"),
     Index("unit_by_product", "product", "serial"),
-    Index("unit_by_parent", "parent"),
-    Index("unit_by_joined", "joined"),
+    # Most units have no parent and no order, and hardly one is joined: an index of the others alone
+    # is not written for each scan.
+    Index("unit_by_parent", "parent", postgresql_where=text("parent IS NOT NULL")),
+    Index("unit_by_joined", "joined", postgresql_where=text("joined IS NOT NULL")),
     Index("unit_by_order", "order_ref", postgresql_where=text("order_ref IS NOT NULL")),
+    # Room on each page for the unit's next row: where no index changes, none is written.
+    postgresql_with={"fillfactor": 80},
 )
 
 #: History: one row for each accepted scan; of repeats with one key the highest version wins.

@@ -83,10 +83,15 @@ class Writer:
                 await asyncio.sleep(RETRY_S)
 
     async def take(self, batch: Batch, health: Health) -> None:
-        """Write a batch; where PostgreSQL refuses values, by halves, down to the guilty record."""
+        """Write a batch."""
         rows = Rows()
         for partition, records in batch.items():
             add_records(rows, self._topics[partition.topic], records)
+        await self.write(batch, rows, health)
+
+    async def write(self, batch: Batch, rows: Rows, health: Health) -> None:
+        """Write a batch, of which `rows` were made; where PostgreSQL refuses values, by halves,
+        down to the guilty record."""
         nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
         try:
             await self._write_patiently(rows, nexts, health)
@@ -130,10 +135,9 @@ class Writer:
         metrics.DATABASE_WRITE_SECONDS.observe(time.monotonic() - started)
         metrics.LAST_PROCESSED.labels("projector").set_to_current_time()
         metrics.SCANS_PROCESSED.labels("projector", "written").inc(len(rows.movements))
-        now = datetime.now(UTC)
+        age_seconds, now = metrics.SCAN_AGE_SECONDS.labels("database"), datetime.now(UTC)
         for record_time in rows.record_times:
-            age_s = (now - record_time).total_seconds()
-            metrics.SCAN_AGE_SECONDS.labels("database").observe(max(age_s, 0.0))
+            age_seconds.observe(max((now - record_time).total_seconds(), 0.0))
 
     async def _write(
         self, connection: AsyncConnection, rows: Rows, nexts: dict[TopicPartition, int]

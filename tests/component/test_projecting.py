@@ -1,0 +1,140 @@
+"""The projector's loop: while a batch is written the next is made ready, and none too many."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+
+from scantrail.contracts.topics import Topic
+from scantrail.infra.health import Health
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
+from scantrail.projector.app import Projector
+from scantrail.projector.rows import Rows
+
+SETTINGS = Settings()
+PARTITION = TopicPartition(name_of(SETTINGS, Topic.MOVEMENTS), 0)
+
+
+class Log:
+    """A partition as a consumer gives it: two records at a time, from the last seek on."""
+
+    def __init__(self, records: int) -> None:
+        self.end = records
+        self.position = 0
+        self.given: list[int] = []
+
+    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        await asyncio.sleep(0 if self.position < self.end else timeout_ms / 1000)
+        offsets = range(self.position, min(self.position + 2, self.end))
+        self.position = offsets.stop
+        self.given += offsets
+        return {PARTITION: [unreadable(offset) for offset in offsets]} if offsets else {}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        self.position = offset
+
+    async def commit(self, offsets: dict[TopicPartition, int]) -> None:
+        pass
+
+
+def unreadable(offset: int) -> Any:
+    """A record that makes one row."""
+    return SimpleNamespace(
+        topic=PARTITION.topic, partition=0, offset=offset, value=b"{", timestamp=0, headers=()
+    )
+
+
+class Projected(Projector):
+    """Writes into a list; each write begins when it is let go."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(SETTINGS, SimpleNamespace(), log)  # type: ignore[arg-type]
+        self.written: list[str] = []
+        self.writing = asyncio.Event()
+        self.may_write = asyncio.Event()
+        self.fails_with: Exception | None = None
+
+    async def _stored_offsets(self) -> dict[TopicPartition, int]:
+        return {PARTITION: len(self.written)}
+
+    async def _write_patiently(
+        self, rows: Rows, nexts: dict[TopicPartition, int], health: Health
+    ) -> None:
+        self.writing.set()
+        await self.may_write.wait()
+        if self.fails_with is not None:
+            raise self.fails_with
+        self.written += [place.rpartition("/")[2] for place in rows.rejected]
+        self._next.update(nexts)
+
+
+@asynccontextmanager
+async def projecting(log: Log) -> AsyncIterator[tuple[Projected, asyncio.Task[None]]]:
+    projector = Projected(log)
+    await projector.on_partitions_assigned([PARTITION])
+    task = asyncio.create_task(projector.project(Health()))
+    try:
+        yield projector, task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def until(holds: Any) -> None:
+    async with asyncio.timeout(5):
+        while not holds():
+            await asyncio.sleep(0.005)
+
+
+async def test_the_next_batch_is_fetched_while_one_is_written_and_no_more_than_that() -> None:
+    log = Log(records=8)
+    async with projecting(log) as (projector, _):
+        await until(lambda: log.given == [0, 1, 2, 3])
+        await asyncio.sleep(0.02)
+        assert (log.given, projector.written) == ([0, 1, 2, 3], [])
+        projector.may_write.set()
+        await until(lambda: projector.written == [str(n) for n in range(8)])
+
+
+async def test_what_was_fetched_before_partitions_came_anew_is_fetched_and_written_once() -> None:
+    log = Log(records=6)
+    async with projecting(log) as (projector, _):
+        await until(lambda: log.given == [0, 1, 2, 3])
+        revoked = asyncio.create_task(projector.on_partitions_revoked([PARTITION]))
+        await asyncio.sleep(0.01)
+        assert not revoked.done(), "the batch that is being written is finished first"
+        projector.may_write.set()
+        await revoked
+        await projector.on_partitions_assigned([PARTITION])
+        await until(lambda: len(projector.written) == 6)
+    assert projector.written == ["0", "1", "2", "3", "4", "5"]
+    assert log.given.count(2) == 2
+
+
+async def test_what_was_fetched_before_the_place_to_begin_was_known_is_not_written() -> None:
+    log = Log(records=4)
+    async with projecting(log) as (projector, _):
+        projector.may_write.set()
+        await until(lambda: len(projector.written) == 4)
+        await projector.on_partitions_revoked([PARTITION])
+        log.end, log.position = 8, 1  # as aiokafka would begin where Kafka's committed offset is
+        await until(lambda: 7 in log.given)
+        assert len(projector.written) == 4
+        await projector.on_partitions_assigned([PARTITION])
+        await until(lambda: len(projector.written) == 8)
+    assert projector.written == [str(n) for n in range(8)]
+
+
+async def test_a_failed_write_ends_the_projector_and_its_look_ahead() -> None:
+    async with projecting(Log(records=100)) as (projector, task):
+        projector.fails_with = RuntimeError("no such column")
+        projector.may_write.set()
+        with pytest.raises(RuntimeError, match="no such column"):
+            await task
+        left = [t for t in asyncio.all_tasks() if "_take" in repr(t.get_coro())]
+        assert left == []

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
+from hashlib import sha256
 from typing import Any, NamedTuple
 
 import msgspec
@@ -86,6 +87,9 @@ _GOES_BY = {
 }
 
 _WRITTEN = {"first_day": "from", "last_day": "to"}
+
+#: Of long lists so many entries are told; the rest is counted.
+LISTED_MAX = 1000
 
 #: Text without these, and neither as long as nor shaped like what follows, is of no scheme.
 _MARKS = frozenset("](:<\x1d")
@@ -168,6 +172,22 @@ def other_forms(plain: str) -> Forms:
         return ()
     meant = dict.fromkeys(product_and_serial(found.key)[1] for found in readings(plain))
     return tuple(form for form in meant if form != plain)
+
+
+def told_of(selector: Selector) -> dict[str, Any]:
+    """A clause as a notice words it; of what it lists the beginning, with the `count` of all, and
+    of serials the SHA-256 of their lines."""
+    names = _GOES_BY[SelectorKind(selector.kind)]
+    told: dict[str, Any] = {"kind": str(selector.kind)}
+    for name in names:
+        value = getattr(selector, name)
+        if isinstance(value, tuple):
+            told |= {name: list(value[:LISTED_MAX]), "count": len(value)}
+        else:
+            told[_WRITTEN.get(name, name)] = value.isoformat() if isinstance(value, date) else value
+    if selector.kind == SelectorKind.LIST:
+        told["sha256"] = sha256("\n".join(selector.serials).encode()).hexdigest()
+    return told
 
 
 def may_be_marked(plain: str) -> bool:

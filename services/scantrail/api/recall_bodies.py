@@ -173,6 +173,8 @@ class ReachTold(msgspec.Struct):
     notified: int
     returned: int
     remedied: int
+    #: units that never left, mended here
+    remedied_here: int
     share: dict[str, float | None]
 
 
@@ -271,6 +273,7 @@ REACH_TOLD = Sample(
         "notified": 11,
         "returned": 4,
         "remedied": 3,
+        "remedied_here": 1,
         "share": {"notified": 1.0, "returned": 0.364, "remedied": 0.273},
     },
 )

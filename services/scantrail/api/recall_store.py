@@ -141,6 +141,23 @@ async def active_since(connection: AsyncConnection, recall_id: str) -> datetime 
     return found
 
 
+def short_part(name: str) -> Any:
+    """A part of a recall that is short: out of the summary, where there is one."""
+    table = recalls_table
+    return func.coalesce(table.c.summary[name], table.c.document[name], type_=JSONB)
+
+
+async def products_of(connection: AsyncConnection, recall_id: str) -> list[str]:
+    """The products that a recall names. Raises Problem 404."""
+    query = select(short_part("products")).where(
+        recalls_table.c.id == recall_id, recalls_table.c.version > 0
+    )
+    row = (await connection.execute(query)).first()
+    if row is None:
+        raise unknown(recall_id)
+    return list(row[0] or ())
+
+
 def unknown(recall_id: str) -> Problem:
     """404."""
     return Problem(404, "Not found", f"there is no recall {recall_id!r}")

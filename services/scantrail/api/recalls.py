@@ -17,7 +17,7 @@ from typing import Any
 
 from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, FromQuery
-from sqlalchemy import Select, case, cast, func, literal, null, select
+from sqlalchemy import Select, case, cast, literal, null, select
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.ext.asyncio import AsyncEngine
 
@@ -32,6 +32,8 @@ from scantrail.api.recall_csv import read_serials
 from scantrail.api.recall_store import (
     load_recall,
     lock_recall,
+    products_of,
+    short_part,
     store_recall,
     told_summary,
     unknown,
@@ -161,7 +163,7 @@ def build_recalls(engine: AsyncEngine, changes: Changes) -> list[Any]:
         why = maybe_note(note)
         content = await request.body()
         async with engine.connect() as connection:
-            products = await _products(connection, recall_id)
+            products = await products_of(connection, recall_id)
         serials = await asyncio.to_thread(read_serials, content, products)
 
         async def write(change: Change) -> Answer:
@@ -186,7 +188,7 @@ def build_recalls(engine: AsyncEngine, changes: Changes) -> list[Any]:
         table = recalls_table
         query = _rows().where(table.c.id > after(cursor, "recalls")).order_by(table.c.id)
         if status is not None:
-            query = query.where(_part("status") == cast(literal(f'"{status.value}"'), JSONB))
+            query = query.where(short_part("status") == cast(literal(f'"{status.value}"'), JSONB))
         async with engine.connect() as connection:
             rows = await connection.execute(query.limit(limit))
             waiting = await outbox.waiting(connection, Topic.RECALLS)
@@ -219,7 +221,7 @@ def build_recalls(engine: AsyncEngine, changes: Changes) -> list[Any]:
         async with engine.connect() as connection:
             rows = (await connection.execute(query)).all()
             if not rows and not behind:
-                await _products(connection, recall_id)
+                await products_of(connection, recall_id)
         found = [{k: v for k, v in row._mapping.items() if k != "recall"} for row in rows]
         following = cursor_behind("versions", str(rows[-1].version)) if len(rows) == limit else None
         return {"versions": found, "next": following}
@@ -240,7 +242,7 @@ def build_recalls(engine: AsyncEngine, changes: Changes) -> list[Any]:
         async with engine.connect() as connection:
             rows = (await connection.execute(query)).all()
             if not rows:
-                await _products(connection, recall_id)
+                await products_of(connection, recall_id)
         found = [{"serial": row.serial, "forms": row.forms or []} for row in rows]
         return page("serials", found, limit, key="serial")
 
@@ -268,12 +270,6 @@ def _rows() -> Select[Any]:
     ).where(table.c.version > 0)
 
 
-def _part(name: str) -> Any:
-    """A part of a recall that is short: out of the summary, where there is one."""
-    table = recalls_table
-    return func.coalesce(table.c.summary[name], table.c.document[name], type_=JSONB)
-
-
 def _told(row: Any, waiting: Collection[str]) -> dict[str, Any]:
     """A recall's row; a draft that names nothing yet is not published."""
     told = told_summary(row)
@@ -291,18 +287,8 @@ async def _known(change: Change, recall_id: str) -> int:
 
 
 async def _status(change: Change, recall_id: str) -> RecallStatus:
-    query = select(_part("status")).where(recalls_table.c.id == recall_id)
+    query = select(short_part("status")).where(recalls_table.c.id == recall_id)
     return RecallStatus((await change.connection.execute(query)).scalar_one())
-
-
-async def _products(connection: Any, recall_id: str) -> list[str]:
-    """The products that a recall names. Raises Problem 404."""
-    table = recalls_table
-    query = select(_part("products")).where(table.c.id == recall_id, table.c.version > 0)
-    row = (await connection.execute(query)).first()
-    if row is None:
-        raise unknown(recall_id)
-    return list(row[0] or ())
 
 
 def _next_status(before: RecallStatus | None, asked: RecallStatus | None) -> RecallStatus:

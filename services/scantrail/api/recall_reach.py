@@ -72,8 +72,9 @@ def build_recall_reach(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
         async def write(change: Change) -> Answer:
             recall = await _of_active(change, recall_id, body)
-            told = {"notified_at": None if body.take_back else datetime.now(UTC)}
-            told |= {"notified_note": None if body.take_back else body.note}
+            told: dict[str, Any] = {"notified_at": None, "notified_note": None}
+            if not body.take_back:
+                told = {"notified_at": datetime.now(UTC), "notified_note": body.note}
             if body.all_shipped:
                 units = await _note_all_shipped(change.connection, recall, told)
             else:
@@ -99,8 +100,9 @@ def build_recall_reach(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
         async def write(change: Change) -> Answer:
             recall = await _of_active(change, recall_id, body)
-            told = {"remedied_at": None if body.take_back else datetime.now(UTC)}
-            told |= {"remedied_note": None if body.take_back else body.note}
+            told: dict[str, Any] = {"remedied_at": None, "remedied_note": None}
+            if not body.take_back:
+                told = {"remedied_at": datetime.now(UTC), "remedied_note": body.note}
             left = 0
             if body.all_shipped:
                 keys, left = await _some_shipped(change.connection, recall, body)
@@ -206,8 +208,8 @@ async def _note_all_shipped(
             recall_reach.c.recall == recall.id,
             recall_reach.c.unit.in_(select(unit.c.unit).where(_are_shipped(recall))),
         )
-        taken = await connection.execute(update(recall_reach).where(of_recall).values(**told))
-        return int(taken.rowcount)
+        taken = update(recall_reach).where(of_recall).values(**told)
+        return await _count_of(connection, taken.returning(recall_reach.c.unit))
     found = select(
         literal(recall.id),
         unit.c.unit,
@@ -217,7 +219,13 @@ async def _note_all_shipped(
     changed = new.on_conflict_do_update(
         index_elements=["recall", "unit"], set_={name: new.excluded[name] for name in told}
     )
-    return int((await connection.execute(changed)).rowcount)
+    return await _count_of(connection, changed.returning(recall_reach.c.unit))
+
+
+async def _count_of(connection: AsyncConnection, changing: Any) -> int:
+    """How many rows a statement changes."""
+    query = select(func.count()).select_from(changing.cte("changed"))
+    return int((await connection.execute(query)).scalar_one())
 
 
 async def _clear(change: Change, key: str, clearance: Clearance, *, take_back: bool) -> None:

@@ -1,15 +1,21 @@
 """Recalls through real HTTP: drafted, looked through, made active, amended, closed."""
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
 
+from scantrail.api import outbox, recall_store
 from scantrail.contracts.notices import list_of, listed
 from scantrail.contracts.records import recalls
 from scantrail.contracts.topics import Topic
-from scantrail.domain.recall import Recall, Selector
+from scantrail.domain.recall import Marks, Recall, Selector
+from scantrail.domain.recall_match import RecallMatcher
+from scantrail.infra.kafka import Mirror
+from scantrail.infra.notices import Unreadable, take_recall
+from scantrail.infra.topic_admin import name_of
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -286,3 +292,71 @@ async def test_two_who_enter_one_recall_at_once_make_one(site: "Site") -> None:
 
     answers = await asyncio.gather(*(post() for _ in range(4)))
     assert sorted(answer.status_code for answer in answers) == [201, 409, 409, 409]
+
+
+# --------------------------------------------------------------------------- a million serials
+
+MILLION = 1_000_000
+
+
+async def test_a_million_serials_of_twenty_characters_reach_all_who_watch(site: "Site") -> None:
+    await site.start("api")
+    site.http.timeout = httpx.Timeout(300)
+    await enter(site, status="draft", selectors=[])
+    serials = [f"SN{number:018}" for number in range(MILLION)]
+    file = "\n".join(["serial,note", *(f"{serial},x" for serial in serials), "SN" + "0" * 18 + ","])
+    sent = {"content": file.encode(), "headers": {"Content-Type": "text/csv"}}
+    told = await ok(site, "PUT", "/recalls/R-1/serials", **sent)
+    assert (told["lines"], told["serials"], told["doubles"]) == (MILLION + 1, MILLION, 1)
+    told = await ok(site, "POST", "/recalls/R-1/activate")
+    assert told["selectors"][0]["count"] == MILLION
+    assert len((await ok(site, "GET", "/recalls/R-1"))["selectors"][0]["serials"]) == 1000
+    matcher, unreadable = RecallMatcher(), Unreadable()
+    mirror = Mirror(site.settings, Topic.RECALLS, partial(take_recall, matcher, unreadable))
+    await mirror.start()
+
+    async def is_known() -> bool:
+        await mirror.catch_up()
+        return len(matcher) == 1
+
+    try:
+        await site.until(is_known, 60.0)
+    finally:
+        await mirror.stop()
+    for serial in (serials[0], serials[-1]):
+        assert matcher.match(Marks("09506000134352", serial)).recalled
+    assert not matcher.match(Marks("09506000134352", f"SN{MILLION:018}")).recalled
+    assert unreadable.recalls_of([None]) == []
+    unseen = await ok(site, "GET", "/recalls/R-1/preview")
+    assert unseen["never_seen"]["listed"] == MILLION
+    closed = await ok(site, "POST", "/recalls/R-1/close", json={"note": "x"})
+    assert closed["version"] == 4
+
+
+async def test_a_recall_that_kafka_would_not_take_is_refused(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recall_store, "RECALL_BYTES_MAX", 2_000)
+    await site.start("api")
+    body = RECALL | {"id": "R-1", "selectors": [{"kind": "list", "serials": ["A" * 60] * 2}]}
+    await ok(site, "POST", "/recalls", json=body)
+    body["id"], body["selectors"][0]["serials"] = "R-2", [f"{n:060}" for n in range(40)]
+    problem = await refused(site, 413, "POST", "/recalls", json=body)
+    assert "make two recalls of it" in problem["detail"]
+    await refused(site, 404, "GET", "/recalls/R-2")
+
+
+async def test_large_records_leave_one_by_one_in_their_order(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox, "BYTES", 1)
+    topic = name_of(site.settings, Topic.RECALLS)
+    site.execute(
+        "INSERT INTO outbox (topic, key, value)"
+        " SELECT %s, 'R', CASE WHEN n <> 3 THEN convert_to(n::text, 'UTF8') END"
+        " FROM generate_series(1, 5) n",
+        topic,
+    )
+    await site.start("api")
+    records = await (await site.log(Topic.RECALLS)).until(5)
+    assert [record.value for record in records] == [b"1", b"2", None, b"4", b"5"]

@@ -9,10 +9,11 @@
 import asyncio
 import contextlib
 import time
+from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from sqlalchemy import delete, insert, select, text
+from sqlalchemy import Select, delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -34,6 +35,9 @@ PUBLISH_S_MAX = 3.0
 #: With Kafka away the transaction is given up after so long, and begun again.
 SEND_S_MAX = 10.0
 ROWS = 500
+
+#: More than one record of a long recall is not read at once.
+BYTES = 4 << 20
 
 #: One relay at a time sends, or a later version could be overtaken by an earlier one.
 RELAY_LOCK = 7_264_502
@@ -112,9 +116,7 @@ class Outbox:
             )
             if not locked.scalar_one():
                 return 0
-            rows = (
-                await connection.execute(select(outbox).order_by(outbox.c.id).limit(ROWS))
-            ).all()
+            rows = (await connection.execute(_oldest())).all()
             if rows:
                 futures = [
                     await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
@@ -130,3 +132,19 @@ class Outbox:
             async with asyncio.timeout(POLL_S):
                 await self._kick.wait()
         self._kick.clear()
+
+
+def _oldest() -> Select[Any]:
+    """The oldest rows, of few bytes together; the first whatever it has."""
+    first = select(outbox).order_by(outbox.c.id).limit(ROWS).subquery()
+    size = func.coalesce(func.octet_length(first.c.value), 0)
+    summed = select(
+        first.c.id,
+        (func.sum(size).over(order_by=first.c.id) - size).label("before"),
+    ).subquery()
+    return (
+        select(outbox)
+        .join(summed, summed.c.id == outbox.c.id)
+        .where(summed.c.before < BYTES)
+        .order_by(outbox.c.id)
+    )

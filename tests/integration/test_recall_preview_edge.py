@@ -125,7 +125,7 @@ async def test_before_it_is_active_a_recall_tells_how_many_units_are_where(site:
     # a unit that was delivered left when it was shipped
     assert (first, last) == (site.scan("A04", 3).event_time, site.scan("A07", 7).event_time)
     unseen = await ok(site, "GET", "/recalls/R-1/never-seen")
-    assert unseen["serials"] == [
+    assert unseen["never_seen"] == [
         {"serial": "490154203237518", "forms": ["49015420323751"]},
         {"serial": "B77", "forms": []},
     ]

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from scantrail.api import outbox, recall_store
+from scantrail.api.paging import cursor_behind
 from scantrail.contracts.notices import list_of, listed
 from scantrail.contracts.records import recalls
 from scantrail.contracts.topics import Topic
@@ -115,6 +116,9 @@ async def test_versions_are_told_page_by_page(site: "Site") -> None:
     rest = await ok(site, "GET", f"/recalls/R-1/versions?limit=2&cursor={first['next']}")
     assert [each["version"] for each in (*first["versions"], *rest["versions"])] == [1, 2]
     assert rest["next"] is None
+    strange = cursor_behind("versions", "x")
+    problem = await refused(site, 400, "GET", f"/recalls/R-1/versions?cursor={strange}")
+    assert problem["field"] == "cursor"
 
 
 async def test_a_recall_is_entered_active_and_amended_where_nothing_else_is_said(

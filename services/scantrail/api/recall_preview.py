@@ -63,14 +63,14 @@ def build_recall_preview(engine: AsyncEngine) -> list[Any]:
             products = await products_of(connection, recall_id)
             query = (
                 select(table.c.serial, table.c.forms)
-                .where(table.c.recall == recall_id, table.c.serial > after(cursor, "serials"))
+                .where(table.c.recall == recall_id, table.c.serial > after(cursor, "never_seen"))
                 .where(never_seen(products))
                 .order_by(table.c.serial)
                 .limit(limit)
             )
             rows = (await connection.execute(query)).all()
         found = [{"serial": row.serial, "forms": row.forms or []} for row in rows]
-        return page("serials", found, limit, key="serial")
+        return page("never_seen", found, limit, key="serial")
 
     return [get_preview, list_meant, list_never_seen]
 

@@ -211,7 +211,10 @@ def build_recalls(engine: AsyncEngine, changes: Changes) -> list[Any]:
     ) -> dict[str, Any]:
         """What each version of a recall said, who made it, when and why; the oldest first."""
         rows_of = recall_version
-        behind = int(after(cursor, "versions") or 0)
+        key = after(cursor, "versions") or "0"
+        if not (key.isascii() and key.isdecimal() and len(key) < 19):
+            raise bad_field("cursor", "give `next` of the page before, as it is")
+        behind = int(key)
         query = (
             select(rows_of)
             .where(rows_of.c.recall == recall_id, rows_of.c.version > behind)

@@ -165,6 +165,13 @@ def list_of(serials: Mapping[str, Forms]) -> Selector:
     return Selector(kind=SelectorKind.LIST, serials=tuple(forms))
 
 
+def forms_of(serial: str) -> tuple[str, ...]:
+    """A serial as it is printed, without the blanks around it, and its other forms; nothing for a
+    blank one."""
+    plain = serial.strip()
+    return (plain, *other_forms(plain)) if plain else ()
+
+
 def other_forms(plain: str) -> Forms:
     """A serial without blanks around it, as unit keys have it, where that is another: of one that
     may be an MEID or an SSCC, both."""

@@ -171,6 +171,8 @@ async def test_the_units_are_listed_by_where_they_are(site: "Site") -> None:
     assert (with_her["is_in_transit"], unknown["purchaser"]) == (False, None)
     problem = await refused(site, 400, "GET", "/recalls/R-1/units?where=nowhere")
     assert "where" in str(problem)
+    every = await ok(site, "GET", "/recalls/R-1/units")
+    assert [each["serial"] for each in every["units"]] == [f"A0{number}" for number in range(1, 8)]
 
 
 async def test_a_unit_with_several_keys_counts_once_by_any_of_them(site: "Site") -> None:
@@ -230,6 +232,12 @@ async def test_what_nobody_told_of_a_unit_is_for_a_person_to_decide(site: "Site"
     assert (told["units"], told["on_site"], told["undecided"]) == (2, 2, 1)
     page = await ok(site, "GET", "/recalls/R-1/units?where=undecided")
     assert [(each["serial"], each["phase"]) for each in page["units"]] == [("A03", "shipped")]
+    every = (await ok(site, "GET", "/recalls/R-1/units"))["units"]
+    assert {each["serial"]: each["is_undecided"] for each in every} == {
+        "A01": False,
+        "A03": True,
+        "A04": False,
+    }
     page = await ok(site, "GET", "/recalls/R-1/units?where=on_site")
     assert [each["serial"] for each in page["units"]] == ["A01", "A04"]
     assert (page["units"][0]["lot"], page["units"][0]["produced_on"]) == ("L7", "2026-01-07")

@@ -149,6 +149,7 @@ class MeantTold(msgspec.Struct):
     serial: str
     lot: str | None
     produced_on: str | None
+    is_undecided: bool
     phase: str
     is_in_transit: bool
     site: str | None
@@ -209,6 +210,7 @@ _MEANT = {
     "serial": "AB017",
     "lot": None,
     "produced_on": None,
+    "is_undecided": False,
     "phase": "shipped",
     "is_in_transit": True,
     "site": "north",

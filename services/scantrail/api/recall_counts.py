@@ -294,10 +294,12 @@ async def count_units(connection: AsyncConnection, recall: Recall) -> dict[str, 
     }
 
 
-def list_units(recall: Recall, where: Where, since: datetime | None) -> Select[Any]:
-    """The units of a recall that are there, by key; `since` is when it became active."""
+def list_units(recall: Recall, where: Where | None, since: datetime | None) -> Select[Any]:
+    """The units of a recall that are there (None: anywhere, undecided ones too), by key; `since` is
+    when it became active."""
     meant = meant_by(recall)
     is_there = {
+        None: meant.either,
         Where.ON_SITE: and_(meant.is_meant, unit.c.phase == Phase.ON_SITE.value),
         Where.SHIPPED: and_(meant.is_meant, unit.c.phase == Phase.SHIPPED.value),
         Where.IN_TRANSIT: and_(meant.is_meant, IS_IN_TRANSIT),
@@ -307,6 +309,7 @@ def list_units(recall: Recall, where: Where, since: datetime | None) -> Select[A
     return (
         select(
             unit,
+            meant.is_undecided.label("is_undecided"),
             IS_IN_TRANSIT.label("is_in_transit"),
             SHIPPED_AT.label("shipped_at"),
             has_returned(since).label("returned"),

@@ -40,12 +40,12 @@ def build_recall_preview(engine: AsyncEngine) -> list[Any]:
     @get("/recalls/{recall_id:str}/units", role=Role.READ, tells=bodies.UNITS)
     async def list_meant(
         recall_id: FromPath[str],
-        where: FromQuery[Where],
+        where: FromQuery[Where | None] = None,
         cursor: Cursor = None,
         limit: Limit = 100,
     ) -> dict[str, Any]:
-        """The units of a recall that are there, by key: where, or with whom since when, and how far
-        they were reached."""
+        """The units of a recall, all or those that are there, by key: where, or with whom since when,
+        and how far they were reached."""
         async with counting(engine) as connection:
             recall = await load_recall(connection, recall_id)
             since = await active_since(connection, recall_id)
@@ -86,6 +86,7 @@ def _told(row: Any) -> dict[str, Any]:
         "serial": row.serial,
         "lot": row.lot,
         "produced_on": row.produced_on,
+        "is_undecided": row.is_undecided,
         "phase": row.phase,
         "is_in_transit": row.is_in_transit,
         "site": row.site,

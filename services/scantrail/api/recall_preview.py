@@ -44,8 +44,8 @@ def build_recall_preview(engine: AsyncEngine) -> list[Any]:
         cursor: Cursor = None,
         limit: Limit = 100,
     ) -> dict[str, Any]:
-        """The units of a recall, all or those that are there, by key: where, or with whom since when,
-        and how far they were reached."""
+        """The units of a recall, all or those that are there, by key: where, or with whom since
+        when, and how far they were reached."""
         async with counting(engine) as connection:
             recall = await load_recall(connection, recall_id)
             since = await active_since(connection, recall_id)

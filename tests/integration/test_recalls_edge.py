@@ -364,3 +364,22 @@ async def test_large_records_leave_one_by_one_in_their_order(
     await site.start("api")
     records = await (await site.log(Topic.RECALLS)).until(5)
     assert [record.value for record in records] == [b"1", b"2", None, b"4", b"5"]
+
+
+async def test_serials_of_a_product_that_folds_case_stand_in_capitals_too_and_once(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    await ok(site, "PUT", "/products/09506000134352", json={"name": "Phone", "fold_case": True})
+    await enter(site, status="draft", selectors=[{"kind": "list", "serials": ["ab1", "ab2"]}])
+    told = await ok(site, "POST", "/recalls/R-1/activate")
+    assert [each["serials"] for each in told["selectors"]] == [["ab1", "ab2"], ["AB1", "AB2"]]
+    site.execute(
+        "INSERT INTO unit (unit, product, serial, version, phase)"
+        " VALUES ('sgtin:09506000134352.AB1', '09506000134352', 'AB1', 1, 'on_site')"
+    )
+    assert (await ok(site, "GET", "/recalls/R-1/serials"))["serials"][0]["forms"] == ["AB1"]
+    unseen = await ok(site, "GET", "/recalls/R-1/never-seen")
+    assert [each["serial"] for each in unseen["never_seen"]] == ["ab2"]
+    told = await ok(site, "PUT", "/recalls/R-1/serials", **csv("serial", "x1"))
+    assert [each["serials"] for each in told["selectors"]] == [["x1"], ["X1"]]

@@ -98,6 +98,22 @@ async def test_the_fence_is_set_and_taken_away_and_what_others_have_set_stays(
     assert "message.timestamp.before.max.ms" not in await own_config(fresh, Topic.RECALLS)
 
 
+async def test_a_topic_that_an_older_release_made_takes_larger_records_from_now_on(
+    settings: Settings,
+) -> None:
+    (plain,) = (spec.config for spec in topic_specs() if spec.topic is Topic.RECALLS)
+    older = {"cleanup.policy": "compact", "segment.bytes": "100000000"}
+    for config in (older, {**older, "max.message.bytes": "9437184"}):
+        await set_config(settings, Topic.RECALLS, config)
+        for _ in range(2):
+            await apply_topics(settings)
+            await until_config(settings, Topic.RECALLS, {**older, **plain})
+    larger = {**older, "max.message.bytes": "99999999"}
+    await set_config(settings, Topic.RECALLS, larger)
+    await apply_topics(settings)
+    assert await own_config(settings, Topic.RECALLS) == larger
+
+
 async def test_another_number_of_partitions_is_refused_with_the_mend(settings: Settings) -> None:
     other = replace(settings, partitions=settings.partitions + 1)
     with pytest.raises(SettingsError) as refusal:

@@ -8,7 +8,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from scantrail.contracts.identity import readings
-from scantrail.contracts.notices import NoticeForm, SelectorForm, forms_of, may_be_marked, notice_of
+from scantrail.contracts.notices import (
+    NoticeForm,
+    SelectorForm,
+    list_of,
+    listed,
+    may_be_marked,
+    notice_of,
+)
 from scantrail.domain.recall import RecallRefused, RecallStatus, Selector
 from unit.test_identifiers import SPELLINGS
 
@@ -96,7 +103,7 @@ def test_what_is_left_empty_is_as_if_it_were_not_there() -> None:
     ids=range(10),
 )
 def test_a_serial_is_entered_as_it_is_printed(printed: str, forms: tuple[str, ...]) -> None:
-    assert forms_of(printed) == forms
+    assert list_of(listed([printed], "serials")).serials == forms
 
 
 @example(IMEI)

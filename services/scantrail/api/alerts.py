@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role, caller_of
 from scantrail.api.alert_samples import ALERT, ALERTS, RESOLUTION_OF_ALERT, STEP
-from scantrail.api.bodies import ResolveBody, StepBody, decode_body, unit_key
+from scantrail.api.bodies import ResolveBody, StepBody, decode_body, maybe_note, unit_key
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
 from scantrail.api.problems import Problem, bad_field
@@ -21,8 +21,6 @@ from scantrail.infra.alert_rows import Happened, life_of, write_happened
 from scantrail.infra.tables import alert, alert_event
 
 AnyRequest = Request[Any, Any, Any]
-
-NOTE_LENGTH_MAX = 1000
 
 _LIFE = {"status", "withdrawn", "repeats", "events"}
 
@@ -77,7 +75,7 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
     async def take_step(
         request: AnyRequest, alert_id: str, step: AlertStep, body: StepBody | ResolveBody
     ) -> Response[Any]:
-        note = _note(body.note)
+        note = maybe_note(body.note)
 
         async def write(change: Change) -> Answer:
             connection = change.connection
@@ -181,14 +179,6 @@ async def _told(
     is_more = len(history) == limit
     following = cursor_behind("history", str(history[-1]["number"])) if is_more else None
     return {**row._mapping, "history": history, "next": following}
-
-
-def _note(note: str | None) -> str | None:
-    if note is None:
-        return None
-    if not note.strip() or len(note) > NOTE_LENGTH_MAX:
-        raise bad_field("note", f"give 1 to {NOTE_LENGTH_MAX} characters")
-    return note
 
 
 def _unknown(alert_id: str) -> Problem:

@@ -12,7 +12,6 @@ import msgspec
 
 from scantrail.api.description import Sample
 from scantrail.domain.hold import Hold
-from scantrail.domain.recall import Recall
 from scantrail.domain.station import Station
 
 _AT = "2026-03-02T08:15:00+00:00"
@@ -39,7 +38,6 @@ def page_of(name: str, of: Any, example: Any, **more: tuple[Any, Any]) -> Sample
 
 
 StationTold = with_published(Station)
-RecallTold = with_published(Recall)
 HoldTold = with_published(Hold)
 
 _STATION = {
@@ -52,16 +50,6 @@ _STATION = {
     "version": 3,
     "published": True,
 }
-_RECALL = {
-    "id": "R-1",
-    "title": "Battery may overheat",
-    "reason": "cells of lot 7 fail",
-    "products": ["09506000134352"],
-    "selectors": [{"kind": "range", "low": "AB001", "high": "AB099"}],
-    "status": "active",
-    "version": 1,
-    "published": True,
-}
 _HOLD = {
     "id": _UNIT,
     "reasons": [{"id": "inspection-7", "text": "seal broken", "since": _AT}],
@@ -71,8 +59,6 @@ _HOLD = {
 
 STATION = Sample(kind=StationTold, example=_STATION)
 STATIONS = page_of("stations", StationTold, _STATION)
-RECALL = Sample(kind=RecallTold, example=_RECALL)
-RECALLS = page_of("recalls", RecallTold, _RECALL)
 HOLD = Sample(kind=HoldTold, example=_HOLD)
 HOLDS = page_of("holds", HoldTold, _HOLD)
 

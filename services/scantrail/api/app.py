@@ -46,6 +46,9 @@ from scantrail.api.problems import (
 from scantrail.api.products import build_products
 from scantrail.api.proofs import build_proofs
 from scantrail.api.readers import build_readers
+from scantrail.api.recall_preview import build_recall_preview
+from scantrail.api.recall_reach import build_recall_reach
+from scantrail.api.recalls import build_recalls
 from scantrail.api.register import build_register
 from scantrail.api.register_watch import RegisterWatch
 from scantrail.api.returns import build_returns
@@ -135,6 +138,9 @@ def build_api(
             *build_products(engine, changes),
             *build_minting(engine, changes),
             *build_keyed(changes, gateway),
+            *build_recalls(engine, changes),
+            *build_recall_preview(engine),
+            *build_recall_reach(engine, changes),
             *build_orders(engine, changes, gateway),
             *build_parties(engine, changes, watch),
             *build_register(engine, changes, watch),

@@ -18,7 +18,6 @@ from scantrail.domain.alert_policy import Severity as PolicySeverity
 from scantrail.domain.hold import HoldKind
 from scantrail.domain.identifiers import Identified, NotIdentified, product_id
 from scantrail.domain.product import AlertLevel, Captured, Serials
-from scantrail.domain.recall import RecallStatus
 from scantrail.domain.vocabulary import BusinessStep
 
 #: Ids stand in addresses, topics and labels; they are kept to what all of these take.
@@ -26,6 +25,8 @@ _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 
 
 TEXT_LENGTH_MAX = 200
+
+NOTE_LENGTH_MAX = 1000
 
 #: A time that has its zone.
 Moment = Annotated[datetime, msgspec.Meta(tz=True)]
@@ -115,32 +116,6 @@ class OrderBody(Body, frozen=True, kw_only=True):
     deliver_by: date | None = None
     #: when it was made; when it was entered, where nothing is told
     ordered_at: Moment | None = None
-
-
-class SelectorBody(Body, frozen=True, kw_only=True):
-    """One clause of a recall: `list` with serials, `range` with low and high, `prefix`, `all`."""
-
-    kind: str
-    serials: tuple[str, ...] = ()
-    low: str | None = None
-    high: str | None = None
-    prefix: str | None = None
-
-
-class RecallBody(Body, frozen=True, kw_only=True):
-    """`PUT /recalls/{id}`."""
-
-    title: str
-    reason: str
-    selectors: tuple[SelectorBody, ...]
-    products: tuple[str, ...] = ()
-    status: RecallStatus = RecallStatus.ACTIVE
-
-
-class NewRecallBody(RecallBody, frozen=True, kw_only=True):
-    """`POST /recalls`."""
-
-    id: str
 
 
 class IdentifiersBody(Body, frozen=True, kw_only=True):
@@ -371,6 +346,13 @@ def short_text(value: str, field: str) -> str:
 def maybe_short_text(value: str | None, field: str) -> str | None:
     """As short_text; None stays None."""
     return None if value is None else short_text(value, field)
+
+
+def maybe_note(note: str | None, field: str = "note") -> str | None:
+    """What a person says to what was done; None stays None. Raises Problem 400."""
+    if note is not None and (not note.strip() or len(note) > NOTE_LENGTH_MAX):
+        raise bad_field(field, f"give 1 to {NOTE_LENGTH_MAX} characters")
+    return note
 
 
 def unit_key(

@@ -1,23 +1,19 @@
-"""Stations, orders and recalls: entered here, published by the outbox."""
+"""Stations and orders: entered here, published by the outbox."""
 
-import asyncio
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-from litestar import Request, Response, get, post, put
+from litestar import Request, Response, get, put
 from litestar.params import FromPath
-from sqlalchemy import Table, bindparam, delete, insert, select
+from sqlalchemy import delete, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api import answers, requested
 from scantrail.api.access import Role, caller_of
 from scantrail.api.bodies import (
-    NewRecallBody,
     OrderBody,
-    RecallBody,
-    SelectorBody,
     StationBody,
     checked_id,
     decode_body,
@@ -26,94 +22,23 @@ from scantrail.api.bodies import (
     short_text,
 )
 from scantrail.api.changes import Answer, Change, Changes
-from scantrail.api.folding import folded_recall
 from scantrail.api.orders import enter_order_parties, order_reference_at, quantities, told_of_order
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.register_watch import RegisterWatch, mark_stale
-from scantrail.contracts.identity import identify
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
-from scantrail.domain.identifiers import (
-    NotIdentified,
-    luhn_checks,
-    product_and_serial,
-)
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
-from scantrail.domain.recall import Recall, RecallRefused, Selector, check_recall
 from scantrail.domain.station import Station
 from scantrail.infra import tables
 
 AnyRequest = Request[Any, Any, Any]
-Entity = TypeVar("Entity", Station, Recall)
-
-#: What one record of an entity may have; infra.kafka and the topics allow a little more.
-ENTITY_BYTES_MAX = 8 << 20
 
 
 def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -> list[Any]:
     """The route handlers."""
     outbox = changes.outbox
-
-    async def store(
-        request: AnyRequest, table: Table, topic: Topic, entity: Entity, *, only_new: bool = False
-    ) -> Response[Any]:
-        """Commit an entity's next version with its record; wait until Kafka has it."""
-
-        async def write(change: Change) -> Answer:
-            connection = change.connection
-            version = await _next_version(connection, table, entity.id, only_new=only_new)
-            if version is None:
-                raise Problem(
-                    409,
-                    "Exists",
-                    f"{table.name} {entity.id!r} exists: PUT it at its own address to change it",
-                    field="id",
-                )
-            if table is tables.station and version > 1:
-                known = select(table.c.document["site"].astext).where(table.c.id == entity.id)
-                change.caller.check_site((await connection.execute(known)).scalar_one())
-            change.note(table.name, entity.id, old=version - 1, new=version)
-            stored = replace(entity, version=version)
-            if isinstance(stored, Recall):
-                stored = await folded_recall(connection, stored)
-            document = msgspec.to_builtins(stored)
-            await connection.execute(
-                table.update().where(table.c.id == stored.id).values(document=document)
-            )
-            value = encode(stored)
-            if len(value) > ENTITY_BYTES_MAX:
-                raise Problem(
-                    413, "Too large", f"{len(value)} bytes, at most {ENTITY_BYTES_MAX}: split it"
-                )
-            await change.publish(topic, stored.id, value)
-            if not only_new:
-                return Answer(document)
-            return Answer(document, 201, {"Location": f"/{table.name}s/{stored.id}"})
-
-        return await changes.make(request, write)
-
-    async def load(table: Table, topic: Topic, entity_id: str) -> Response[Any]:
-        query = select(table.c.document).where(table.c.id == entity_id)
-        async with engine.connect() as connection:
-            document: dict[str, Any] | None = (await connection.execute(query)).scalar()
-            waiting = await outbox.waiting(connection, topic)
-        if document is None:
-            raise Problem(404, "Not found", f"there is no {table.name} {entity_id!r}")
-        told = {**document, "published": entity_id not in waiting}
-        return with_etag(told, document["version"])
-
-    async def load_page(
-        table: Table, topic: Topic, cursor: str | None, limit: int
-    ) -> dict[str, Any]:
-        name = f"{table.name}s"
-        query = select(table).where(table.c.id > after(cursor, name)).order_by(table.c.id)
-        async with engine.connect() as connection:
-            rows = await connection.execute(query.limit(limit))
-            waiting = await outbox.waiting(connection, topic)
-        found = [{**row.document, "published": row.id not in waiting} for row in rows]
-        return page(name, found, limit)
 
     @put(
         "/stations/{station_id:str}",
@@ -138,43 +63,46 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
             repeat_window_s=body.repeat_window_s,
         )
         caller_of(request).check_site(new.site)
-        return await store(request, tables.station, Topic.STATIONS, new)
+
+        async def write(change: Change) -> Answer:
+            connection, table = change.connection, tables.station
+            version = await _next_version(connection, new.id)
+            if version > 1:
+                known = select(table.c.document["site"].astext).where(table.c.id == new.id)
+                change.caller.check_site((await connection.execute(known)).scalar_one())
+            change.note("station", new.id, old=version - 1, new=version)
+            stored = replace(new, version=version)
+            document = msgspec.to_builtins(stored)
+            await connection.execute(
+                table.update().where(table.c.id == new.id).values(document=document)
+            )
+            await change.publish(Topic.STATIONS, new.id, encode(stored))
+            return Answer(document)
+
+        return await changes.make(request, write)
 
     @get("/stations", role=Role.READ, tells=answers.STATIONS)
     async def list_stations(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
         """The stations by id, page by page."""
-        return await load_page(tables.station, Topic.STATIONS, cursor, limit)
+        table = tables.station
+        query = select(table).where(table.c.id > after(cursor, "stations")).order_by(table.c.id)
+        async with engine.connect() as connection:
+            rows = await connection.execute(query.limit(limit))
+            waiting = await outbox.waiting(connection, Topic.STATIONS)
+        found = [{**row.document, "published": row.id not in waiting} for row in rows]
+        return page("stations", found, limit)
 
     @get("/stations/{station_id:str}", role=Role.READ, tells=answers.STATION)
     async def get_station(station_id: FromPath[str]) -> Response[Any]:
         """One station as it was entered last."""
-        return await load(tables.station, Topic.STATIONS, station_id)
-
-    @post("/recalls", role=Role.QUALITY, takes=requested.NEW_RECALL, tells=answers.RECALL)
-    async def post_recall(request: AnyRequest) -> Response[Any]:
-        """Enter a recall as its notice is worded. Active recalls are watched for at once."""
-        body = decode_body(await request.body(), NewRecallBody)
-        new = await asyncio.to_thread(_recall, body.id, body)
-        return await store(request, tables.recall, Topic.RECALLS, new, only_new=True)
-
-    @put(
-        "/recalls/{recall_id:str}", role=Role.QUALITY, takes=requested.RECALL, tells=answers.RECALL
-    )
-    async def put_recall(recall_id: FromPath[str], request: AnyRequest) -> Response[Any]:
-        """Replace a recall as a whole: its next version, active, or closed."""
-        body = decode_body(await request.body(), RecallBody)
-        new = await asyncio.to_thread(_recall, recall_id, body)
-        return await store(request, tables.recall, Topic.RECALLS, new)
-
-    @get("/recalls", role=Role.READ, tells=answers.RECALLS)
-    async def list_recalls(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
-        """The recalls by id, page by page."""
-        return await load_page(tables.recall, Topic.RECALLS, cursor, limit)
-
-    @get("/recalls/{recall_id:str}", role=Role.READ, tells=answers.RECALL)
-    async def get_recall(recall_id: FromPath[str]) -> Response[Any]:
-        """One recall as it was entered last."""
-        return await load(tables.recall, Topic.RECALLS, recall_id)
+        query = select(tables.station.c.document).where(tables.station.c.id == station_id)
+        async with engine.connect() as connection:
+            document: dict[str, Any] | None = (await connection.execute(query)).scalar()
+            waiting = await outbox.waiting(connection, Topic.STATIONS)
+        if document is None:
+            raise Problem(404, "Not found", f"there is no station {station_id!r}")
+        told = {**document, "published": station_id not in waiting}
+        return with_etag(told, document["version"])
 
     @put(
         "/orders/{reference:path}",
@@ -272,26 +200,19 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         put_station,
         list_stations,
         get_station,
-        post_recall,
-        put_recall,
-        list_recalls,
-        get_recall,
         put_order,
         get_order,
     ]
 
 
-async def _next_version(
-    connection: AsyncConnection, table: Table, entity_id: str, *, only_new: bool
-) -> int | None:
-    new = upsert(table).values(id=bindparam("id", entity_id), version=1, document={})
-    if only_new:
-        statement = new.on_conflict_do_nothing()
-    else:
-        statement = new.on_conflict_do_update(
-            index_elements=[table.c.id], set_={"version": table.c.version + 1}
-        )
-    version: int | None = (await connection.execute(statement.returning(table.c.version))).scalar()
+async def _next_version(connection: AsyncConnection, station_id: str) -> int:
+    stations = tables.station
+    new = upsert(stations).values(id=station_id, version=1, document={})
+    statement = new.on_conflict_do_update(
+        index_elements=[stations.c.id], set_={"version": stations.c.version + 1}
+    )
+    told = await connection.execute(statement.returning(stations.c.version))
+    version: int = told.scalar_one()
     return version
 
 
@@ -306,49 +227,3 @@ def _order_lines(body: OrderBody) -> tuple[OrderLine, ...]:
         OrderLine(product=product_key(line.product, "lines.product"), quantity=line.quantity)
         for line in body.lines
     )
-
-
-def _recall(recall_id: str, body: RecallBody) -> Recall:
-    """The recall of a body; of a million serials it takes seconds. Raises Problem 400."""
-    recall = Recall(
-        id=checked_id(recall_id, "id"),
-        title=short_text(body.title, "title"),
-        reason=body.reason,
-        selectors=tuple(
-            selector for clause in body.selectors for selector in _as_keys_have_them(clause)
-        ),
-        products=tuple(product_key(name, "products") for name in body.products),
-        status=body.status,
-    )
-    try:
-        check_recall(recall)
-    except RecallRefused as error:
-        raise bad_field(error.field, error.reason) from error
-    return recall
-
-
-def _as_keys_have_them(clause: SelectorBody) -> tuple[Selector, ...]:
-    """A clause with each serial as unit keys have it, beside the form in the notice.
-
-    Notices print IMEIs with their check digit, VINs in any case, and whole barcodes.
-    """
-    told = Selector(**msgspec.structs.asdict(clause))
-    forms = dict.fromkeys(form for serial in told.serials for form in _forms(serial))
-    low, high = told.low and told.low.strip(), told.high and told.high.strip()
-    prefix = told.prefix and told.prefix.strip()
-    meant = replace(told, serials=tuple(forms), low=low, high=high, prefix=prefix)
-    if low and high and _is_imei(low) and _is_imei(high):
-        return meant, replace(meant, low=low[:14], high=high[:14])
-    return (meant,)
-
-
-def _forms(serial: str) -> tuple[str, ...]:
-    plain = serial.strip()
-    try:
-        return plain, product_and_serial(identify(plain).key)[1]
-    except NotIdentified:
-        return (plain,) if plain else ()
-
-
-def _is_imei(text: str) -> bool:
-    return len(text) == 15 and text.isascii() and text.isdigit() and luhn_checks(text)

@@ -15,7 +15,7 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from sqlalchemy import Row, delete, insert, select, text
+from sqlalchemy import Row, Select, delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -38,6 +38,9 @@ PUBLISH_S_MAX = 3.0
 #: With Kafka away the transaction is given up after so long, and begun again.
 SEND_S_MAX = 10.0
 ROWS = 500
+
+#: More than one record of a long recall is not read at once.
+BYTES = 4 << 20
 
 #: One relay at a time sends, or a later version could be overtaken by an earlier one.
 RELAY_LOCK = 7_264_502
@@ -116,8 +119,7 @@ class Outbox:
             )
             if not locked.scalar_one():
                 return 0
-            query = select(outbox).order_by(outbox.c.id).limit(ROWS)
-            rows = _one_of_each((await connection.execute(query)).all())
+            rows = _one_of_each((await connection.execute(_oldest())).all())
             if rows:
                 passing("outbox_read")
                 futures = [
@@ -145,3 +147,19 @@ def _one_of_each(rows: Sequence[Row[Any]]) -> list[Row[Any]]:
             return list(rows[:number])
         seen.add((row.topic, row.key))
     return list(rows)
+
+
+def _oldest() -> Select[Any]:
+    """The oldest rows, of few bytes together; the first whatever it has."""
+    first = select(outbox).order_by(outbox.c.id).limit(ROWS).subquery()
+    size = func.coalesce(func.octet_length(first.c.value), 0)
+    summed = select(
+        first.c.id,
+        (func.sum(size).over(order_by=first.c.id) - size).label("before"),
+    ).subquery()
+    return (
+        select(outbox)
+        .join(summed, summed.c.id == outbox.c.id)
+        .where(summed.c.before < BYTES)
+        .order_by(outbox.c.id)
+    )

@@ -21,14 +21,16 @@ def means(recall: Recall) -> ColumnElement[bool]:
     """
     clauses = [_clause(selector) for selector in recall.selectors]
     if not recall.products:
-        return or_(*clauses)
+        return or_(false(), *clauses)
     by_serial = [
         clause
         for clause, selector in zip(clauses, recall.selectors, strict=True)
         if selector.kind not in (*_BY_UNREAD_MARKS, SelectorKind.ALL)
     ]
     return or_(
-        and_(unit.c.product.is_not(None), unit.c.product.in_(recall.products), or_(*clauses)),
+        and_(
+            unit.c.product.is_not(None), unit.c.product.in_(recall.products), or_(false(), *clauses)
+        ),
         and_(unit.c.product.is_(None), or_(false(), *by_serial)),
     )
 

@@ -10,14 +10,6 @@ def _sample(kind: Any, **example: Any) -> Sample:
     return Sample(kind=kind, example=example)
 
 
-_RECALL: dict[str, Any] = {
-    "title": "Battery may overheat",
-    "reason": "cells of lot 7 fail",
-    "products": ["09506000134352"],
-    "selectors": [{"kind": "range", "low": "AB001", "high": "AB099"}],
-    "status": "active",
-}
-
 STATION = _sample(
     bodies.StationBody, site="north", business_step="receiving", business_location="Hall A"
 )
@@ -26,8 +18,6 @@ ORDER = _sample(
     purchaser={"name": "Ada Byron", "address": "1 Dock Road, York"},
     lines=[{"product": "09506000134352", "quantity": 2}],
 )
-NEW_RECALL = _sample(bodies.NewRecallBody, id="R-1", **_RECALL)
-RECALL = _sample(bodies.RecallBody, **_RECALL)
 IDENTIFIERS = _sample(bodies.IdentifiersBody, ids=["490154203237518", "010950600013435221A1"])
 RESOLUTION = _sample(bodies.ResolutionBody, product="09506000134352")
 HOLD = _sample(bodies.HoldBody, text="inspection 7: seal broken")

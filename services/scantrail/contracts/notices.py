@@ -13,7 +13,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from typing import Any
+from hashlib import sha256
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -34,6 +35,9 @@ from scantrail.domain.recall import (
     check_notice,
     text_range,
 )
+
+#: A listed serial as unit keys have it, where that is not as it is printed.
+Forms = tuple[str, ...]
 
 
 class SelectorForm(
@@ -84,6 +88,9 @@ _GOES_BY = {
 
 _WRITTEN = {"first_day": "from", "last_day": "to"}
 
+#: Of long lists so many entries are told; the rest is counted.
+LISTED_MAX = 1000
+
 #: Text without these, and neither as long as nor shaped like what follows, is of no scheme.
 _MARKS = frozenset("](:<\x1d")
 _UNMARKED_LENGTH_MIN = 14
@@ -97,7 +104,7 @@ def notice_of(document: Mapping[str, Any] | NoticeForm) -> Recall:
     is none that could be entered (domain.recall.check_recall), and is taken here.
     """
     form = document if isinstance(document, NoticeForm) else _decoded(document)
-    recall = recall_of(
+    recall, _ = read_notice(
         form.id.strip(),
         form.title if form.title is not None else form.id,
         form.reason,
@@ -110,7 +117,14 @@ def notice_of(document: Mapping[str, Any] | NoticeForm) -> Recall:
     return recall
 
 
-def recall_of(
+class Read(NamedTuple):
+    """A notice as it was read, and each listed serial with its other forms."""
+
+    recall: Recall
+    listed: dict[str, Forms]
+
+
+def read_notice(
     recall_id: str,
     title: str,
     reason: str,
@@ -119,16 +133,19 @@ def recall_of(
     *,
     status: RecallStatus = RecallStatus.ACTIVE,
     remedy: str | None = None,
-) -> Recall:
-    """A recall whose products, serials and lots are as unit keys have them; of a million serials
-    it takes some ten seconds. What its clauses say is not judged, but for what no clause can say.
-
-    Raises RecallRefused.
-    """
-    clauses = [_clause(form, f"selectors[{place}]") for place, form in enumerate(selectors)]
+) -> Read:
+    """The recall of a notice; of a million serials it takes seconds. What its clauses say is not
+    judged, but for what no clause can say. Raises RecallRefused."""
+    serials = dict[str, Forms]()
+    clauses = []
+    for place, form in enumerate(selectors):
+        where = f"selectors[{place}]"
+        found = listed(form.serials, f"{where}.serials")
+        clauses.append(_clause(form, where, found))
+        serials |= found
     # Behind all others, so that a place is that of the notice.
     clauses += [other for clause in list(clauses) for other in _other_ranges(clause)]
-    return Recall(
+    recall = Recall(
         id=recall_id,
         title=title,
         reason=reason,
@@ -137,18 +154,47 @@ def recall_of(
         status=status,
         remedy=remedy,
     )
+    return Read(recall, serials)
+
+
+def list_of(serials: Mapping[str, Forms]) -> Selector:
+    """The clause that lists these serials, in all their forms."""
+    forms = dict.fromkeys(serials)
+    for others in serials.values():
+        forms.update(dict.fromkeys(others))
+    return Selector(kind=SelectorKind.LIST, serials=tuple(forms))
 
 
 def forms_of(serial: str) -> tuple[str, ...]:
-    """A serial as it is printed, without the blanks around it, and as unit keys have it, where
-    that is another. Nothing for a blank one."""
+    """A serial as it is printed, without the blanks around it, and its other forms; nothing for a
+    blank one."""
     plain = serial.strip()
-    if not plain:
-        return ()
+    return (plain, *other_forms(plain)) if plain else ()
+
+
+def other_forms(plain: str) -> Forms:
+    """A serial without blanks around it, as unit keys have it, where that is another: of one that
+    may be an MEID or an SSCC, both."""
     if not may_be_marked(plain):
-        return (plain,)
-    meant = (product_and_serial(found.key)[1] for found in readings(plain))
-    return tuple(dict.fromkeys((plain, *meant)))
+        return ()
+    meant = dict.fromkeys(product_and_serial(found.key)[1] for found in readings(plain))
+    return tuple(form for form in meant if form != plain)
+
+
+def told_of(selector: Selector) -> dict[str, Any]:
+    """A clause as a notice words it; of what it lists the beginning, with the `count` of all, and
+    of serials the SHA-256 of their lines."""
+    names = _GOES_BY[SelectorKind(selector.kind)]
+    told: dict[str, Any] = {"kind": str(selector.kind)}
+    for name in names:
+        value = getattr(selector, name)
+        if isinstance(value, tuple):
+            told |= {name: list(value[:LISTED_MAX]), "count": len(value)}
+        else:
+            told[_WRITTEN.get(name, name)] = value.isoformat() if isinstance(value, date) else value
+    if selector.kind == SelectorKind.LIST:
+        told["sha256"] = sha256("\n".join(selector.serials).encode()).hexdigest()
+    return told
 
 
 def may_be_marked(plain: str) -> bool:
@@ -159,14 +205,17 @@ def may_be_marked(plain: str) -> bool:
     return len(plain) >= _UNMARKED_LENGTH_MIN and _UNMARKED.fullmatch(plain) is not None
 
 
-def listed(serials: Iterable[str], where: str) -> tuple[str, ...]:
-    """The serials of a list in all their forms, each once. Raises RecallRefused."""
-    forms = dict[str, None]()
+def listed(serials: Iterable[str], where: str) -> dict[str, Forms]:
+    """Each serial of a list as it is printed, without blanks around it, and its other forms; blank
+    ones are left out. Raises RecallRefused."""
+    found = dict[str, Forms]()
     for place, serial in enumerate(serials):
         if len(serial) > TEXT_LENGTH_MAX:
             raise RecallRefused(f"{where}[{place}]", "no serial is that long: one to each entry")
-        forms.update(dict.fromkeys(forms_of(serial)))
-    return tuple(forms)
+        plain = serial.strip()
+        if plain and plain not in found:
+            found[plain] = other_forms(plain)
+    return found
 
 
 def _decoded(document: Mapping[str, Any]) -> NoticeForm:
@@ -177,12 +226,12 @@ def _decoded(document: Mapping[str, Any]) -> NoticeForm:
         raise RecallRefused(field, reason) from error
 
 
-def _clause(form: SelectorForm, where: str) -> Selector:
+def _clause(form: SelectorForm, where: str, serials: Mapping[str, Forms]) -> Selector:
     told = Selector(**msgspec.structs.asdict(form))
     _check_purpose(told, where)
     return replace(
         told,
-        serials=listed(told.serials, f"{where}.serials"),
+        serials=list_of(serials).serials,
         low=told.low and told.low.strip(),
         high=told.high and told.high.strip(),
         prefix=told.prefix and told.prefix.strip(),

@@ -82,3 +82,14 @@ def without_reason(hold: Hold, reason_id: str) -> Hold:
     """The hold without that reason, which it need not have; the version is left as it is."""
     left = tuple(each for each in hold.reasons if each.id != reason_id)
     return replace(hold, reasons=left)
+
+
+def with_clearance(hold: Hold, clearance: Clearance) -> Hold:
+    """The hold with `clearance`, once; the version is left as it is."""
+    others = tuple(each for each in hold.cleared if each != clearance)
+    return hold if len(others) < len(hold.cleared) else replace(hold, cleared=(*others, clearance))
+
+
+def without_clearance(hold: Hold, clearance: Clearance) -> Hold:
+    """The hold without that clearance, which it need not have; the version is left as it is."""
+    return replace(hold, cleared=tuple(each for each in hold.cleared if each != clearance))

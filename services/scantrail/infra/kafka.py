@@ -19,8 +19,9 @@ FLUSH_S_MAX = 5.0
 #: Records that a mirror applies at once: the event loop waits for so many at most.
 APPLIED_TOGETHER = 500
 
-#: A recall may list a million serials; topics that carry such records allow it too.
-RECORD_BYTES_MAX = 9 << 20
+#: A recall may list a million serials of 20 characters, or as many IMEIs in both their forms; the
+#: topic that carries such records allows it too.
+RECORD_BYTES_MAX = 40 << 20
 
 
 async def connect_producer(settings: Settings) -> AIOKafkaProducer:

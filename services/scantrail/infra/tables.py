@@ -292,6 +292,41 @@ recall = Table(
     Column("id", Text, primary_key=True),
     Column("version", BigInteger, nullable=False),
     Column("document", JSONB, nullable=False),
+    Column("summary", JSONB),  # as it is told: of a long list the beginning and the number
+)
+
+#: The serials that a recall lists, as they were entered, which its document has in all their forms.
+recall_serial = Table(
+    "recall_serial",
+    metadata,
+    Column("recall", Text, primary_key=True),
+    Column("serial", Text, primary_key=True),
+    Column("forms", ARRAY(Text)),  # as unit keys have it, where that is another
+)
+
+#: What each version of a recall said, lists of serials by their number and digest.
+recall_version = Table(
+    "recall_version",
+    metadata,
+    Column("recall", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True, autoincrement=False),
+    Column("status", Text, nullable=False),
+    Column("at", _TIME, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("note", Text),
+    Column("document", JSONB, nullable=False),
+)
+
+#: Whose holders were told of a recall, and which units were mended: by the unit's own key.
+recall_reach = Table(
+    "recall_reach",
+    metadata,
+    Column("recall", Text, primary_key=True),
+    Column("unit", Text, primary_key=True),
+    Column("notified_at", _TIME),
+    Column("notified_note", Text),
+    Column("remedied_at", _TIME),
+    Column("remedied_note", Text),
 )
 
 #: Of units with several ids: each key that is not the unit's own, and the one that is. Of a link

@@ -8,7 +8,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
-from scantrail.contracts.topics import FENCE, Topic, topic_name, topic_specs
+from scantrail.contracts.topics import FENCE, Topic, TopicSpec, topic_name, topic_specs
 from scantrail.infra.settings import Settings, SettingsError
 
 WAIT_S = 30.0
@@ -16,9 +16,13 @@ WAIT_S = 30.0
 #: Of what describes a topic's settings: this one was made for the topic, it is no default.
 _OF_THE_TOPIC = 1
 
+#: How large a record may be that a topic takes.
+RECORD_SIZE = "max.message.bytes"
+
 
 async def apply_topics(settings: Settings) -> list[str]:
-    """Create what is missing and return its names; the tracker's fence is set, or taken away.
+    """Create what is missing and return its names; the tracker's fence is set, or taken away, and
+    topics that take smaller records than they should take larger ones.
 
     Raises SettingsError where `scans` exists with another number of partitions: the number is
     fixed at creation, for the key decides the partition; and where Kafka refuses.
@@ -60,8 +64,9 @@ async def _apply(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
             if code and not issubclass(for_code(code), TopicAlreadyExistsError):
                 raise SettingsError(f"topic {name} cannot be created: {told}")
         await _until_present(admin, {topic.name for topic in missing})
-    if name_of(settings, Topic.UNITS) in present:
-        await _apply_fence(admin, settings)
+    for spec in topic_specs():
+        if name_of(settings, spec.topic) in present:
+            await _apply_settings(admin, settings, spec)
     return [topic.name for topic in missing]
 
 
@@ -69,19 +74,38 @@ def _fence(settings: Settings) -> dict[str, str]:
     return FENCE if settings.tracker_fence == "on" else {}
 
 
-async def _apply_fence(admin: AIOKafkaAdminClient, settings: Settings) -> None:
-    name = name_of(settings, Topic.UNITS)
+async def _apply_settings(admin: AIOKafkaAdminClient, settings: Settings, spec: TopicSpec) -> None:
+    """Set what has to be as this release has it; all else may be as the operator likes."""
+    size = int(spec.config.get(RECORD_SIZE, 0))
+    if not size and spec.topic is not Topic.UNITS:
+        return
+    name = name_of(settings, spec.topic)
+    found = await _settings_of(admin, name)
+    wanted = dict(found)
+    if spec.topic is Topic.UNITS:
+        wanted = {key: value for key, value in found.items() if key not in FENCE}
+        wanted |= _fence(settings)
+    if int(found.get(RECORD_SIZE, 0)) < size:  # an older release made it, or it has the default
+        wanted[RECORD_SIZE] = str(size)
+    if found != wanted:
+        await _set(admin, name, wanted)
+
+
+async def _settings_of(admin: AIOKafkaAdminClient, name: str) -> dict[str, str]:
+    """The settings that were made for the topic; defaults are none."""
     asked = ConfigResource(ConfigResourceType.TOPIC, name)
     ((code, told, _, _, entries),) = (await admin.describe_configs([asked]))[0].resources
     if code:
         raise SettingsError(f"topic {name}: its settings cannot be read: {told}")
-    found = {key: value for key, value, _, source, *_ in entries if source == _OF_THE_TOPIC}
-    wanted = {key: value for key, value in found.items() if key not in FENCE} | _fence(settings)
-    if found != wanted:  # all that is not named would be taken away
-        changed = ConfigResource(ConfigResourceType.TOPIC, name, wanted)
-        ((code, told, *_),) = (await admin.alter_configs([changed]))[0].resources
-        if code:
-            raise SettingsError(f"topic {name}: its settings cannot be changed: {told}")
+    return {key: value for key, value, _, source, *_ in entries if source == _OF_THE_TOPIC}
+
+
+async def _set(admin: AIOKafkaAdminClient, name: str, wanted: dict[str, str]) -> None:
+    """Give a topic these settings; all that is not named is taken away."""
+    changed = ConfigResource(ConfigResourceType.TOPIC, name, wanted)
+    ((code, told, *_),) = (await admin.alter_configs([changed]))[0].resources
+    if code:
+        raise SettingsError(f"topic {name}: its settings cannot be changed: {told}")
 
 
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:

@@ -20,6 +20,7 @@ class Topic(StrEnum):
     IDENTIFIERS = "identifiers"  # api, compacted: key a unit key that is not the unit's own
     HOLDS = "holds"  # api, compacted: key unit
     FINDINGS = "findings"  # api: key finding id
+    RECALL_WATCH = "recall-watch"  # alerter: key recall id, or unit
     UNITS = "units"  # tracker's changelog, compacted, private: key unit
 
 

@@ -36,6 +36,7 @@ from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 from scantrail.projector.alerts import write_alerts
+from scantrail.projector.recalled import mark_recalled
 from scantrail.projector.rows import Row, Rows, add_records, refused_row
 
 log = logger(__name__)
@@ -46,6 +47,7 @@ TOPICS = (
     Topic.SCANS_REJECTED,
     Topic.READS_REJECTED,
     Topic.READER_STATUS,
+    Topic.RECALL_WATCH,
 )
 RETRY_S = 0.5
 COMMIT_EVERY_S = 1.0
@@ -191,6 +193,9 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         await write_alerts(connection, rows.alerts)
         await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
         await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
+        positions = rows.recall_positions.values()
+        await _merge(connection, tables.recall_position, positions, _LATEST)
+        await mark_recalled(connection, rows.recall_hits)
         for partition, offset in nexts.items():
             await _advance(connection, partition, self._next[partition], offset)
 
@@ -221,6 +226,12 @@ def _halves(batch: Batch) -> list[Batch]:
 _TOLD_ONCE = frozenset({"lot", "produced_on"})
 
 _BY_VERSION = "DO UPDATE SET {all} WHERE excluded.version > {table}.version"
+
+#: Each position is true from when it was told; a later one only lets the sweep wait.
+_LATEST = (
+    "DO UPDATE SET {all} WHERE (excluded.version, excluded.position)"
+    " > ({table}.version, {table}.position)"
+)
 
 #: A read that was replayed and is rejected again waits again; a record read twice changes nothing.
 _REJECTED = "DO UPDATE SET {all} WHERE excluded.record_time > {table}.record_time"

@@ -41,6 +41,8 @@ from scantrail.api.problems import (
 )
 from scantrail.api.proofs import build_proofs
 from scantrail.api.readers import build_readers
+from scantrail.api.recall_clearing import build_recall_clearing
+from scantrail.api.recall_sweep import RecallSweep
 from scantrail.api.register import build_register
 from scantrail.api.register_watch import RegisterWatch
 from scantrail.api.returns import build_returns
@@ -86,7 +88,8 @@ async def run_api(settings: Settings, health: Health) -> None:
             base_url=settings.gateway_url, timeout=30, headers=shown
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
-            app = build_api(engine, outbox, gateway, settings, watch)
+            sweep = RecallSweep(settings, engine, outbox)
+            app = build_api(engine, outbox, gateway, settings, watch, sweep)
             async with asyncio.TaskGroup() as tasks:
                 serving = serve_http(
                     app,
@@ -99,6 +102,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(deliver(settings))
                 await until_answers(engine)
                 tasks.create_task(watch.run())
+                tasks.create_task(sweep.run())
                 health.has("database")
     finally:
         await engine.dispose()
@@ -110,9 +114,11 @@ def build_api(
     gateway: httpx.AsyncClient,
     settings: Settings,
     watch: RegisterWatch | None = None,
+    sweep: RecallSweep | None = None,
 ) -> Litestar:
     """The application: the page at `/`, the API beside it, its description at `/schema`."""
     watch = watch or RegisterWatch(engine, outbox)
+    sweep = sweep or RecallSweep(settings, engine, outbox)
     changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
     app = Litestar(
         route_handlers=[
@@ -124,6 +130,7 @@ def build_api(
             *build_register(engine, changes, watch),
             *build_identifiers(engine, changes),
             *build_holds(engine, changes),
+            *build_recall_clearing(changes, sweep),
             *build_alerts(engine, changes),
             *build_webhooks(engine, changes),
             *build_worklists(engine, changes, gateway),

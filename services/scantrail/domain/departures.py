@@ -21,8 +21,8 @@ def departures(visits: Iterable[Visit]) -> Departures:
     position: Position | None = None
     leaving, voided = list[Visit](), set[str]()
     for visit in visits:
-        before, (position, _, _) = position, step(position, visit)
-        if position is before or position is None:
+        before, (position, _, is_repeat) = position, step(position, visit)
+        if position is before or position is None or is_repeat:
             continue
         was_open = None if before is None else before.departure
         is_open = position.departure

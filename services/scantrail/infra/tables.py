@@ -252,7 +252,7 @@ recall = Table(
     Column("document", JSONB, nullable=False),
 )
 
-#: From where on each partition of movements is judged with a recall's version, as the alerter tells.
+#: From where on each partition of movements is judged with a recall's version: the alerter tells.
 recall_position = Table(
     "recall_position",
     metadata,

@@ -61,8 +61,8 @@ def build_recall_clearing(changes: Changes, sweep: RecallSweep) -> list[Any]:
         tells=TELLS,
     )
     async def clear_units(recall_id: FromPath[str], request: AnyRequest) -> Response[Any]:
-        """Clear units of which a recall goes by a lot or day that nobody told: this version does not
-        hold them any more."""
+        """Clear units of which a recall leaves it open whether it means them: this version does
+        not hold them any more."""
         body = decode_body(await request.body(), ClearedBody)
         note = short_text(body.note, "note")
         if not 1 <= len(body.units) <= UNITS_MAX:
@@ -105,11 +105,12 @@ async def _check(connection: AsyncConnection, of: Recall, units: list[str]) -> N
     """Raise Problem 409 for units that the recall means by what is known, or that are not known."""
     for each in units:
         keys = [each, *(link.id for link in await ids_of(connection, each))]
-        query = select(means(of)).where(unit.c.unit == func.any(keys))
-        found = (await connection.execute(query)).scalars().all()
+        query = select(unit.c.product, means(of)).where(unit.c.unit == func.any(keys))
+        found = (await connection.execute(query)).all()
         if not found:
             detail = f"{each} was never scanned: nothing is held"
             raise Problem(409, "Not now", detail, reason="never_seen", field="units")
-        if True in found:
+        # By its serial alone, where nothing tells its product, a person decides.
+        if any(is_meant and (product or not of.products) for product, is_meant in found):
             detail = f"recall {of.id} means {each} by what is told of it: amend the recall"
             raise Problem(409, "Recalled", detail, reason="recalled", field="units")

@@ -379,7 +379,7 @@ async def _visits(
     return visits, corrected
 
 
-def _visit(row: Row[Any]) -> Visit:
+def _visit(row: Any) -> Visit:
     """What a fold asks for of a scan; a repeat is none here, so no window is needed."""
     tie = None
     if row.derived_from is not None:

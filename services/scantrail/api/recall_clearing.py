@@ -1,5 +1,6 @@
 """What people decide of units of which a recall leaves it open: that it does not mean them."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -82,10 +83,11 @@ def build_recall_clearing(changes: Changes, sweep: RecallSweep) -> list[Any]:
                 raise Problem(409, "Not now", detail, reason="not_active")
             units = sorted({await unit_of(connection, key) for key in keys})
             await _check(connection, of, units)
+            now = datetime.now(UTC)
             new = upsert(recall_cleared).values(recall=of.id, version=of.version)
             await connection.execute(
                 new.on_conflict_do_nothing(),
-                [{"unit": each, "note": note, "at": func.now()} for each in units],
+                [{"unit": each, "note": note, "at": now} for each in units],
             )
             marked = update(recall_unit).where(recall_unit.c.unit == func.any(units))
             await connection.execute(marked.values(is_stale=True))
@@ -105,12 +107,11 @@ async def _check(connection: AsyncConnection, of: Recall, units: list[str]) -> N
     """Raise Problem 409 for units that the recall means by what is known, or that are not known."""
     for each in units:
         keys = [each, *(link.id for link in await ids_of(connection, each))]
-        query = select(unit.c.product, means(of)).where(unit.c.unit == func.any(keys))
-        found = (await connection.execute(query)).all()
+        query = select(means(of)).where(unit.c.unit == func.any(keys))
+        found = (await connection.execute(query)).scalars().all()
         if not found:
             detail = f"{each} was never scanned: nothing is held"
             raise Problem(409, "Not now", detail, reason="never_seen", field="units")
-        # By its serial alone, where nothing tells its product, a person decides.
-        if any(is_meant and (product or not of.products) for product, is_meant in found):
+        if True in found:
             detail = f"recall {of.id} means {each} by what is told of it: amend the recall"
             raise Problem(409, "Recalled", detail, reason="recalled", field="units")

@@ -61,6 +61,9 @@ POLL_S = 1.0
 #: Units that are looked at in one transaction: the projector may have to wait for it.
 UNITS = 500
 
+#: So many, and then it is looked whether there is a new recall.
+LOOKED_MAX = 10_000
+
 #: For the one statement that goes through all units.
 FINDING_S_MAX = 120
 
@@ -97,29 +100,35 @@ class RecallSweep:
         """Sweep until cancelled; waits while PostgreSQL is away."""
         while True:
             self._kick.clear()
-            started = time.monotonic()
+            started, has_worked = time.monotonic(), False
             try:
-                await self.catch_up()
+                has_worked = await self.catch_up()
             except DBAPIError as error:
                 if is_away(error):
                     log.warning("database is away", reason=str(error.orig))
                 else:
                     log.exception("recalls cannot be swept")
-            took_s = time.monotonic() - started
+            # To find that there is nothing takes a fifth of the time at most.
+            took_s = 0.0 if has_worked else time.monotonic() - started
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(max(POLL_S, 4 * took_s)):  # a fifth of the time at most
+                async with asyncio.timeout(max(POLL_S, 4 * took_s)):
                     await self._kick.wait()
 
-    async def catch_up(self) -> None:
-        """Sweep every recall that can be swept, and look at every unit that has changed."""
+    async def catch_up(self) -> bool:
+        """Sweep every recall that can be swept, and look at units that have changed; whether there
+        were any."""
         async with self._looking:
             await self._refresh()
-            for each in await self._unswept():
-                await self._sweep(each)
-            failed = set[str]()
-            while waiting := await self._waiting(failed):
+            swept = [await self._sweep(each) for each in await self._unswept()]
+            failed, looked = set[str](), 0
+            while looked < LOOKED_MAX and (waiting := await self._waiting(failed)):
                 failed.update(await self._look(waiting))
-            await self._count()
+                looked += len(waiting)
+            if has_worked := any(swept) or looked > len(failed):
+                await self._count()
+            if looked >= LOOKED_MAX:
+                self.kick()
+            return has_worked
 
     async def _refresh(self) -> None:
         """Take over the recalls that have another version."""
@@ -156,23 +165,24 @@ class RecallSweep:
         metrics.RECALLS_UNSWEPT.set(len(found))
         return found
 
-    async def _sweep(self, what: _Version) -> None:
-        """Look at all that a version may mean, if the time has come, and say so."""
+    async def _sweep(self, what: _Version) -> bool:
+        """Look at all that a version may mean, if the time has come, and say so; whether it has."""
         of = self._recalls.get(what.id)
         if of is None or of.version != what.version:  # it cannot be applied, or has just come
-            return
+            return False
         async with self._engine.begin() as connection:
             await connection.execute(text(f"SET LOCAL statement_timeout = '{FINDING_S_MAX}s'"))
             is_active = of.status is RecallStatus.ACTIVE
             if is_active and not await self._is_passed(connection, what):
-                return
+                return False
             units = await _candidates(connection, of if is_active else None, of.id)
         for first in range(0, len(units), UNITS):
             if await self._look(units[first : first + UNITS]):
                 log.error("recall waits for units that cannot be looked at", recall=of.id)
-                return
+                return False
             passing("some swept")
         await self._finish(what)
+        return True
 
     async def _is_passed(self, connection: AsyncConnection, what: _Version) -> bool:
         told = select(recall_position).where(
@@ -277,9 +287,9 @@ async def _candidates(
     acted = select(recall_unit.c.unit).where(recall_unit.c.recalls.contains([recall_id]))
     if of is None:
         return (await connection.execute(acted)).scalars().all()
-    wanted: list[ColumnElement[bool]] = [func.coalesce(means(of), true())]
+    wanted: list[ColumnElement[bool]] = [means(of)]
     if goes_by_unread_marks(of):
         named = unit.c.product.in_(of.products) if of.products else true()
-        wanted.append(and_(unit.c.phase == "on_site", named))
+        wanted.append(and_(named, or_(means(of).is_(None), unit.c.phase == "on_site")))
     query = union(acted, select(unit.c.unit).where(or_(*wanted))).order_by("unit")
     return (await connection.execute(query)).scalars().all()

@@ -78,7 +78,7 @@ def concern(
         left.undecided,
         [
             recall
-            for recall in (*shown.likely, *shown.undecided)
+            for recall in shown.undecided
             if recall.id not in open_ and not is_remedied(cleared, recall)
         ],
         remedied,

@@ -69,6 +69,7 @@ from scantrail.domain.recall import (
     SelectorKind,
     check_recall,
 )
+from scantrail.domain.recall_watch import Watched
 from scantrail.domain.scan import Origin, Scan, Transaction
 from scantrail.domain.station import Station, claim
 from scantrail.domain.unit_ids import Identifier, join_id, told_scan
@@ -135,6 +136,7 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.READS_REJECTED, "$"): RejectedRead,
     (Topic.ALERTS, "$"): Alert,
     (Topic.FINDINGS, "$"): Finding,
+    (Topic.RECALL_WATCH, "$"): Watched,
     (Topic.READER_STATUS, "$"): ReaderStatus,
     (Topic.RECALLS, "$"): Recall,
     (Topic.RECALLS, "$.properties.selectors.items"): Selector,
@@ -264,6 +266,7 @@ def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
         Topic.READS_REJECTED: records.rejected_reads.decode,
         Topic.ALERTS: records.alerts.decode,
         Topic.FINDINGS: records.findings.decode,
+        Topic.RECALL_WATCH: records.watched.decode,
         Topic.READER_STATUS: records.reader_statuses.decode,
         Topic.STATIONS: records.stations.decode,
         Topic.PRODUCTS: records.products.decode,

@@ -3,15 +3,20 @@
 1. `recalls`, `holds`, `products` and `alert-policies` are read to their ends: what was published
    before the movement is known.
 2. the batch is judged. Died up to here: the batch is read again.
-3. alerts are sent, every acknowledgement awaited. Died here: the batch is read again, and the
-   same alerts, with the same ids, are sent again; whoever takes them, takes each id once.
-4. the offsets are committed.
+3. alerts, and which units a recall may mean, are sent, every acknowledgement awaited. Died here:
+   the batch is read again, and the same alerts, with the same ids, are sent again; whoever takes
+   them, takes each id once.
+4. the offsets are committed: nobody else begins before them from here on.
+5. of recalls that are new it is told from where on they were judged (domain.recall_watch). Died
+   here: whoever takes over the partition tells it, of a later position.
+
+An empty poll is a batch of nothing, so that a recall takes effect where nothing moves.
 """
 
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
@@ -20,6 +25,7 @@ import msgspec
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
+from scantrail.alerter.watching import Hit, RecallWatch
 from scantrail.contracts.records import (
     Movement,
     UnreadableRecord,
@@ -35,14 +41,15 @@ from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertKind, Seen, judge, judge_finding
 from scantrail.domain.alert_policy import AlertPolicy, by_policy
 from scantrail.domain.custody import Outcome
-from scantrail.domain.hold import Clearance, Hold, HoldReason, is_remedied
+from scantrail.domain.hold import Hold, HoldReason, standing
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.product import Product, folded_key
 from scantrail.domain.recall import Marks, Recall
-from scantrail.domain.recall_match import RecallMatcher
+from scantrail.domain.recall_match import Matched, RecallMatcher
 from scantrail.domain.serial_alerts import judge_with_serial, judge_without_serial
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
+from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import (
     Mirror,
@@ -87,8 +94,14 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         (health.lacks if left else health.has)(f"readable {topic.value}")
 
     unreadable = Unreadable(tell)
+    watch = RecallWatch(settings, producer)
+
+    def take(key: str, value: bytes | None) -> None:
+        take_recall(notices.recalls, unreadable, key, value)
+        watch.follow(key, notices.recalls.get(key))
+
     mirrors = [
-        Mirror(settings, Topic.RECALLS, partial(take_recall, notices.recalls, unreadable)),
+        Mirror(settings, Topic.RECALLS, take),
         Mirror(settings, Topic.HOLDS, partial(take_hold, notices.holds, unreadable)),
         Mirror(settings, Topic.PRODUCTS, partial(take_product, notices.products)),
         Mirror(settings, Topic.ALERT_POLICIES, partial(take_policy, notices.policies, unreadable)),
@@ -104,16 +117,28 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         health.has("kafka")
         while True:
             batch = await consumer.getmany(timeout_ms=200)
-            if batch:
-                await asyncio.gather(*(patiently(mirror.catch_up) for mirror in mirrors))
-                told: dict[str, list[list[Any]]] = {topic: [] for topic in (moved, found, unread)}
-                for place, some in batch.items():
-                    told[place.topic].append(some)
-                raised = judge_batch(told[moved], notices, settings.site_travel_s)
-                raised += judge_findings(told[found], notices.policies)
-                raised += judge_reads(told[unread], notices)
-                await _send(producer, settings, raised)
-                await patiently(partial(_commit, consumer, batch))
+            # Without anything to judge only recalls matter: that they take effect.
+            read = mirrors if batch else mirrors[:1]
+            await asyncio.gather(*(patiently(mirror.catch_up) for mirror in read))
+            told: dict[str, dict[TopicPartition, list[Any]]] = {
+                topic: {} for topic in (moved, found, unread)
+            }
+            for place, some in batch.items():
+                told[place.topic][place] = some
+            begins = await watch.begins(consumer, told[moved])
+            if not batch and not begins:
+                continue
+            raised = judge_batch(told[moved].values(), notices, settings.site_travel_s)
+            raised += judge_findings(told[found].values(), notices.policies)
+            raised += judge_reads(told[unread].values(), notices)
+            await _send(producer, settings, raised)
+            await watch.tell_hits(consumer, hits(told[moved].values(), notices))
+            passing("judged")
+            nexts = {place: begins[place] for place in begins if place not in told[moved]}
+            nexts |= {place: records[-1].offset + 1 for place, records in batch.items()}
+            if await patiently(partial(_commit, consumer, nexts)):
+                passing("committed")
+                await watch.tell_begins(consumer, begins)
     finally:
         if consumer is not None:
             await consumer.stop()
@@ -250,15 +275,44 @@ def take_product(known: dict[str, Product], key: str, value: bytes | None) -> No
 
 def recalls_of(movement: Movement, notices: Notices) -> list[Recall]:
     """The active recalls under which a unit falls by any of its keys and what its scan shows, and
-    of which it is not cleared, by id."""
-    scan, found, cleared = movement.scan, dict[str, Recall](), list[Clearance]()
-    for key in _keys_of(movement, notices.products):
-        marks = Marks(*product_and_serial(key), scan.lot, scan.produced_on)
-        matched = notices.recalls.match(marks)
-        found |= {recall.id: recall for recall in (*matched.recalled, *matched.likely)}
-        if key in notices.holds:
-            cleared += notices.holds[key].cleared
-    return [found[each] for each in sorted(found) if not is_remedied(cleared, found[each])]
+    of which it is not cleared."""
+    scan = movement.scan
+    left = _standing(movement, notices, scan.lot, scan.produced_on)
+    return [*left.recalled, *left.likely]
+
+
+def hits(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Hit]:
+    """Of the movements of a batch those whose unit a recall means or may mean: by what the scan
+    shows, and by what one that shows less would leave open. The desk finds out."""
+    found = list[Hit]()
+    if not len(notices.recalls):
+        return found
+    for record in chain.from_iterable(batch):
+        try:
+            movement = movements.decode(record.value)
+        except UnreadableRecord:  # told of where it is judged
+            continue
+        scan = movement.scan
+        shown = {(scan.lot, scan.produced_on), (None, None)}
+        recalls = {
+            recall.id: recall
+            for lot, day in shown
+            for several in _standing(movement, notices, lot, day)
+            for recall in several
+        }
+        found += [Hit(recalls[each], movement.unit, record) for each in sorted(recalls)]
+    return found
+
+
+def _standing(
+    movement: Movement, notices: Notices, lot: str | None, produced_on: date | None
+) -> Matched:
+    keys = _keys_of(movement, notices.products)
+    matched = [
+        notices.recalls.match(Marks(*product_and_serial(key), lot, produced_on)) for key in keys
+    ]
+    cleared = [each for key in keys if key in notices.holds for each in notices.holds[key].cleared]
+    return standing(matched, cleared)
 
 
 def _reasons(keys: Iterable[str], holds: Mapping[str, Hold]) -> list[HoldReason]:
@@ -284,8 +338,11 @@ async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Ale
     await asyncio.gather(*sent)
 
 
-async def _commit(consumer: AIOKafkaConsumer, batch: dict[TopicPartition, list[Any]]) -> None:
+async def _commit(consumer: AIOKafkaConsumer, nexts: Mapping[TopicPartition, int]) -> bool:
+    """Whether the group still takes it from us: then nobody else begins before these offsets."""
     try:
-        await consumer.commit({tp: records[-1].offset + 1 for tp, records in batch.items()})
+        await consumer.commit(nexts)
     except (CommitFailedError, IllegalStateError) as error:
         log.warning("rebalanced: the batch is judged again", reason=str(error))
+        return False
+    return True

@@ -46,8 +46,10 @@ from scantrail.api.problems import (
 from scantrail.api.products import build_products
 from scantrail.api.proofs import build_proofs
 from scantrail.api.readers import build_readers
+from scantrail.api.recall_clearing import build_recall_clearing
 from scantrail.api.recall_preview import build_recall_preview
 from scantrail.api.recall_reach import build_recall_reach
+from scantrail.api.recall_sweep import RecallSweep
 from scantrail.api.recalls import build_recalls
 from scantrail.api.register import build_register
 from scantrail.api.register_watch import RegisterWatch
@@ -96,7 +98,8 @@ async def run_api(settings: Settings, health: Health) -> None:
             base_url=settings.gateway_url, timeout=30, headers=shown
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
-            app = build_api(engine, outbox, gateway, settings, watch, reader=reader)
+            sweep = RecallSweep(settings, engine, outbox)
+            app = build_api(engine, outbox, gateway, settings, watch, sweep, reader=reader)
             async with asyncio.TaskGroup() as tasks:
                 serving = serve_http(
                     app,
@@ -109,6 +112,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(deliver(settings))
                 await until_answers(engine)
                 tasks.create_task(watch.run())
+                tasks.create_task(sweep.run())
                 health.has("database")
     finally:
         await reader.dispose()
@@ -121,6 +125,7 @@ def build_api(
     gateway: httpx.AsyncClient,
     settings: Settings,
     watch: RegisterWatch | None = None,
+    sweep: RecallSweep | None = None,
     *,
     reader: AsyncEngine | None = None,
 ) -> Litestar:
@@ -129,6 +134,7 @@ def build_api(
     `reader` is asked where units are; without it, `engine`.
     """
     watch = watch or RegisterWatch(engine, outbox)
+    sweep = sweep or RecallSweep(settings, engine, outbox)
     changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
     app = Litestar(
         route_handlers=[
@@ -146,6 +152,7 @@ def build_api(
             *build_register(engine, changes, watch),
             *build_identifiers(engine, changes),
             *build_holds(engine, changes),
+            *build_recall_clearing(changes, sweep),
             *build_alerts(engine, changes),
             *build_alert_policies(engine, changes),
             *build_webhooks(engine, changes),

@@ -1,10 +1,11 @@
 """What the desk states: kept here, so that what holds no more is withdrawn."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import msgspec
-from sqlalchemy import delete, insert, select
+from sqlalchemy import delete, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api.outbox import Outbox
@@ -22,18 +23,46 @@ async def state_findings(
     What is new is published as stated, what is missing as withdrawn, with the transaction of
     `connection`. What is stated already is left as it was told first.
     """
-    rows = await connection.execute(select(desk_finding).where(desk_finding.c.scope == scope))
-    known = {row.id: msgspec.convert(row.document, Finding) for row in rows}
-    stated = {each.id: each for each in wanted}
-    new = [each for each in stated.values() if each.id not in known]
-    gone = [each for each in known.values() if each.id not in stated]
-    for each in new:
-        document = msgspec.to_builtins(each)
-        row = insert(desk_finding).values(id=each.id, scope=scope, document=document)
-        await connection.execute(row)
-        await outbox.add(connection, Topic.FINDINGS, each.id, encode(each))
-    for each in gone:
-        await connection.execute(delete(desk_finding).where(desk_finding.c.id == each.id))
-        withdrawn = replace(each, status=FindingStatus.WITHDRAWN)
-        await outbox.add(connection, Topic.FINDINGS, each.id, encode(withdrawn))
-    return len(new) + len(gone)
+    known = await stated_findings(connection, [scope])
+    return await restate_findings(connection, outbox, known, {scope: wanted})
+
+
+async def stated_findings(
+    connection: AsyncConnection, scopes: Sequence[str]
+) -> dict[str, list[Finding]]:
+    """What is stated under each scope; nothing of those under which nothing is."""
+    known: dict[str, list[Finding]] = {}
+    query = select(desk_finding).where(desk_finding.c.scope == func.any(list(scopes)))
+    for row in await connection.execute(query):
+        known.setdefault(row.scope, []).append(msgspec.convert(row.document, Finding))
+    return known
+
+
+async def restate_findings(
+    connection: AsyncConnection,
+    outbox: Outbox,
+    known: Mapping[str, Iterable[Finding]],
+    wanted: Mapping[str, Iterable[Finding]],
+) -> int:
+    """The same of many scopes together: `known` is what is stated under them."""
+    new, gone = list[dict[str, Any]](), list[str]()
+    records = list[tuple[str, bytes]]()
+    for scope, told in wanted.items():
+        before = {each.id: each for each in known.get(scope, ())}
+        after = {each.id: each for each in told}
+        for each in after.values():
+            if each.id not in before:
+                document = msgspec.to_builtins(each)
+                new.append({"id": each.id, "scope": scope, "document": document})
+                records.append((each.id, encode(each)))
+        for each in before.values():
+            if each.id not in after:
+                gone.append(each.id)
+                withdrawn = replace(each, status=FindingStatus.WITHDRAWN)
+                records.append((each.id, encode(withdrawn)))
+    if new:
+        await connection.execute(insert(desk_finding), new)
+    if gone:
+        await connection.execute(delete(desk_finding).where(desk_finding.c.id == func.any(gone)))
+    await outbox.add_all(connection, Topic.FINDINGS, records)
+    return len(records)

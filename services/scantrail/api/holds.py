@@ -5,7 +5,7 @@ its row stays, without reasons, so that the version of the next one is higher. A
 under the id by which it was put, and found and taken back by every id of the unit.
 """
 
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from urllib.parse import unquote
 import msgspec
 from litestar import Request, Response, delete, get, put
 from litestar.params import FromPath
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -22,6 +22,7 @@ from scantrail.api import answers, requested
 from scantrail.api.access import Role
 from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text, unit_key
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.outbox import Outbox
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
@@ -142,7 +143,7 @@ async def change_hold(
 
     Where nothing changes there is no next version. Raises Problem 409 for too many reasons.
     """
-    empty = Hold(id=unit, reasons=(), version=0)
+    empty = _nothing(unit)
     query = select(holds.c.document).where(holds.c.id == unit).with_for_update()
     document = (await connection.execute(query)).scalar()
     if document is None and changed(empty) != empty:
@@ -163,6 +164,53 @@ async def change_hold(
     )
     await publish(Topic.HOLDS, unit, encode(new) if new.reasons or new.cleared else None)
     return known, new
+
+
+async def change_holds(
+    connection: AsyncConnection, outbox: Outbox, changed: Mapping[str, Callable[[Hold], Hold]]
+) -> int:
+    """As change_hold, of many units together; how many changed. Reasons must be few enough."""
+    units = sorted(changed)
+    wanted = [unit for unit in units if changed[unit](_nothing(unit)) != _nothing(unit)]
+    if wanted:
+        empty = [
+            {"id": unit, "version": 0, "document": msgspec.to_builtins(_nothing(unit))}
+            for unit in wanted
+        ]
+        await connection.execute(upsert(holds).on_conflict_do_nothing(), empty)
+    query = (
+        select(holds.c.document)
+        .where(holds.c.id == func.any(units))
+        .order_by(holds.c.id)
+        .with_for_update()
+    )
+    new = list[Hold]()
+    for document in (await connection.execute(query)).scalars():
+        known = msgspec.convert(document, Hold)
+        told = changed[known.id](known)
+        if (told.reasons, told.cleared) != (known.reasons, known.cleared):
+            new.append(replace(told, version=known.version + 1))
+    if new:
+        await connection.execute(
+            holds.update()
+            .where(holds.c.id == bindparam("of"))
+            .values(version=bindparam("new_version"), document=bindparam("new_document")),
+            [
+                {
+                    "of": hold.id,
+                    "new_version": hold.version,
+                    "new_document": msgspec.to_builtins(hold),
+                }
+                for hold in new
+            ],
+        )
+    records = [(hold.id, encode(hold) if hold.reasons or hold.cleared else None) for hold in new]
+    await outbox.add_all(connection, Topic.HOLDS, records)
+    return len(new)
+
+
+def _nothing(unit: str) -> Hold:
+    return Hold(id=unit, reasons=(), version=0)
 
 
 async def _keys_of(connection: AsyncConnection, asked: str) -> list[str]:

@@ -66,6 +66,18 @@ class Outbox:
         number: int = (await connection.execute(row)).scalar_one()
         return number
 
+    async def add_all(
+        self,
+        connection: AsyncConnection,
+        topic: Topic,
+        records: Sequence[tuple[str, bytes | None]],
+    ) -> None:
+        """Let many leave with the transaction, in their order."""
+        name = name_of(self._settings, topic)
+        rows = [{"topic": name, "key": key, "value": value} for key, value in records]
+        if rows:
+            await connection.execute(insert(outbox), rows)
+
     async def waiting(self, connection: AsyncConnection, topic: Topic) -> set[str]:
         """The keys of records that have yet to leave for `topic`."""
         name = name_of(self._settings, topic)

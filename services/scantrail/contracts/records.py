@@ -31,6 +31,7 @@ from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order
 from scantrail.domain.product import POLICIES_MAX, Product
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import Recall
+from scantrail.domain.recall_watch import Watched
 from scantrail.domain.scan import Origin, Scan
 from scantrail.domain.serial_format import FORMATS_MAX
 from scantrail.domain.station import Station
@@ -486,6 +487,18 @@ def _check_finding(finding: Finding) -> None:
         raise UnreadableRecord("no_time_zone", "at needs an offset or Z")
 
 
+def _check_watched(watched: Watched) -> None:
+    _check_names(watched, ("recall",), "not_a_recall_watch")
+    if watched.unit is not None:
+        _check_names(watched, ("unit",), "not_a_recall_watch")
+    if not (1 <= watched.version < 1 << 63 and 0 <= watched.position < 1 << 63):
+        detail = "version must be from 1 to 2^63 - 1, and position from 0"
+        raise UnreadableRecord("not_a_recall_watch", detail)
+    if not (0 <= watched.partition < 1 << 31 and 1 <= watched.partitions < 1 << 31):
+        detail = "partition must be from 0 to 2^31 - 1, and partitions from 1"
+        raise UnreadableRecord("not_a_recall_watch", detail)
+
+
 def encode_movement(scan: Scan, before: Position | None, observation: Observation) -> bytes:
     """The record of `movements` for an accepted scan."""
     return encode(
@@ -648,6 +661,7 @@ movements: "Codec[Movement]" = Codec(Movement, "movement", _check_movement)
 rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read", check_rejected_read)
 alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
 findings: "Codec[Finding]" = Codec(Finding, "finding", _check_finding)
+watched: "Codec[Watched]" = Codec(Watched, "recall_watch", _check_watched)
 recalls: "Codec[Recall]" = Codec(Recall, "recall", _check_recall)
 stations: "Codec[Station]" = Codec(Station, "station", _check_station)
 products: "Codec[Product]" = Codec(Product, "product", _check_product)

@@ -21,6 +21,7 @@ class Topic(StrEnum):
     HOLDS = "holds"  # api, compacted: key unit
     ALERT_POLICIES = "alert-policies"  # api, compacted: key kind of alerts
     FINDINGS = "findings"  # api: key finding id
+    RECALL_WATCH = "recall-watch"  # alerter: key recall id, or unit
     UNITS = "units"  # tracker's changelog, compacted, private: key unit
 
 

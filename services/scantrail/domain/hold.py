@@ -1,11 +1,12 @@
 """Holds: why a unit must not leave, one reason of each who says so."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
 from scantrail.domain.recall import Recall
+from scantrail.domain.recall_match import Matched
 
 #: Reasons that one unit may have: more are a slip of a program.
 REASONS_MAX = 50
@@ -65,6 +66,52 @@ def decides_against(cleared: Iterable[Clearance], recall: Recall) -> bool:
 def is_remedied(cleared: Iterable[Clearance], recall: Recall) -> bool:
     """Whether a unit that the recall means may pass all the same."""
     return any(each.recall == recall.id and each.version is None for each in cleared)
+
+
+def standing(matched: Iterable[Matched], cleared: Collection[Clearance]) -> Matched:
+    """What speaks against a unit by all its keys, without what it is cleared of.
+
+    What was decided by what a scan does not show counts only where the scan leaves it open: a unit
+    that shows a recalled lot is recalled, whatever another scan has told before.
+    """
+    recalled, likely, undecided = dict[str, Recall](), dict[str, Recall](), dict[str, Recall]()
+    for each in matched:
+        recalled |= {recall.id: recall for recall in each.recalled}
+        likely |= {recall.id: recall for recall in each.likely}
+        undecided |= {recall.id: recall for recall in each.undecided}
+    return Matched(
+        [each for each in _by_id(recalled) if not is_remedied(cleared, each)],
+        [each for each in _by_id(likely, recalled) if not is_remedied(cleared, each)],
+        [
+            each
+            for each in _by_id(undecided, recalled, likely)
+            if not decides_against(cleared, each)
+        ],
+    )
+
+
+def _by_id(found: dict[str, Recall], *others: dict[str, Recall]) -> list[Recall]:
+    """Those that are among none of the others."""
+    return [found[id_] for id_ in sorted(found) if not any(id_ in other for other in others)]
+
+
+def by_recalls(hold: Hold, reasons: Iterable[HoldReason], cleared: Iterable[Clearance]) -> Hold:
+    """The hold with exactly these reasons of recalls, and cleared of these versions; what others
+    say, and of what it was remedied, stays. The version is left as it is.
+
+    Of more than a hold can have some are left out: one reason holds as many do, and who is not
+    cleared is held.
+    """
+    since = {each.id: each.since for each in hold.reasons}
+    others = [each for each in hold.reasons if each.recall is None]
+    told = [replace(each, since=since.get(each.id, each.since)) for each in reasons]
+    remedied = [each for each in hold.cleared if each.version is None]
+    room = max(REASONS_MAX - len(others), 0)
+    return replace(
+        hold,
+        reasons=(*others, *told[:room]),
+        cleared=(*remedied, *cleared)[:CLEARED_MAX],
+    )
 
 
 def with_reason(hold: Hold, reason: HoldReason) -> Hold:

@@ -58,6 +58,10 @@ class RecallMatcher:
         """The active recalls, in no order."""
         return iter(self._recalls.values())
 
+    def get(self, recall_id: str) -> Recall | None:
+        """The version of an active recall that is in force, if any."""
+        return self._recalls.get(recall_id)
+
     def put(self, recall: Recall) -> None:
         """Take over a recall's newest version; only an active one matches."""
         if recall.status is not RecallStatus.ACTIVE:

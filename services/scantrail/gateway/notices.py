@@ -13,7 +13,7 @@ from functools import partial
 from typing import NamedTuple
 
 from scantrail.contracts.topics import Topic
-from scantrail.domain.hold import Hold, HoldReason, decides_against, is_remedied
+from scantrail.domain.hold import Hold, HoldReason, standing
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import RecallMatcher
@@ -67,21 +67,15 @@ class Notices:
         self, keys: Sequence[str], *, lot: str | None = None, produced_on: date | None = None
     ) -> Against:
         """What speaks against a unit with these keys, of which these marks were read."""
-        recalls, undecided = dict[str, Recall](), dict[str, Recall]()
-        for key in keys:
-            matched = self._recalls.match(Marks(*product_and_serial(key), lot, produced_on))
-            recalls |= {recall.id: recall for recall in (*matched.recalled, *matched.likely)}
-            undecided |= {recall.id: recall for recall in matched.undecided}
+        matched = [
+            self._recalls.match(Marks(*product_and_serial(key), lot, produced_on)) for key in keys
+        ]
         holds = [hold for key in keys if (hold := self._holds.get(key)) is not None]
-        cleared = [each for hold in holds for each in hold.cleared]
+        left = standing(matched, [each for hold in holds for each in hold.cleared])
         return Against(
-            [each for each in recalls.values() if not is_remedied(cleared, each)],
+            [*left.recalled, *left.likely],
             [reason for hold in holds for reason in hold.reasons],
-            [
-                each
-                for each in undecided.values()
-                if each.id not in recalls and not decides_against(cleared, each)
-            ],
+            left.undecided,
         )
 
     def against_some_of(self, product: str) -> list[Recall]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
@@ -12,6 +13,8 @@ from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
 log = logger(__name__)
+
+T = TypeVar("T")
 
 RETRY_S = 0.5
 FLUSH_S_MAX = 5.0
@@ -108,7 +111,7 @@ async def connect_consumer(
             await asyncio.sleep(RETRY_S)
 
 
-async def patiently(ask: Callable[[], Awaitable[None]]) -> None:
+async def patiently(ask: Callable[[], Awaitable[T]]) -> T:
     """Ask Kafka until it answers. Refusals that will not pass are raised."""
     while True:
         try:

@@ -56,6 +56,19 @@ ALERTS_SWITCHED_OFF = Counter(
 WEBHOOKS_SENT = Counter(
     "scantrail_webhooks_sent_total", "Attempts to tell a webhook, by what came of them", ["outcome"]
 )
+RECALLS_UNSWEPT = Gauge(
+    "scantrail_recalls_unswept",
+    "Recalls of whose newest version it was not yet found out which units were scanned before it",
+)
+RECALL_SWEEP_SECONDS = Histogram(
+    "scantrail_recall_sweep_seconds",
+    "From a recall's version, seen by the api, to the end of its sweep",
+    buckets=_AGE_BUCKETS,
+)
+RECALLED_UNITS_HELD = Gauge(
+    "scantrail_recalled_units_held",
+    "Units on site that are recalled or may be",
+)
 VERDICTS = Counter(
     "scantrail_verdicts_total", "Answers to conveyors, by what they were", ["verdict", "reason"]
 )

@@ -329,6 +329,59 @@ recall_reach = Table(
     Column("remedied_note", Text),
 )
 
+#: From where on each partition of movements is judged with a recall's version: the alerter tells.
+recall_position = Table(
+    "recall_position",
+    metadata,
+    Column("recall", Text, primary_key=True),
+    Column("partition", Integer, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("partitions", Integer, nullable=False),  # how many there are
+    Column("position", BigInteger, nullable=False),
+)
+
+#: The version of each recall for which the desk has looked at every unit.
+recall_sweep = Table(
+    "recall_sweep",
+    metadata,
+    Column("recall", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("swept_at", _TIME, nullable=False),
+)
+
+#: Units that recalls mean, may mean, or of which it was decided that they do not; and the units
+#: inside which those are. The projector marks them, the desk looks at them.
+recall_unit = Table(
+    "recall_unit",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("is_stale", Boolean, nullable=False, server_default=false()),
+    # the movement that has to be written before the unit is looked at
+    Column("partition", Integer),
+    Column("position", BigInteger),
+    # the unit's version when it was looked at; none where no other version needs to be looked at
+    Column("version", BigInteger),
+    Column("recalls", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # all of them
+    Column(
+        "held_by", ARRAY(Text), nullable=False, server_default=text("'{}'")
+    ),  # that hold it here
+    Column("parents", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # so held, too
+    Index("recall_unit_by_recall", "recalls", postgresql_using="gin"),
+    Index("recall_unit_by_parent", "parents", postgresql_using="gin"),
+    Index("recall_unit_stale", "unit", postgresql_where=text("is_stale")),
+)
+
+#: What people decided of units of which a recall left it open: that it does not mean them.
+recall_cleared = Table(
+    "recall_cleared",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("recall", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
+    Column("note", Text, nullable=False),
+    Column("at", _TIME, nullable=False),
+)
+
 #: Of units with several ids: each key that is not the unit's own, and the one that is. Of a link
 #: that was taken back `unit` is the key itself.
 identifier = Table(

@@ -43,6 +43,10 @@ from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of, partitions_of
 from scantrail.projector.writing import TOPICS, Batch, Writer, stored_offsets
 
+#: Of these the exchanged tables are made. What recalls have to do with units is looked up anew by
+#: the desk whenever it must.
+REBUILT = tuple(topic for topic in TOPICS if topic is not Topic.RECALL_WATCH)
+
 #: What is exchanged, in the order in which a projector takes locks, so that none waits for us while
 #: we wait for it.
 TABLES = (
@@ -154,7 +158,7 @@ class _Rebuild:
             statement_timeout_s=0,
             more_options=f"-c search_path={search_path} -c synchronous_commit=off",
         )
-        self._topics = {name_of(settings, topic): topic for topic in TOPICS}
+        self._topics = {name_of(settings, topic): topic for topic in REBUILT}
         self._writer = Writer(self._new_engine, self._topics, tells_webhooks=False)
         self._say = say
         self._told_at = time.monotonic()
@@ -233,7 +237,7 @@ class _Rebuild:
 
     async def _begin(self, consumer: AIOKafkaConsumer) -> Offsets:
         """Stand before the first record of each partition; where each of them ends."""
-        found = await partitions_of(self._settings, *TOPICS)
+        found = await partitions_of(self._settings, *REBUILT)
         partitions = [tp for some in found.values() for tp in some]
         begins = await consumer.beginning_offsets(partitions)
         ends: Offsets = await consumer.end_offsets(partitions)
@@ -360,9 +364,9 @@ class _Rebuild:
             for tp, offset in serving.items():  # the last record before it may be compacted away
                 await connection.execute(
                     text(
-                        f"UPDATE {self._anew}.consumer_offset SET next_offset ="
-                        " greatest(next_offset, :offset)"
-                        " WHERE topic = :topic AND partition = :partition"
+                        f"INSERT INTO {self._anew}.consumer_offset AS anew"
+                        " VALUES (:topic, :partition, :offset) ON CONFLICT (topic, partition)"
+                        " DO UPDATE SET next_offset = greatest(anew.next_offset, :offset)"
                     ),
                     {"offset": offset, "topic": tp.topic, "partition": tp.partition},
                 )

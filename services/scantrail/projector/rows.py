@@ -17,6 +17,7 @@ from scantrail.contracts.records import (
     movements,
     reader_statuses,
     rejected_reads,
+    watched,
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
@@ -41,6 +42,10 @@ class Rows:
     alerts: list[ToldAlert] = field(default_factory=list)
     rejected: dict[str, Row] = field(default_factory=dict)
     readers: dict[str, Row] = field(default_factory=dict)
+    #: by recall and partition
+    recall_positions: dict[tuple[str, int], Row] = field(default_factory=dict)
+    #: by unit, the partition and offset of its newest movement that a recall may mean
+    recall_hits: dict[str, tuple[int, int]] = field(default_factory=dict)
     record_times: list[datetime] = field(default_factory=list)
 
 
@@ -60,6 +65,8 @@ def add_records(rows: Rows, topic: Topic, records: Iterable[Any]) -> None:
                 _add_movement(rows, movements.decode(record.value))
             elif topic is Topic.ALERTS:
                 _add_alert(rows, record)
+            elif topic is Topic.RECALL_WATCH:
+                _add_watched(rows, record.value)
             elif topic is Topic.READS_REJECTED:
                 _add_rejected_read(rows, record.value)
             elif topic is Topic.READER_STATUS:
@@ -200,6 +207,19 @@ def _add_alert(rows: Rows, record: Any) -> None:
             at=datetime.fromtimestamp(record.timestamp / 1000, UTC),
         )
     )
+
+
+def _add_watched(rows: Rows, value: bytes | None) -> None:
+    told = watched.decode(value)
+    if told.unit is not None:
+        place = (told.partition, told.position)
+        rows.recall_hits[told.unit] = max(place, rows.recall_hits.get(told.unit, place))
+        return
+    key = (told.recall, told.partition)
+    row = (*key, told.version, told.partitions, told.position)
+    known = rows.recall_positions.get(key)
+    if known is None or (known[2], known[4]) < (told.version, told.position):
+        rows.recall_positions[key] = row
 
 
 def _add_reader_status(rows: Rows, value: bytes | None) -> None:

@@ -28,6 +28,7 @@ from scantrail.infra.database import (
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.projector.alerts import write_alerts
+from scantrail.projector.recalled import mark_recalled
 from scantrail.projector.rows import Row, Rows, add_records, refused_row
 
 log = logger(__name__)
@@ -39,6 +40,7 @@ TOPICS = (
     Topic.SCANS_REJECTED,
     Topic.READS_REJECTED,
     Topic.READER_STATUS,
+    Topic.RECALL_WATCH,
 )
 RETRY_S = 0.5
 
@@ -147,6 +149,9 @@ class Writer:
         await write_alerts(connection, rows.alerts, tells_webhooks=self._tells_webhooks)
         await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
         await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
+        positions = rows.recall_positions.values()
+        await _merge(connection, tables.recall_position, positions, _LATEST)
+        await mark_recalled(connection, rows.recall_hits)
         for partition, offset in nexts.items():
             await _advance(connection, partition, self.next[partition], offset)
 
@@ -180,6 +185,12 @@ _REJECTED = "DO UPDATE SET {all} WHERE excluded.record_time > {table}.record_tim
 
 #: One partition, and one gateway for a reader: what comes last is the newest, whatever its clock.
 _LAST = "DO UPDATE SET {all}"
+
+#: Each position is true from when it was told; a later one only lets the sweep wait.
+_LATEST = (
+    "DO UPDATE SET {all} WHERE (excluded.version, excluded.position)"
+    " > ({table}.version, {table}.position)"
+)
 
 
 async def _merge(

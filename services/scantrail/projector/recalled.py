@@ -1,0 +1,31 @@
+"""Units that a recall may mean, marked so that the desk looks at them."""
+
+from collections.abc import Mapping
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_MARK = text(
+    "INSERT INTO recall_unit (unit, is_stale, partition, position)"
+    " SELECT unit, true, partition, position FROM"
+    " unnest(CAST(:units AS text[]), CAST(:partitions AS int[]), CAST(:positions AS bigint[]))"
+    " AS hit (unit, partition, position) ORDER BY unit"
+    " ON CONFLICT (unit) DO UPDATE SET is_stale = true, partition = excluded.partition,"
+    " position = greatest(recall_unit.position, excluded.position)"
+)
+
+
+async def mark_recalled(connection: AsyncConnection, hits: Mapping[str, tuple[int, int]]) -> None:
+    """Mark these units; of each the partition and offset of the movement that is to be written
+    before anybody looks. In their order, so that two writers do not wait for each other."""
+    if not hits:
+        return
+    units = sorted(hits)
+    await connection.execute(
+        _MARK,
+        {
+            "units": units,
+            "partitions": [hits[unit][0] for unit in units],
+            "positions": [hits[unit][1] for unit in units],
+        },
+    )

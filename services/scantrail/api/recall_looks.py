@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Row, delete, exists, func, or_, select
+from sqlalchemy import Row, delete, exists, func, insert, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -44,6 +44,7 @@ from scantrail.infra.tables import (
     hold,
     movement,
     recall_cleared,
+    recall_parent,
     recall_unit,
     unit,
 )
@@ -102,23 +103,31 @@ async def look(
         else NO_CONCERN
         for key in looked
     }
-    new_rows = {
-        key: _Looked(
-            unit=key,
+    acting = {
+        key: _Acting(
             recalls=_ids(concerns[key], found[key].stated),
             held_by=_held_by(concerns[key]) if found[key].is_here else [],
-            parents=lineage.parents_of(key) if _holds(concerns[key], found[key]) else [],
         )
         for key in looked
     }
-    parents = {parent for row in new_rows.values() for parent in row.parents}
-    parents |= {parent for row in before.values() for parent in row.parents}
-    waiting = {row.unit for row in before.values() if row.is_stale and not row.is_written}
-    await _write(connection, new_rows.values(), waiting, {*before, *keys} - looked - waiting)
-    inside = await _inside(connection, looked | parents)
+    parents_of = {key: lineage.parents_of(key) if acting[key].held_by else [] for key in looked}
+    parents = await _put_inside(connection, parents_of, {*before, *keys})
+    inside = await _inside(connection, looked | parents, acting)
     await _hold(connection, outbox, looked, parents, found, concerns, inside, now)
     await _state(connection, outbox, matcher, looked, found, concerns)
-    await _track(connection, lineage, looked, parents, found, concerns, inside)
+    waiting = {row.unit for row in before.values() if row.is_stale and not row.is_written}
+    tracked = {
+        key: _version(found[key].row)
+        for key in looked
+        if concerns[key].means or concerns[key].undecided or found[key].stated or key in inside
+    }
+    await _write(connection, acting, tracked, waiting)
+    newly = {key: _version(lineage.row(key)) for key in parents - looked if key in inside}
+    await _track_parents(connection, newly)
+    idle = {key for key in looked if not acting[key].recalls and key not in tracked}
+    joined = {*before, *keys} - looked
+    # Those that came meanwhile are not locked, and have been marked by somebody.
+    await _forget(connection, (idle | joined) & before.keys() - waiting, parents - looked)
 
 
 def is_written(movements: str) -> Any:
@@ -202,13 +211,11 @@ class _Facts(NamedTuple):
         return self.row is not None and self.row.phase == "shipped"
 
 
-class _Looked(NamedTuple):
-    """A row of `recall_unit`, without the unit's version."""
+class _Acting(NamedTuple):
+    """The recalls that have to do with a unit, and those by which it holds what it is in."""
 
-    unit: str
     recalls: list[str]
     held_by: list[str]
-    parents: list[str]
 
 
 def _ids(found: Concern, stated: Iterable[Finding]) -> list[str]:
@@ -218,10 +225,6 @@ def _ids(found: Concern, stated: Iterable[Finding]) -> list[str]:
 
 def _held_by(found: Concern) -> list[str]:
     return sorted({recall.id for recall in (*found.means, *found.undecided)})
-
-
-def _holds(found: Concern, facts: _Facts) -> bool:
-    return facts.is_here and bool(found.means or found.undecided)
 
 
 async def _facts(
@@ -265,20 +268,39 @@ def _scope(key: str) -> str:
 
 async def _inside_of(connection: AsyncConnection, parents: Collection[str]) -> set[str]:
     """The units that are held by recalls, and were inside one of these when they were looked at."""
-    query = select(recall_unit.c.unit).where(recall_unit.c.parents.overlap(sorted(parents)))
+    query = select(recall_parent.c.unit).where(_among(recall_parent.c.parent, parents))
     return set((await connection.execute(query)).scalars())
 
 
+async def _put_inside(
+    connection: AsyncConnection, parents_of: Mapping[str, list[str]], keys: Collection[str]
+) -> set[str]:
+    """Remember inside what units are that hold it; all that were or are held so."""
+    units = {*parents_of, *keys}
+    query = select(recall_parent).where(_among(recall_parent.c.unit, units))
+    known = {(row.parent, row.unit) for row in await connection.execute(query)}
+    now = {(parent, key) for key, parents in parents_of.items() for parent in parents}
+    if known != now:
+        await connection.execute(delete(recall_parent).where(_among(recall_parent.c.unit, units)))
+    if now and known != now:
+        told = [{"parent": parent, "unit": key} for parent, key in sorted(now)]
+        await connection.execute(insert(recall_parent), told)
+    return {parent for parent, _ in known | now}
+
+
 async def _inside(
-    connection: AsyncConnection, parents: set[str]
+    connection: AsyncConnection, parents: set[str], acting: Mapping[str, _Acting]
 ) -> dict[str, list[tuple[str, str]]]:
     """For each parent, the recall and the unit of what holds it from inside."""
-    wanted = sorted(parents)
-    query = select(recall_unit).where(recall_unit.c.parents.overlap(wanted))
+    query = (
+        select(recall_parent, recall_unit.c.held_by)
+        .join(recall_unit, recall_unit.c.unit == recall_parent.c.unit, isouter=True)
+        .where(_among(recall_parent.c.parent, parents))
+    )
     found: dict[str, list[tuple[str, str]]] = {}
     for row in await connection.execute(query):
-        for parent in parents & set(row.parents):
-            found.setdefault(parent, []).extend((each, row.unit) for each in row.held_by)
+        held_by = acting[row.unit].held_by if row.unit in acting else row.held_by or ()
+        found.setdefault(row.parent, []).extend((each, row.unit) for each in held_by)
     return found
 
 
@@ -406,72 +428,64 @@ def _visit(row: Any) -> Visit:
 
 async def _write(
     connection: AsyncConnection,
-    rows: Iterable[_Looked],
+    acting: Mapping[str, _Acting],
+    tracked: Mapping[str, int],
     waiting: Collection[str],
-    gone: Collection[str],
 ) -> None:
-    """The rows as they are now, not stale unless their movement has yet to be written; and without
-    those of keys that are no units."""
-    values = [{**each._asdict(), "is_stale": each.unit in waiting} for each in sorted(rows)]
+    """The rows as they are now, not stale unless their movement has yet to be written.
+
+    `tracked` are those that are to be looked at again when they have another version than this.
+    """
+    values = [
+        {
+            "unit": key,
+            "is_stale": key in waiting,
+            "version": tracked.get(key),
+            **acting[key]._asdict(),
+        }
+        for key in sorted(acting)
+        if acting[key].recalls or key in tracked or key in waiting
+    ]
     new = upsert(recall_unit)
     written = new.on_conflict_do_update(
         index_elements=[recall_unit.c.unit],
-        set_={name: new.excluded[name] for name in ("is_stale", "recalls", "held_by", "parents")},
+        set_={name: new.excluded[name] for name in ("is_stale", "version", "recalls", "held_by")},
     )
     if values:
         await connection.execute(written, values)
-    if gone:
-        await connection.execute(delete(recall_unit).where(_among(recall_unit.c.unit, gone)))
 
 
-async def _track(
-    connection: AsyncConnection,
-    lineage: Lineage,
-    looked: set[str],
-    parents: set[str],
-    found: Mapping[str, _Facts],
-    concerns: Mapping[str, Concern],
-    inside: Mapping[str, list[tuple[str, str]]],
-) -> None:
-    """Remember with which version of them that was so, of all that are to be looked at again when
-    they have another; forget what nothing is to be said of."""
-    versions = {
-        key: _version(found[key].row)
-        for key in looked
-        if concerns[key].means or concerns[key].undecided or found[key].stated or key in inside
-    }
-    new_parents = {key: _version(lineage.row(key)) for key in parents - looked if key in inside}
-    tracked = [{"unit": key, "version": versions[key]} for key in sorted(versions)]
+async def _track_parents(connection: AsyncConnection, versions: Mapping[str, int]) -> None:
+    """Have these looked at again when they have another version: they may be put into a third.
+
+    Of one that is there its own look says with which version it was seen.
+    """
+    told = [{"unit": key, "version": versions[key]} for key in sorted(versions)]
     new = upsert(recall_unit)
-    if tracked:
-        kept = new.on_conflict_do_update(
-            index_elements=[recall_unit.c.unit], set_={"version": new.excluded.version}
-        )
-        await connection.execute(kept, tracked)
-    if new_parents:
-        # Of one that is there its own look says with which version it was seen.
-        told = [{"unit": key, "version": new_parents[key]} for key in sorted(new_parents)]
-        seen = new.on_conflict_do_update(
-            index_elements=[recall_unit.c.unit],
-            set_={"version": func.coalesce(recall_unit.c.version, new.excluded.version)},
-        )
-        await connection.execute(seen, told)
-    untracked = looked - versions.keys()
-    if untracked:
-        await connection.execute(
-            recall_unit.update()
-            .where(_among(recall_unit.c.unit, untracked), recall_unit.c.version.is_not(None))
-            .values(version=None)
-        )
-    idle = ({*looked, *parents} - versions.keys()) - inside.keys()
-    await connection.execute(
-        delete(recall_unit).where(
-            _among(recall_unit.c.unit, idle),
-            recall_unit.c.is_stale.is_(False),
-            recall_unit.c.recalls == [],
-            recall_unit.c.parents == [],
-        )
+    seen = new.on_conflict_do_update(
+        index_elements=[recall_unit.c.unit],
+        set_={"version": func.coalesce(recall_unit.c.version, new.excluded.version)},
     )
+    if told:
+        await connection.execute(seen, told)
+
+
+async def _forget(
+    connection: AsyncConnection, keys: Collection[str], parents: Collection[str]
+) -> None:
+    """Of `keys` nothing is to be said: they are no units of their own, or no recall acts on them.
+    Nor of those parents on which none acts, and that nothing holds from inside any more."""
+    if keys:
+        await connection.execute(delete(recall_unit).where(_among(recall_unit.c.unit, keys)))
+    if parents:
+        await connection.execute(
+            delete(recall_unit).where(
+                _among(recall_unit.c.unit, parents),
+                recall_unit.c.is_stale.is_(False),
+                func.cardinality(recall_unit.c.recalls) == 0,
+                ~exists().where(recall_parent.c.parent == recall_unit.c.unit),
+            )
+        )
 
 
 def _version(row: Row[Any] | None) -> int:

@@ -365,10 +365,16 @@ recall_unit = Table(
     Column(
         "held_by", ARRAY(Text), nullable=False, server_default=text("'{}'")
     ),  # that hold it here
-    Column("parents", ARRAY(Text), nullable=False, server_default=text("'{}'")),  # so held, too
-    Index("recall_unit_by_recall", "recalls", postgresql_using="gin"),
-    Index("recall_unit_by_parent", "parents", postgresql_using="gin"),
     Index("recall_unit_stale", "unit", postgresql_where=text("is_stale")),
+)
+
+#: The units inside which those are that recalls hold, at any depth: they are held, too.
+recall_parent = Table(
+    "recall_parent",
+    metadata,
+    Column("parent", Text, primary_key=True),
+    Column("unit", Text, primary_key=True),
+    Index("recall_parent_by_unit", "unit"),
 )
 
 #: What people decided of units of which a recall left it open: that it does not mean them.

@@ -39,14 +39,18 @@ def upgrade() -> None:
         sa.Column("version", sa.BigInteger()),
         _names("recalls"),
         _names("held_by"),
-        _names("parents"),
         sa.PrimaryKeyConstraint("unit"),
     )
-    op.create_index("recall_unit_by_recall", "recall_unit", ["recalls"], postgresql_using="gin")
-    op.create_index("recall_unit_by_parent", "recall_unit", ["parents"], postgresql_using="gin")
     op.create_index(
         "recall_unit_stale", "recall_unit", ["unit"], postgresql_where=sa.text("is_stale")
     )
+    op.create_table(
+        "recall_parent",
+        sa.Column("parent", sa.Text(), nullable=False),
+        sa.Column("unit", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("parent", "unit"),
+    )
+    op.create_index("recall_parent_by_unit", "recall_parent", ["unit"])
     op.create_table(
         "recall_cleared",
         sa.Column("unit", sa.Text(), nullable=False),

@@ -46,6 +46,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic, schemas_dir, topic_specs
 from scantrail.domain.alert import SEVERITY, Alert, AlertKind, AlertStatus, alert_id, judge
+from scantrail.domain.alert_policy import AlertPolicy, PolicyException, Severity
 from scantrail.domain.custody import (
     Fact,
     FactKind,
@@ -88,6 +89,7 @@ COMPACTED = {
     Topic.ORDERS,
     Topic.IDENTIFIERS,
     Topic.HOLDS,
+    Topic.ALERT_POLICIES,
     Topic.UNITS,
 }
 
@@ -145,6 +147,8 @@ OBJECTS: dict[tuple[Topic, str], type] = {
     (Topic.HOLDS, "$"): Hold,
     (Topic.HOLDS, "$.properties.reasons.items"): HoldReason,
     (Topic.HOLDS, "$.properties.cleared.items"): Clearance,
+    (Topic.ALERT_POLICIES, "$"): AlertPolicy,
+    (Topic.ALERT_POLICIES, "$.properties.exceptions.items"): PolicyException,
 }
 
 _NOT_PUBLISHED = {
@@ -182,6 +186,8 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.RECALLS, "kind"): SelectorKind,
     (Topic.RECALLS, "status"): RecallStatus,
     (Topic.HOLDS, "kind"): HoldKind,
+    (Topic.ALERT_POLICIES, "id"): AlertKind,
+    (Topic.ALERT_POLICIES, "severity"): Severity,
     (Topic.STATIONS, "business_step"): BusinessStep,
     (Topic.PRODUCTS, "captured"): Captured,
     (Topic.PRODUCTS, "serial_missing"): AlertLevel,
@@ -264,6 +270,7 @@ def decode(topic: Topic, value: bytes, key: bytes | None = None) -> Any:
         Topic.ORDERS: records.orders.decode,
         Topic.IDENTIFIERS: records.identifiers.decode,
         Topic.HOLDS: records.holds.decode,
+        Topic.ALERT_POLICIES: records.alert_policies.decode,
     }
     return codecs[topic](value)
 
@@ -872,6 +879,28 @@ def test_an_example_of_a_link_taken_back_names_the_scan_of_the_link() -> None:
 )
 def test_a_hold_conforms(hold: Hold) -> None:
     conforms(Topic.HOLDS, encode(hold))
+
+
+@few
+@given(
+    st.builds(
+        AlertPolicy,
+        id=st.sampled_from(AlertKind),
+        severity=st.none() | st.sampled_from(Severity),
+        exceptions=st.lists(
+            st.builds(
+                PolicyException,
+                severity=st.sampled_from(Severity),
+                product=MAYBE_TEXTS,
+                site=MAYBE_TEXTS,
+            ),
+            max_size=3,
+        ).map(tuple),
+        version=st.integers(1, 1 << 31),
+    )
+)
+def test_an_alert_policy_conforms(policy: AlertPolicy) -> None:
+    conforms(Topic.ALERT_POLICIES, encode(policy))
 
 
 ORDER_LINES = st.builds(OrderLine, product=TEXTS, quantity=st.integers(1, QUANTITY_MAX))

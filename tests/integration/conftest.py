@@ -18,7 +18,7 @@ import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from scantrail.alerter.app import run_alerter
+from scantrail.alerter.app import MIRRORED, run_alerter
 from scantrail.api.app import run_api
 from scantrail.contracts.records import encode, encode_movement
 from scantrail.contracts.topics import Topic, topic_specs
@@ -48,7 +48,7 @@ NOON = datetime.now(UTC).replace(microsecond=0) - timedelta(hours=1)
 _WORK: dict[str, tuple[Callable[[Settings, Health], Awaitable[None]], tuple[str, ...]]] = {
     "gateway": (run_gateway, ("identifiers", "products", "stations")),
     "projector": (run_projector, ("database", "kafka")),
-    "alerter": (run_alerter, ("recalls", "holds", "kafka")),
+    "alerter": (run_alerter, (*MIRRORED, "kafka")),
     "api": (run_api, ("database", "kafka")),
 }
 

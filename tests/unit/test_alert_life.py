@@ -23,7 +23,9 @@ def lived(story: str) -> tuple[AlertLife, list[str]]:
     steps: list[str] = []
     for word in story.split():
         if word in "+-":
-            life, step = tell(life, is_raised=word == "+")
+            told = tell(life, is_raised=word == "+")
+            assert told is not None
+            life, step = told
             steps.append(step.value)
         else:
             assert life is not None
@@ -36,7 +38,6 @@ def lived(story: str) -> tuple[AlertLife, list[str]]:
     ("story", "expected"),
     [
         ("+", AlertLife(OPEN)),
-        ("-", AlertLife(WITHDRAWN, withdrawn=True)),
         ("+ + +", AlertLife(OPEN, repeats=2)),
         ("+ -", AlertLife(WITHDRAWN, withdrawn=True)),
         ("+ - -", AlertLife(WITHDRAWN, withdrawn=True)),
@@ -91,6 +92,10 @@ def test_what_cannot_be_done_is_refused_by_name(story: str, step: AlertStep, rea
         act(life, step)
     assert refused.value.reason == reason
     assert refused.value.detail
+
+
+def test_what_was_never_raised_is_not_withdrawn() -> None:
+    assert tell(None, is_raised=False) is None
 
 
 def test_nobody_raises_or_withdraws_by_hand() -> None:

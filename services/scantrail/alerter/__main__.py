@@ -1,9 +1,9 @@
-from scantrail.alerter.app import run_alerter
+from scantrail.alerter.app import MIRRORED, run_alerter
 from scantrail.infra.process import run_service
 
 
 def main() -> None:
-    run_service("alerter", run_alerter, "recalls", "holds", "kafka")
+    run_service("alerter", run_alerter, *MIRRORED, "kafka")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The alerter's shell. Per batch of movements, of what the desk found, and of reads set aside:
 
-1. `recalls`, `holds` and `products` are read to their ends: what was published before the movement
-   is known.
+1. `recalls`, `holds`, `products` and `alert-policies` are read to their ends: what was published
+   before the movement is known.
 2. the batch is judged. Died up to here: the batch is read again.
 3. alerts are sent, every acknowledgement awaited. Died here: the batch is read again, and the
    same alerts, with the same ids, are sent again; whoever takes them, takes each id once.
@@ -9,7 +9,7 @@
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -32,7 +32,8 @@ from scantrail.contracts.records import (
     rejected_reads,
 )
 from scantrail.contracts.topics import Topic
-from scantrail.domain.alert import Alert, Seen, judge, judge_finding
+from scantrail.domain.alert import Alert, AlertKind, Seen, judge, judge_finding
+from scantrail.domain.alert_policy import AlertPolicy, by_policy
 from scantrail.domain.custody import Outcome
 from scantrail.domain.hold import Clearance, Hold, HoldReason, is_remedied
 from scantrail.domain.identifiers import product_and_serial
@@ -51,11 +52,14 @@ from scantrail.infra.kafka import (
     stop_producer,
 )
 from scantrail.infra.logs import logger
-from scantrail.infra.notices import Unreadable, take_hold, take_recall
+from scantrail.infra.notices import Unreadable, take_hold, take_policy, take_recall
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
 log = logger(__name__)
+
+#: What the alerter lacks until it has read them.
+MIRRORED = ("recalls", "holds", "products", "policies")
 
 #: What moves nothing, or is told of another key too.
 _INERT = (Outcome.NOT_INSIDE, Outcome.REFOLDED, Outcome.RELEASED)
@@ -66,17 +70,18 @@ _SERIAL_MISSING = "serial_missing"
 
 
 class Notices(NamedTuple):
-    """What speaks against units."""
+    """What speaks against units, and how urgent that is here."""
 
     recalls: RecallMatcher
     holds: dict[str, Hold]
     products: dict[str, Product]
+    policies: dict[AlertKind, AlertPolicy]
 
 
 async def run_alerter(settings: Settings, health: Health) -> None:
     """Judge movements until cancelled."""
     producer = await connect_producer(settings)
-    notices = Notices(RecallMatcher(), {}, {})
+    notices = Notices(RecallMatcher(), {}, {}, {})
 
     def tell(topic: Topic, left: int) -> None:
         (health.lacks if left else health.has)(f"readable {topic.value}")
@@ -86,10 +91,11 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         Mirror(settings, Topic.RECALLS, partial(take_recall, notices.recalls, unreadable)),
         Mirror(settings, Topic.HOLDS, partial(take_hold, notices.holds, unreadable)),
         Mirror(settings, Topic.PRODUCTS, partial(take_product, notices.products)),
+        Mirror(settings, Topic.ALERT_POLICIES, partial(take_policy, notices.policies, unreadable)),
     ]
     consumer: AIOKafkaConsumer | None = None
     try:
-        for mirror, name in zip(mirrors, ("recalls", "holds", "products"), strict=True):
+        for mirror, name in zip(mirrors, MIRRORED, strict=True):
             await mirror.start()
             health.has(name)
         topics = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED)
@@ -104,8 +110,8 @@ async def run_alerter(settings: Settings, health: Health) -> None:
                 for place, some in batch.items():
                     told[place.topic].append(some)
                 raised = judge_batch(told[moved], notices, settings.site_travel_s)
-                raised += judge_findings(told[found])
-                raised += judge_reads(told[unread], notices.products)
+                raised += judge_findings(told[found], notices.policies)
+                raised += judge_reads(told[unread], notices)
                 await _send(producer, settings, raised)
                 await patiently(partial(_commit, consumer, batch))
     finally:
@@ -129,7 +135,7 @@ def judge_batch(
                 log.error("movement cannot be read", reason=str(error), offset=record.offset)
                 continue
             keys = _keys_of(movement, notices.products)
-            raised += judge(
+            judged = judge(
                 movement.scan,
                 facts(movement.facts_added, movement.scan),
                 facts(movement.facts_withdrawn, movement.scan),
@@ -143,7 +149,9 @@ def judge_batch(
             )
             if movement.outcome not in _INERT and not _tells_of_others(movement):
                 product = notices.products.get(product_and_serial(movement.unit)[0] or "")
-                raised += judge_with_serial(product, movement.scan)
+                judged += judge_with_serial(product, movement.scan)
+            of_products = {product_and_serial(key)[0] for key in keys}
+            raised += _by_policy(judged, notices.policies, of_products)
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
             age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
             metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
@@ -151,20 +159,23 @@ def judge_batch(
     return raised
 
 
-def judge_findings(batch: Iterable[Iterable[Any]]) -> list[Alert]:
+def judge_findings(
+    batch: Iterable[Iterable[Any]], policies: Mapping[AlertKind, AlertPolicy]
+) -> list[Alert]:
     """The alerts of a batch of finding records, in their order."""
     raised: list[Alert] = []
     for record in chain.from_iterable(batch):
         try:
             alert = judge_finding(findings.decode(record.value))
             # What is stated, taken back and stated again has one id: each time is told apart.
-            raised.append(replace(alert, told_by=f"finding {record.partition}/{record.offset}"))
+            alert = replace(alert, told_by=f"finding {record.partition}/{record.offset}")
+            raised += _by_policy([alert], policies, {product_and_serial(alert.unit or "")[0]})
         except UnreadableRecord as error:
             log.error("finding cannot be read", reason=str(error), offset=record.offset)
     return raised
 
 
-def judge_reads(batch: Iterable[Iterable[Any]], known: Mapping[str, Product]) -> list[Alert]:
+def judge_reads(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Alert]:
     """The alerts of a batch of reads that made no scan, in their order."""
     raised: list[Alert] = []
     for record in chain.from_iterable(batch):
@@ -174,10 +185,27 @@ def judge_reads(batch: Iterable[Iterable[Any]], known: Mapping[str, Product]) ->
             log.error("read cannot be read", reason=str(error), offset=record.offset)
             continue
         if read.reason == _SERIAL_MISSING:
-            product = known.get(read.of_product or "")
-            raised += judge_without_serial(
+            product = notices.products.get(read.of_product or "")
+            judged = judge_without_serial(
                 product, event_id=read.event_id, station=read.station, at=read.event_time
             )
+            raised += _by_policy(judged, notices.policies, {read.of_product})
+    return raised
+
+
+def _by_policy(
+    judged: Iterable[Alert],
+    policies: Mapping[AlertKind, AlertPolicy],
+    products: Collection[str | None],
+) -> list[Alert]:
+    """What is to be raised of alerts, of a unit of `products` by its several keys."""
+    raised = []
+    for alert in judged:
+        decided = by_policy(alert, policies, products)
+        if decided is None:
+            metrics.ALERTS_SWITCHED_OFF.labels(alert.kind.value).inc()
+        else:
+            raised.append(decided)
     return raised
 
 

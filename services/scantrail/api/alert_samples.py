@@ -6,10 +6,12 @@ from typing import Any
 import msgspec
 
 from scantrail.api.answers import page_of
-from scantrail.api.bodies import ResolveBody, Severity, StepBody, WebhookBody
+from scantrail.api.bodies import AlertPolicyBody, ResolveBody, Severity, StepBody, WebhookBody
 from scantrail.api.description import Sample
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.alert_life import AlertStanding, AlertStep
+from scantrail.domain.alert_policy import PolicyException
+from scantrail.domain.alert_policy import Severity as PolicySeverity
 
 _AT = "2026-03-02T08:15:00Z"
 
@@ -59,6 +61,18 @@ class WebhookTold(msgspec.Struct):
     kinds: list[AlertKind]
     min_severity: Severity
     secret: str | msgspec.UnsetType = msgspec.UNSET
+
+
+class PolicyTold(msgspec.Struct):
+    """`default` is how urgent such an alert is where nobody decides; `version` is 0 there."""
+
+    id: AlertKind
+    severity: PolicySeverity | None
+    exceptions: list[PolicyException]
+    version: int
+    default: Severity
+    can_be_off: bool
+    published: bool
 
 
 class DeliveryTold(msgspec.Struct):
@@ -115,6 +129,19 @@ _DELIVERY = {
     "done_at": None,
 }
 
+_DECIDED: dict[str, Any] = {
+    "severity": "info",
+    "exceptions": [{"severity": "off", "product": "09506000134352", "site": "outlet"}],
+}
+_POLICY: dict[str, Any] = {
+    "id": "duplicate_serial",
+    **_DECIDED,
+    "version": 2,
+    "default": "warning",
+    "can_be_off": True,
+    "published": True,
+}
+
 ALERTS = page_of("alerts", AlertTold, _ALERT)
 ALERT = Sample(kind=AlertInFull, example={**_ALERT, "history": [_RAISED], "next": None})
 STEP = Sample(kind=StepBody, example={"note": "on my way"})
@@ -127,3 +154,6 @@ WEBHOOK_TOLD = Sample(kind=WebhookTold, example=_WEBHOOK)
 WEBHOOKS = page_of("webhooks", WebhookTold, _WEBHOOK)
 DELIVERY = Sample(kind=DeliveryTold, example=_DELIVERY)
 DELIVERIES = page_of("deliveries", DeliveryTold, _DELIVERY)
+POLICY = Sample(kind=AlertPolicyBody, example=_DECIDED)
+POLICY_TOLD = Sample(kind=PolicyTold, example=_POLICY)
+POLICIES = page_of("alert_policies", PolicyTold, _POLICY)

@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail import __version__
 from scantrail.api.access import Guard, Role, check_roles
 from scantrail.api.advance_notices import build_advance_notices
+from scantrail.api.alert_policies import build_alert_policies
 from scantrail.api.alerts import build_alerts
 from scantrail.api.audit import build_audit
 from scantrail.api.changes import Changes
@@ -132,6 +133,7 @@ def build_api(
             *build_identifiers(engine, changes),
             *build_holds(engine, changes),
             *build_alerts(engine, changes),
+            *build_alert_policies(engine, changes),
             *build_webhooks(engine, changes),
             *build_worklists(engine, changes, gateway),
             *build_sites(engine, changes),

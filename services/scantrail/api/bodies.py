@@ -14,6 +14,7 @@ from scantrail.api.problems import bad_field
 from scantrail.contracts.fields import field_of
 from scantrail.contracts.records import Time, holds_nul
 from scantrail.domain.alert import AlertKind
+from scantrail.domain.alert_policy import Severity as PolicySeverity
 from scantrail.domain.hold import HoldKind
 from scantrail.domain.identifiers import NotIdentified, product_id
 from scantrail.domain.product import AlertLevel, Captured, Serials
@@ -252,6 +253,22 @@ class WebhookBody(Body, frozen=True, kw_only=True):
     secret: str | None = None
     kinds: tuple[AlertKind, ...] = ()
     min_severity: Severity = Severity.INFO
+
+
+class PolicyExceptionBody(Body, frozen=True, kw_only=True):
+    """What is decided for a product, at a site, or for a product at a site."""
+
+    severity: PolicySeverity
+    product: str | None = None
+    site: str | None = None
+
+
+class AlertPolicyBody(Body, frozen=True, kw_only=True):
+    """`PUT /alert-policies/{kind}`: the first exception that fits decides, else `severity`; null
+    is as where nobody decides."""
+
+    severity: PolicySeverity | None = None
+    exceptions: tuple[PolicyExceptionBody, ...] = ()
 
 
 class ReplayBody(Body, frozen=True, kw_only=True):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Generic, TypeVar
 import msgspec
 
 from scantrail.domain.alert import Alert
+from scantrail.domain.alert_policy import EXCEPTIONS_MAX, AlertPolicy
 from scantrail.domain.children import DEPTH_MAX, Link
 from scantrail.domain.custody import (
     ALIASES_MAX,
@@ -460,8 +461,14 @@ def _check_hold(hold: Hold) -> None:
             raise UnreadableRecord("no_time_zone", "since needs an offset or Z")
 
 
+def _check_alert_policy(policy: AlertPolicy) -> None:
+    _check_entity(policy, "policy")
+    if len(policy.exceptions) > EXCEPTIONS_MAX:
+        raise UnreadableRecord("not_a_policy", f"exceptions must be at most {EXCEPTIONS_MAX}")
+
+
 def _check_entity(
-    entity: Station | Product | Order | Recall | Identifier | Hold, name: str
+    entity: Station | Product | Order | Recall | Identifier | Hold | AlertPolicy, name: str
 ) -> None:
     if not 0 < len(entity.id) <= NAME_LENGTH_MAX:
         raise UnreadableRecord(f"not_a_{name}", f"id must have 1 to {NAME_LENGTH_MAX} letters")
@@ -647,6 +654,7 @@ products: "Codec[Product]" = Codec(Product, "product", _check_product)
 orders: "Codec[Order]" = Codec(Order, "sales_order", _check_order)
 identifiers: "Codec[Identifier]" = Codec(Identifier, "unit_id", _check_identifier)
 holds: "Codec[Hold]" = Codec(Hold, "hold", _check_hold)
+alert_policies: "Codec[AlertPolicy]" = Codec(AlertPolicy, "policy", _check_alert_policy)
 
 reader_statuses: "Codec[ReaderStatus]" = Codec(ReaderStatus, "reader_status", _check_reader_status)
 

@@ -19,6 +19,7 @@ class Topic(StrEnum):
     ORDERS = "orders"  # api, compacted: key order reference
     IDENTIFIERS = "identifiers"  # api, compacted: key a unit key that is not the unit's own
     HOLDS = "holds"  # api, compacted: key unit
+    ALERT_POLICIES = "alert-policies"  # api, compacted: key kind of alerts
     FINDINGS = "findings"  # api: key finding id
     UNITS = "units"  # tracker's changelog, compacted, private: key unit
 

@@ -47,15 +47,14 @@ class StepRefused(Exception):
         self.detail = detail
 
 
-def tell(life: AlertLife | None, *, is_raised: bool) -> tuple[AlertLife, AlertStep]:
-    """What the alerter's word makes of an alert (None: not known yet).
+def tell(life: AlertLife | None, *, is_raised: bool) -> tuple[AlertLife, AlertStep] | None:
+    """What the alerter's word makes of an alert (None: not known yet). None: nothing.
 
-    The caller leaves out what it was told before: a replay is no repeat.
+    The caller leaves out what it was told before: a replay is no repeat. A cause that is withdrawn
+    without having been told (alerts of its kind are not raised here) is no alert.
     """
     if life is None:
-        if is_raised:
-            return AlertLife(AlertStanding.OPEN), AlertStep.RAISED
-        return AlertLife(AlertStanding.WITHDRAWN, withdrawn=True), AlertStep.WITHDRAWN
+        return (AlertLife(AlertStanding.OPEN), AlertStep.RAISED) if is_raised else None
     if not is_raised:
         is_resolved = life.standing is AlertStanding.RESOLVED
         standing = AlertStanding.RESOLVED if is_resolved else AlertStanding.WITHDRAWN

@@ -50,6 +50,9 @@ DATABASE_WRITE_SECONDS = Histogram(
     "scantrail_database_write_seconds", "One transaction of the projector", buckets=_AGE_BUCKETS
 )
 ALERTS_RAISED = Counter("scantrail_alerts_raised_total", "Alerts", ["kind", "severity"])
+ALERTS_SWITCHED_OFF = Counter(
+    "scantrail_alerts_switched_off_total", "Alerts that were not raised, as was decided", ["kind"]
+)
 WEBHOOKS_SENT = Counter(
     "scantrail_webhooks_sent_total", "Attempts to tell a webhook, by what came of them", ["outcome"]
 )
@@ -63,7 +66,8 @@ VERDICT_SECONDS = Histogram(
 )
 RECORDS_UNREADABLE = Gauge(
     "scantrail_records_unreadable",
-    "Recalls and holds whose newest record cannot be read: what they may mean is not released",
+    "Recalls, holds and alert policies whose newest record cannot be read: what a recall or a hold"
+    " may mean is not released, and no alert is switched off by a policy",
     ["topic"],
 )
 REJECTED = Counter("scantrail_rejected_total", "Rejected records and reads", ["topic", "reason"])

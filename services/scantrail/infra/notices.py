@@ -1,4 +1,4 @@
-"""What speaks against units, as it comes from `recalls` and `holds`.
+"""What speaks against units, as it comes from `recalls` and `holds`, and what is told of it.
 
 A record that cannot be read may mean any unit, so it is never taken for none: what was known before
 stands, and `Unreadable` knows of it until a later version can be read, or it is deleted.
@@ -9,8 +9,10 @@ from typing import Any
 
 import msgspec
 
-from scantrail.contracts.records import UnreadableRecord, holds, recalls
+from scantrail.contracts.records import UnreadableRecord, alert_policies, holds, recalls
 from scantrail.contracts.topics import Topic
+from scantrail.domain.alert import AlertKind
+from scantrail.domain.alert_policy import AlertPolicy
 from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.recall import RecallRefused
 from scantrail.domain.recall_match import RecallMatcher
@@ -33,6 +35,7 @@ class Unreadable:
         self._told = told
         self._recalls: dict[str, frozenset[str]] = {}  # the products of each; none: any product
         self._holds: set[str] = set()
+        self._policies: set[str] = set()
 
     def recalls_of(self, products: Iterable[str | None]) -> list[str]:
         """The recalls that may mean a unit of one of these products, by id; None: not told."""
@@ -53,13 +56,20 @@ class Unreadable:
 
     def hold(self, key: str, *, is_unreadable: bool) -> None:
         """Remember a hold that cannot be read, or that it now can, or is deleted."""
+        self._note(Topic.HOLDS, self._holds, key, is_unreadable=is_unreadable)
+
+    def policy(self, key: str, *, is_unreadable: bool) -> None:
+        """Remember a policy that cannot be read, or that it now can, or is deleted."""
+        self._note(Topic.ALERT_POLICIES, self._policies, key, is_unreadable=is_unreadable)
+
+    def _note(self, topic: Topic, keys: set[str], key: str, *, is_unreadable: bool) -> None:
         if is_unreadable:
-            self._holds.add(key)
-        elif key in self._holds:
-            self._holds.remove(key)
+            keys.add(key)
+        elif key in keys:
+            keys.remove(key)
         else:
             return
-        self._count(Topic.HOLDS, len(self._holds))
+        self._count(topic, len(keys))
 
     def _count(self, topic: Topic, left: int) -> None:
         metrics.RECORDS_UNREADABLE.labels(topic.value).set(left)
@@ -98,6 +108,26 @@ def take_hold(held: dict[str, Hold], unreadable: Unreadable, key: str, value: by
             unreadable.hold(key, is_unreadable=True)
             return
     unreadable.hold(key, is_unreadable=False)
+
+
+def take_policy(
+    policies: dict[AlertKind, AlertPolicy], unreadable: Unreadable, key: str, value: bytes | None
+) -> None:
+    """Take over a record of `alert-policies`; of one that cannot be read the version before stands,
+    or what holds where nobody decides: nothing is switched off by it."""
+    if value is None:
+        for kind in [kind for kind in policies if kind == key]:
+            del policies[kind]
+    else:
+        try:
+            policy = alert_policies.decode(value)
+        except UnreadableRecord as error:
+            topic = Topic.ALERT_POLICIES.value
+            log.error("record cannot be read", topic=topic, key=key, reason=str(error))
+            unreadable.policy(key, is_unreadable=True)
+            return
+        policies[policy.id] = policy
+    unreadable.policy(key, is_unreadable=False)
 
 
 def _products(value: bytes) -> frozenset[str]:

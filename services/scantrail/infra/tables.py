@@ -299,6 +299,15 @@ hold = Table(
     Column("document", JSONB, nullable=False),
 )
 
+#: How urgent alerts of a kind are here: a row for each kind that somebody decided about.
+alert_policy = Table(
+    "alert_policy",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("document", JSONB, nullable=False),
+)
+
 #: People and companies: the only place of names and addresses, gone where one was erased.
 party = Table(
     "party",

@@ -31,9 +31,10 @@ async def write_alerts(connection: AsyncConnection, told: Sequence[ToldAlert]) -
     ids = sorted({one.row["id"] for one in told})
     # In the order of ids, that two writers do not wait for each other.
     locked = select(alert).where(alert.c.id.in_(ids)).order_by(alert.c.id).with_for_update()
-    known: dict[str, tuple[AlertLife, int]] = {
-        row.id: (life_of(row), row.events) for row in await connection.execute(locked)
-    }
+    rows = (await connection.execute(locked)).all()
+    known: dict[str, tuple[AlertLife, int]] = {row.id: (life_of(row), row.events) for row in rows}
+    # An alert stays as urgent as it was when it was raised, whatever is decided meanwhile.
+    severities: dict[str, str] = {row.id: row.severity for row in rows}
     causes = select(alert_event.c.alert, alert_event.c.cause).where(
         alert_event.c.alert.in_(ids), alert_event.c.cause.in_({one.cause for one in told})
     )
@@ -46,13 +47,17 @@ async def write_alerts(connection: AsyncConnection, told: Sequence[ToldAlert]) -
             continue
         seen.add((of, one.cause))
         life, number = known.get(of, (None, 0))
-        after, step = tell(life, is_raised=one.is_raised)
+        became = tell(life, is_raised=one.is_raised)
+        if became is None:
+            continue
+        after, step = became
         if life is None:
             new[of] = {**one.row, "status": after.standing.value}
+            severities[of] = one.row["severity"]
         known[of] = (after, number + 1)
         happened.append(
             Happened(
-                row=one.row,
+                row={**one.row, "severity": severities[of]},
                 number=number + 1,
                 step=step,
                 life=after,

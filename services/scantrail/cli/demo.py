@@ -1,7 +1,7 @@
 """`scantrail demo`: two thousand lives through real sockets, then every answer compared.
 
-The stack is fresh and private; the devices speak TCP and HTTP; the comparison goes through the
-HTTP API alone.
+Beside them the business's scenarios are played. The stack is fresh and private; the devices speak
+TCP and HTTP; the comparison goes through the HTTP API alone.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,17 @@ import httpx
 
 from scantrail.cli.addresses import api_headers, page_address, private_settings
 from scantrail.cli.checks import StackError
+from scantrail.cli.demo_alerts import AlertScore, ExpectedAlert, score_alerts
 from scantrail.cli.demo_plan import RECALL_ID, Life, Plan, make_plan, purchaser
 from scantrail.cli.floor import Floor, furnish, open_floor
+from scantrail.cli.scenarios import SCENARIO_PLACES, SCENARIOS
+from scantrail.cli.scenarios.scene import Outcome, Scenario, play_all
 from scantrail.cli.site import (
     DOCK,
     GATE,
     LINE,
     PACK,
+    PLACES,
     SHELF,
     SOUTH,
     STAGE,
@@ -62,15 +66,23 @@ def run_demo(settings: Settings, *, seed: int, units: int, cache: Path) -> int:
     print(f"seed {seed} (repeat with: scantrail demo --seed {seed})")
     try:
         with tempfile.TemporaryDirectory(prefix="scantrail-demo-") as folder:
-            ports = dict(zip(tcp_readers(), free_ports(len(tcp_readers())), strict=True))
+            places = (*PLACES, *SCENARIO_PLACES)
+            names = tcp_readers(places)
+            ports = dict(zip(names, free_ports(len(names)), strict=True))
             readers = Path(folder) / "readers.toml"
-            readers.write_text(readers_toml(ports))
+            readers.write_text(readers_toml(ports, places))
             private = replace(
                 private_settings(Path(folder) / "data", settings), readers_file=str(readers)
             )
             with Stack(private, cache=cache, say=say) as stack:
                 report = asyncio.run(
-                    live_and_compare(stack.settings, ports, make_plan(seed, units=units), say=say)
+                    live_and_compare(
+                        stack.settings,
+                        ports,
+                        make_plan(seed, units=units),
+                        scenarios=SCENARIOS,
+                        say=say,
+                    )
                 )
     except (StackError, EmbeddedError, SettingsError) as error:
         print(f"scantrail demo: {error}")
@@ -86,34 +98,57 @@ async def live_and_compare(
     ports: dict[str, int],
     plan: Plan,
     *,
+    scenarios: Sequence[Scenario] = (),
     say: Callable[[str], None] = lambda line: None,
     disturb: Disturb | None = None,
 ) -> dict[str, Any]:
-    """Drive the plan against running processes, wait for the end, and compare.
+    """Drive the plan, and scenarios beside it, against running processes, and compare.
 
     `disturb(moment)` is called while `receiving`, `storing` and `shipping` are under way: faults
     are injected there.
     """
-    api_url = page_address(settings)
+    places = (*PLACES, *(place for scenario in scenarios for place in scenario.places))
     async with open_floor(
-        api_url, settings.gateway_url, ports, api_shown=api_headers(settings)
+        page_address(settings),
+        settings.gateway_url,
+        ports,
+        api_shown=api_headers(settings),
+        places=places,
     ) as floor:
-        await furnish(floor.api)
-        await _live(floor, plan, say, disturb)
+        await furnish(floor.api, places)
+        async with asyncio.TaskGroup() as tasks:
+            playing = tasks.create_task(play_all(scenarios, floor, say))
+            tasks.create_task(_live(floor, plan, say, disturb))
+        outcomes = playing.result()
+        expected = [(*alert, "open") for alert in plan.alerts.elements()]
+        expected += [alert for outcome in outcomes for alert in outcome.alerts]
         say("everything was sent; waiting until every unit is told of")
-        wrong, movements = await _settle(floor.api, plan)
+        wrong, movements = await _settle(floor.api, plan, expected)
         answers = await _counts(floor.api)
+        score = await _score(floor.api, expected)
+    wrong += [f"{each.name}: {told}" for each in outcomes for told in each.wrong]
     for line in wrong[:WRONGS_SHOWN]:
         say(f"WRONG {line}")
     return {
         "ok": not wrong,
+        "precision": round(score.precision, 4),
+        "recall": round(score.recall, 4),
+        "false_alerts": score.found - score.true,
+        "missed_alerts": score.expected - score.true,
         "units": len(plan.lives),
         "scans": plan.scans,
         "movements": movements,
         "alerts": answers["alerts"],
         "rejected": answers["rejected"],
         "wrong": len(wrong),
+        "scenarios": [_told(outcome) for outcome in outcomes],
     }
+
+
+def _told(outcome: Outcome) -> dict[str, Any]:
+    """A line of the report: what it proved, or what is wrong."""
+    told = asdict(outcome)
+    return {**told, "ok": not outcome.wrong, "alerts": len(outcome.alerts)}
 
 
 async def _live(
@@ -212,21 +247,23 @@ async def _enter_orders(api: httpx.AsyncClient, refs: list[str]) -> None:
         answer.raise_for_status()
 
 
-async def _settle(api: httpx.AsyncClient, plan: Plan) -> tuple[list[str], int]:
+async def _settle(
+    api: httpx.AsyncClient, plan: Plan, expected: Sequence[ExpectedAlert]
+) -> tuple[list[str], int]:
     """Compare until nothing differs, or time is up; what differs then, and all trails' length."""
     trails: dict[str, int] = {}
     deadline = time.monotonic() + SETTLE_S_MAX
     waiting = list(plan.lives)
     while True:
         differing = await _compare_units(api, waiting, trails)
-        others = await _compare_alerts(api, plan) + await _compare_rejected(api, plan)
+        others = [*(await _score(api, expected)).wrong, *await _compare_rejected(api, plan)]
         waiting = [life for life, _ in differing]
         if time.monotonic() > deadline:
             wrong = [wrong for _, wrongs in differing for wrong in wrongs] + others
             return wrong, sum(trails.values())
         await asyncio.sleep(LINGER_S)
         if not (waiting or others):  # an alert too many would have come by now
-            return await _compare_alerts(api, plan), sum(trails.values())
+            return list((await _score(api, expected)).wrong), sum(trails.values())
 
 
 async def _compare_units(
@@ -280,15 +317,8 @@ def _differences(life: Life, unit: dict[str, Any], trail: list[dict[str, Any]]) 
     return wrongs
 
 
-async def _compare_alerts(api: httpx.AsyncClient, plan: Plan) -> list[str]:
-    found = Counter(
-        (alert["kind"], alert["unit"], alert["status"]) for alert in await _pages(api, "alerts")
-    )
-    expected = Counter({(*alert, "open"): count for alert, count in plan.alerts.items()})
-    missing, surplus = expected - found, found - expected
-    return [f"alert {alert} is missing" for alert in missing] + [
-        f"alert {alert} was not expected" for alert in surplus.elements()
-    ]
+async def _score(api: httpx.AsyncClient, expected: Sequence[ExpectedAlert]) -> AlertScore:
+    return score_alerts(await _pages(api, "alerts"), expected)
 
 
 async def _compare_rejected(api: httpx.AsyncClient, plan: Plan) -> list[str]:
@@ -335,4 +365,17 @@ def _table(report: dict[str, Any]) -> str:
         ("answers that differ", report["wrong"]),
     ]
     width = max(len(name) for name, _ in rows)
-    return "\n".join(f"  {name:<{width}}  {value:>7,}" for name, value in rows)
+    lines = [f"  {name:<{width}}  {value:>7,}" for name, value in rows]
+    lines += [
+        f"  {name:<{width}}  {report[name]:>7.4f}, {report[count]} {word}"
+        for name, count, word in (
+            ("precision", "false_alerts", "false"),
+            ("recall", "missed_alerts", "missed"),
+        )
+    ]
+    played = report["scenarios"]
+    names = max((len(each["name"]) for each in played), default=0)
+    for each in played:
+        told = each["proved"] if each["ok"] else f"WRONG: {each['wrong'][0]}"
+        lines.append(f"  {each['point']:>2} {each['name']:<{names}}  {told}")
+    return "\n".join(lines)

@@ -1,6 +1,6 @@
 """The simulated site's floor: its devices connected, its stations and products entered."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -21,7 +21,12 @@ class Floor:
 
 @asynccontextmanager
 async def open_floor(
-    api_url: str, gateway_url: str, ports: Mapping[str, int], *, api_shown: Mapping[str, str]
+    api_url: str,
+    gateway_url: str,
+    ports: Mapping[str, int],
+    *,
+    api_shown: Mapping[str, str],
+    places: Sequence[Place] = PLACES,
 ) -> AsyncIterator[Floor]:
     """Connect the devices; `ports` by reader id, for those over TCP; `api_shown` are headers."""
     async with AsyncExitStack() as open_things:
@@ -33,7 +38,7 @@ async def open_floor(
         )
         text: dict[Place, TextReader] = {}
         http: dict[Place, HttpReader] = {}
-        for place in PLACES:
+        for place in places:
             if place.protocol == "http":
                 http[place] = HttpReader(gateway, place.reader)
             elif place.protocol == "connect":
@@ -46,9 +51,9 @@ async def open_floor(
         yield Floor(text, http, api)
 
 
-async def furnish(api: httpx.AsyncClient) -> None:
+async def furnish(api: httpx.AsyncClient, places: Sequence[Place] = PLACES) -> None:
     """Enter the stations and products. Raises httpx.HTTPError where the API refuses."""
-    for place in PLACES:
+    for place in places:
         answer = await api.put(f"/stations/{place.station}", json=place.body)
         answer.raise_for_status()
     for gtin, name in PRODUCTS.items():

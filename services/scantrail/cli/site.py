@@ -1,6 +1,6 @@
 """The simulated site: its products, its stations, and the readers that stand at them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,10 +83,10 @@ PRODUCTS = {
 STEPS = (DOCK.step, SHELF.step, GATE.step)
 
 
-def readers_toml(ports: Mapping[str, int]) -> str:
-    """The readers' file of the site; `ports` by reader id, for those over TCP."""
+def readers_toml(ports: Mapping[str, int], places: Sequence[Place] = PLACES) -> str:
+    """The readers' file of a site; `ports` by reader id, for those over TCP."""
     tables = []
-    for place in PLACES:
+    for place in places:
         lines = ["[[reader]]", f'id = "{place.reader}"', f'station = "{place.station}"']
         if place.protocol == "http":
             lines.append('protocol = "http-generic"')
@@ -104,9 +104,9 @@ def readers_toml(ports: Mapping[str, int]) -> str:
     return head + "\n" + "\n\n".join(tables) + "\n"
 
 
-def tcp_readers() -> list[str]:
+def tcp_readers(places: Sequence[Place] = PLACES) -> list[str]:
     """Ids of the readers that need a port."""
-    return list(_DEFAULT_PORTS)
+    return [place.reader for place in places if place.protocol != "http"]
 
 
 SIMULATED_READERS = readers_toml(_DEFAULT_PORTS)

@@ -1,0 +1,31 @@
+"""The demo's scenarios: a module for each point of the business, played beside the plan.
+
+A new one has its own module, with its own stations at a site of its own, and joins SCENARIOS here.
+"""
+
+from scantrail.cli.scenarios import (
+    assembly,
+    counting,
+    orders,
+    proof_of_purchase,
+    receiving,
+    regulated,
+    returning,
+    warranty,
+)
+
+SCENARIOS = tuple(
+    module.SCENARIO
+    for module in (
+        proof_of_purchase,
+        receiving,
+        regulated,
+        orders,
+        assembly,
+        counting,
+        returning,
+        warranty,
+    )
+)
+
+SCENARIO_PLACES = tuple(place for scenario in SCENARIOS for place in scenario.places)

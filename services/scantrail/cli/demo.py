@@ -72,7 +72,10 @@ def run_demo(settings: Settings, *, seed: int, units: int, cache: Path) -> int:
             readers = Path(folder) / "readers.toml"
             readers.write_text(readers_toml(ports, places))
             private = replace(
-                private_settings(Path(folder) / "data", settings), readers_file=str(readers)
+                private_settings(Path(folder) / "data", settings),
+                readers_file=str(readers),
+                webhook_private_addresses="allow",  # the receiver is here
+                webhook_backoff_s=0.1,
             )
             with Stack(private, cache=cache, say=say) as stack:
                 report = asyncio.run(

@@ -4,6 +4,7 @@ A new one has its own module, with its own stations at a site of its own, and jo
 """
 
 from scantrail.cli.scenarios import (
+    alerting,
     assembly,
     counting,
     orders,
@@ -25,6 +26,7 @@ SCENARIOS = tuple(
         counting,
         returning,
         warranty,
+        alerting,
     )
 )
 

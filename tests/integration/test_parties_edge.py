@@ -301,6 +301,40 @@ async def test_the_register_is_filled_by_scans_and_corrections_keep_the_first_en
             site.execute(statement)
 
 
+async def test_who_announced_a_unit_is_from_whom_it_came_whenever_that_is_told(
+    site: "Site",
+) -> None:
+    await dealer(site)
+    imei = "356938035643809"
+    await ok(site, "PUT", "/identifiers", json={"ids": [site.barcode("2"), imei]})
+    for serial in ("1", "2", "3"):
+        await scanned(site, site.scan(serial, 0, order="PO-1" if serial == "3" else None))
+
+    async def suppliers(*wanted: str | None) -> Any:
+        async def told() -> bool:
+            book = (await ok(site, "GET", "/register"))["lines"]
+            return [line["acquired_from"] for line in book] == list(wanted)
+
+        return await site.until(told)
+
+    await suppliers(None, None, "acme-arms")
+    since = (site.scan("1", 0).event_time - timedelta(hours=1)).isoformat()
+    lines = [{"product": GTIN, "serials": ["1", "3"]}, {"codes": [imei]}]
+    notice = {"supplier": "importer-1", "site": "north", "since": since, "lines": lines}
+    await ok(site, "PUT", "/advance-notices/ASN-1", json=notice)
+    importer = {"name": "Import Co", "address": "3 Quay"}
+    await ok(site, "PUT", "/parties/importer-1", json=importer)  # entered after its notice
+    await suppliers("importer-1", "importer-1", "acme-arms")
+    # the notice was another's, and did not have all of it
+    await ok(site, "PUT", "/parties/other", json=importer)
+    changed = notice | {"supplier": "other", "lines": lines[:1]}
+    await ok(site, "PUT", "/advance-notices/ASN-1", json=changed)
+    await suppliers("other", None, "acme-arms")
+    first = (await ok(site, "GET", "/register"))["lines"][0]
+    entered = [entry["acquired_from"] for entry in first["entries"]]
+    assert entered == [None, "importer-1", "other"]
+
+
 async def test_a_receiver_without_a_licence_holds_the_unit_until_it_is_mended(
     site: "Site",
 ) -> None:

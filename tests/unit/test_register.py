@@ -7,12 +7,14 @@ import pytest
 
 from scantrail.domain.party import Licence, licence_gap
 from scantrail.domain.register import (
+    Announcement,
     Entry,
     EntryKind,
     Move,
     OrderParties,
     Source,
     Stay,
+    announced_by,
     appended,
     entered_late,
     kept_until,
@@ -90,6 +92,41 @@ def short(stay: Stay) -> tuple[object, ...]:
 )
 def test_scans_tell_stays(scans: list[str], lines: list[tuple[object, ...]]) -> None:
     assert [short(stay) for stay in stays(moved(*scans), ORDERS)] == lines
+
+
+@pytest.mark.parametrize(
+    ("scans", "lines"),
+    [
+        (["receiving"], [(0, "announcer", None, None)]),
+        (["receiving@PO-1"], [(0, "acme-arms", None, None)]),  # the scan's order tells another
+        (["receiving@SO-1"], [(0, "announcer", None, None)]),  # it has no supplier
+        (["storing", "receiving"], [(1, "announcer", None, None)]),
+        (
+            ["receiving", "shipping@SO-1", "returning"],
+            [(0, "announcer", 1, "ada"), (2, "ada", None, None)],
+        ),
+    ],
+)
+def test_who_announced_a_unit_supplied_it_where_no_order_tells(
+    scans: list[str], lines: list[tuple[object, ...]]
+) -> None:
+    moves = [
+        replace(move, supplier="announcer" if move.business_step is B.RECEIVING else None)
+        for move in moved(*scans)
+    ]
+    assert [short(stay) for stay in stays(moves, ORDERS)] == lines
+
+
+def test_the_newest_notice_of_the_site_by_then_tells_who_supplied() -> None:
+    def told(supplier: str, hour: int, site: str = "north") -> Announcement:
+        return Announcement(supplier=supplier, site=site, since=NOON + timedelta(hours=hour))
+
+    notices = [told("old", 0), told("new", 1), told("to-come", 3), told("theirs", 1, "south")]
+    at = NOON + timedelta(hours=2)
+    assert announced_by(notices, site="north", at=at, business_step=B.RECEIVING) == "new"
+    assert announced_by(notices, site="north", at=NOON, business_step=B.RECEIVING) == "old"
+    assert announced_by(notices, site="east", at=at, business_step=B.RECEIVING) is None
+    assert announced_by(notices, site="north", at=at, business_step=B.RETURNING) is None
 
 
 class Book:

@@ -32,6 +32,7 @@ from scantrail.api.notice_queries import NoticeHead, compare_notice, find_notice
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
+from scantrail.api.register_watch import mark_stale
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
@@ -78,7 +79,9 @@ def build_advance_notices(engine: AsyncEngine, changes: Changes) -> list[Any]:
             if before is not None and before.closed_at is not None:
                 told = f"notice {notice} is closed: enter what comes now as another"
                 raise Problem(409, "Closed", told)
+            await mark_stale(change.connection, notice=notice)  # what it announced before
             await store_notice(change.connection, notice, head, announced, quantities)
+            await mark_stale(change.connection, notice=notice)
             row = await _existing(change.connection, notice)
             change.note("advance_notice", notice, old=row.version - 1, new=row.version)
             counted = Counter(each.unit.startswith("sscc:") for each in announced)

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from scantrail.domain.receiving import Announced, Comparison, Quantity, Received, compare
+from scantrail.domain.register import Announcement
 from scantrail.infra.tables import advance_notice
 
 
@@ -87,6 +88,18 @@ _ANNOUNCED_ELSEWHERE = _typed(
     **_UNITS,
 )
 
+#: Notices of a unit whose supplier is a known party.
+_SUPPLIERS = _typed(
+    """
+    SELECT DISTINCT n.supplier, n.site, n.since
+    FROM advance_notice_unit a JOIN advance_notice n ON n.id = a.notice
+    JOIN party p ON p.id = n.supplier
+    WHERE a.unit = ANY(:units)
+    OR a.unit IN (SELECT id FROM identifier WHERE unit = ANY(:units))
+    """,
+    **_UNITS,
+)
+
 _QUANTITIES = text(
     "SELECT product, announced, received FROM advance_notice_quantity WHERE notice = :notice"
     " ORDER BY product"
@@ -111,6 +124,12 @@ async def find_notice(
     if lock:
         query = query.with_for_update()
     return (await connection.execute(query)).first()
+
+
+async def announcements_of(connection: AsyncConnection, keys: Sequence[str]) -> list[Announcement]:
+    """The notices that announce the unit of these keys, by any of its ids."""
+    rows = await connection.execute(_SUPPLIERS, {"units": list(keys)})
+    return [Announcement(supplier=row.supplier, site=row.site, since=row.since) for row in rows]
 
 
 async def compare_notice(connection: AsyncConnection, notice: Row[Any]) -> Comparison:

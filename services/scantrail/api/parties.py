@@ -73,7 +73,12 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
                 )
             ).one()
             change.note("party", party_id, old=before.version if before else 0, new=row.version)
-            await mark_stale(connection, orders=await _orders_of(connection, party_id))
+            is_new = before is None
+            await mark_stale(
+                connection,
+                orders=await _orders_of(connection, party_id),
+                supplier=party_id if is_new else None,  # nobody knew whose its notices were
+            )
             return Answer(_told(row))
 
         made = await changes.make(request, write)

@@ -15,13 +15,14 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import func, insert, or_, select, text, update
+from sqlalchemy import Select, func, insert, or_, select, text, union_all, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.findings import state_findings
 from scantrail.api.holds import change_hold
+from scantrail.api.notice_queries import announcements_of
 from scantrail.api.outbox import Outbox
 from scantrail.api.queries import find_trail, find_unit
 from scantrail.contracts.topics import Topic
@@ -37,6 +38,7 @@ from scantrail.domain.register import (
     Regulation,
     Source,
     Stay,
+    announced_by,
     appended,
     missing,
     overdue,
@@ -47,6 +49,9 @@ from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.database import is_away
 from scantrail.infra.logs import logger
 from scantrail.infra.tables import (
+    advance_notice,
+    advance_notice_unit,
+    identifier,
     party,
     register,
     register_unit,
@@ -109,14 +114,15 @@ class RegisterWatch:
 
     async def catch_up(self, now: datetime | None = None) -> None:
         """Enter all that movements tell by now; state what is due at `now`."""
-        now = now or datetime.now(UTC)
+        started = now or datetime.now(UTC)
         failed = set[str]()
         async with self._entering:
-            await self._loans(now)
-            while waiting := await self._waiting(now.date(), failed):
+            await self._loans(started)
+            while waiting := await self._waiting(started.date(), failed):
                 for key in waiting:
                     try:
-                        await self._enter(key, now)
+                        # Not when it started: a unit may have come since, and be due already.
+                        await self._enter(key, now or datetime.now(UTC))
                     except Exception as error:
                         if isinstance(error, DBAPIError) and is_away(error):
                             raise
@@ -183,7 +189,7 @@ class RegisterWatch:
             if rule is None:  # the regulation was taken back meanwhile
                 return
             found = await find_unit(self._engine, key)
-            moves = [] if found is None else await self._moves(found, key)
+            moves = [] if found is None else await self._moves(connection, found, key)
             refs = sorted({move.order for move in moves if move.order is not None})
             orders = await _parties_of(connection, refs)
             told = stays(moves, orders)
@@ -216,14 +222,18 @@ class RegisterWatch:
                 entered.on_conflict_do_update(index_elements=[register_unit.c.unit], set_=values)
             )
 
-    async def _moves(self, found: Mapping[str, Any], key: str) -> list[Move]:
+    async def _moves(
+        self, connection: AsyncConnection, found: Mapping[str, Any], key: str
+    ) -> list[Move]:
         if found["unit"] != key and found["product"] is not None:
             return []  # joined into a unit that has a line of its own
+        announced = await announcements_of(connection, [found["unit"], *found["aliases"]])
         moves = [
             Move(
                 event_id=row["event_id"],
-                at=row["event_time"] if row["clock_skew_s"] is None else row["record_time"],
-                business_step=BusinessStep(row["business_step"]),
+                at=(at := row["event_time"] if row["clock_skew_s"] is None else row["record_time"]),
+                business_step=(step := BusinessStep(row["business_step"])),
+                supplier=announced_by(announced, site=row["site"], at=at, business_step=step),
                 order=row["order_ref"],
                 is_delivery=row["business_step"] == BusinessStep.ARRIVING
                 and row["possessing_party"] == PURCHASER,
@@ -266,8 +276,11 @@ async def mark_stale(
     orders: Iterable[str] = (),
     product: str | None = None,
     of_unit: str | None = None,
+    notice: str | None = None,
+    supplier: str | None = None,
 ) -> None:
-    """Let the watch look again at units of these orders, of a product, or at one."""
+    """Let the watch look again at units of these orders, of a product, at one, or at those that a
+    notice, or any notice of a supplier, announces."""
     refs = list(orders)
     if refs:
         named = register_unit.c.orders.overlap(refs)
@@ -281,6 +294,22 @@ async def mark_stale(
         await connection.execute(
             update(register_unit).where(register_unit.c.unit == of_unit).values(is_stale=True)
         )
+    if notice is not None:
+        of_notice = select(advance_notice_unit.c.unit).where(advance_notice_unit.c.notice == notice)
+        await _mark_announced(connection, of_notice)
+    if supplier is not None:
+        told = select(advance_notice_unit.c.unit).join(
+            advance_notice, advance_notice.c.id == advance_notice_unit.c.notice
+        )
+        await _mark_announced(connection, told.where(advance_notice.c.supplier == supplier))
+
+
+async def _mark_announced(connection: AsyncConnection, announced: Select[tuple[str]]) -> None:
+    """Mark units that are announced, under whichever of their ids."""
+    own_key = select(identifier.c.unit).where(identifier.c.id.in_(announced))
+    joined = select(unit.c.joined).where(unit.c.unit.in_(announced), unit.c.joined.is_not(None))
+    named = register_unit.c.unit.in_(union_all(announced, own_key, joined))
+    await connection.execute(update(register_unit).where(named).values(is_stale=True))
 
 
 async def lines_of(connection: AsyncConnection, key: str) -> dict[int, list[Entry]]:

@@ -42,13 +42,34 @@ class Regulation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """A scan of the unit that counts. `is_delivery`: it is with the purchaser, not here."""
+    """A scan of the unit that counts. `is_delivery`: it is with the purchaser, not here.
+    `supplier` is who announced the unit that came by it."""
 
     event_id: str
     at: datetime
     business_step: BusinessStep
     order: str | None = None
     is_delivery: bool = False
+    supplier: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Announcement:
+    """An advance notice of the unit: who supplies, and where and from when on it is received."""
+
+    supplier: str
+    site: str
+    since: datetime
+
+
+def announced_by(
+    announcements: Iterable[Announcement], *, site: str, at: datetime, business_step: BusinessStep
+) -> str | None:
+    """The supplier of the newest notice under which a scan receives its unit, None under none."""
+    if business_step is not BusinessStep.RECEIVING:
+        return None
+    told = [each for each in announcements if each.site == site and each.since <= at]
+    return max(told, key=lambda each: (each.since, each.supplier)).supplier if told else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +159,7 @@ def stays(moves: Iterable[Move], orders: Mapping[str, OrderParties]) -> list[Sta
             found[-1] = replace(
                 last,
                 acquired_at=move.at,
-                acquired_from=parties.supplier,
+                acquired_from=parties.supplier or move.supplier,
                 acquired_order=move.order,
             )
     return found
@@ -146,7 +167,7 @@ def stays(moves: Iterable[Move], orders: Mapping[str, OrderParties]) -> list[Sta
 
 def _opened(move: Move, parties: OrderParties, before: Stay | None) -> Stay:
     is_acquired = move.business_step in ACQUIRING_STEPS
-    came_from = parties.supplier
+    came_from = parties.supplier or move.supplier
     if came_from is None and move.business_step in _COMING_BACK and before is not None:
         came_from = before.disposed_to
     return Stay(

@@ -41,6 +41,7 @@ async def play(scene: Scene) -> str:
         await scene.ask("PUT", f"/orders/{scene.named(ref)}", order | more)
     await _the_book_fills_itself_and_keeps_its_first_entry(scene, rifle)
     await _an_expired_licence_holds(scene, rifle, expired)
+    await _who_announced_it_supplied_it(scene, rifle)
     await _what_a_line_lacks_is_told(scene, rifle)
     refusal = await scene.ask("DELETE", f"/parties/{licensed}/personal-data", status=409)
     kept_until = str(datetime.now(UTC).year + REGULATION_YEARS)
@@ -110,6 +111,17 @@ async def _an_expired_licence_holds(scene: Scene, rifle: str, expired: str) -> N
 
     key = f"sgtin:{rifle}.M1-002"
     await scene.until("its release", status, lambda found: key not in found)
+
+
+async def _who_announced_it_supplied_it(scene: Scene, rifle: str) -> None:
+    notice = {
+        "supplier": scene.named("maker"),
+        "site": SITE,
+        "lines": [{"product": rifle, "serials": ["M1-004"]}],
+    }
+    await scene.ask("PUT", f"/advance-notices/{scene.named('ASN')}", notice)
+    await scene.scan(SAFE, f"01{rifle}21M1-004")
+    await _line(scene, rifle, "M1-004", acquired_from=scene.named("maker"), missing=[])
 
 
 async def _what_a_line_lacks_is_told(scene: Scene, rifle: str) -> None:

@@ -6,6 +6,7 @@ A new one has its own module, with its own stations at a site of its own, and jo
 from scantrail.cli.scenarios import (
     alerting,
     assembly,
+    correcting,
     counting,
     orders,
     proof_of_purchase,
@@ -27,6 +28,7 @@ SCENARIOS = tuple(
         returning,
         warranty,
         alerting,
+        correcting,
     )
 )
 

@@ -94,7 +94,7 @@ test-faults: install ## kills, pauses and breaks trackers and gateways for twent
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \
 	    tests/system/test_faults.py
 
-demo: install ## drives 2,000 units through a private installation, compares every answer
+demo: install ## drives 2,000 units and every scenario through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo
 
 # What is compared with, beside the rest: its lock holds every version of the other's too.

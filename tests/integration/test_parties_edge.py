@@ -547,3 +547,32 @@ async def test_a_pallet_ships_all_that_is_packed_in_it_and_its_delivery_delivers
         assert (found["phase"], found["order"]) == ("shipped", "SO-1"), unit
         assert found["possessing_party"]["name"] == ADA["name"], unit
     assert [alert.kind for alert in tracked.alerts()] == ["recalled_at_shipping"]
+
+
+async def test_the_trail_of_what_was_inside_tells_that_its_parents_scan_was_voided(
+    site: "Site",
+) -> None:
+    """The parent voids what it sent, and what it may have sent besides: that one is left out."""
+    await site.start("api")
+    await site.start("projector")
+    serials = "123456"
+    packing = {"business_step": BusinessStep.PACKING}
+    tracked = Topics().put(
+        *(site.scan(n, 0, parent=CARTON, **packing) for n in serials),
+        site.scan("c", 5, unit=CARTON, **OUT),
+    )
+    tracked.track()
+    wrong = tracked.of(CARTON)[-1].scan.event_id
+    tracked.put(site.scan("office", 9, unit=CARTON, corrects=wrong)).track()
+    for movement in tracked.movements:
+        await site.put_movement(encode(movement), movement.unit)
+    count = len(tracked.movements)
+    await site.until(lambda: site.rows("SELECT count(*) FROM movement") == [(count,)])
+    for serial in serials:
+        assert len(tracked.of(site.unit(serial))) == 4
+        trail = await ok(site, "GET", f"/units/{site.barcode(serial)}/trail")
+        packed, *others = sorted(trail, key=lambda scan: scan["outcome"] == "corrected")
+        shipped, correction = others
+        assert (packed["business_step"], shipped["business_step"]) == ("packing", "shipping")
+        assert shipped["corrected_by"] == correction["event_id"]
+        assert correction["corrects"] == shipped["event_id"]

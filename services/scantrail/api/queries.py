@@ -189,7 +189,8 @@ async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict
         every = (await connection.execute(query)).all()
     key = found["unit"]
     rows = _each_once(every, key)
-    corrections = {row.corrects: row.event_id for row in reversed(rows) if row.corrects is not None}
+    shown = [*reversed(every), *reversed(rows)]  # rather one that stands in the trail
+    corrections = {row.corrects: row.event_id for row in shown if row.corrects is not None}
     return [
         {
             **_plain(row),
@@ -203,11 +204,14 @@ async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict
 
 def _each_once(rows: Sequence[Row[Any]], key: str) -> list[Row[Any]]:
     """Of each scan the row of the key for which it was made, which has what the reader said; of a
-    parent's scan the one that was derived for the unit's own key, `key`."""
+    parent's scan the one that was derived for the unit's own key, `key`. A parent's correction
+    voids also what it may never have sent: that is left out."""
+    known = {row.event_id for row in rows}
 
-    def rank(row: Row[Any]) -> tuple[bool, bool]:
+    def rank(row: Row[Any]) -> tuple[bool, bool, bool]:
         is_copy = row.derived_from is None and row.forwarded_from is not None
-        return is_copy and row.same_as is None, row.unit != key
+        is_idle = row.corrects is not None and row.corrects not in known
+        return is_copy and row.same_as is None, is_idle, row.unit != key
 
     chosen: dict[tuple[str | None, str], Row[Any]] = {}
     for row in sorted(rows, key=rank):

@@ -80,7 +80,7 @@ class Topics:
         matcher = RecallMatcher()
         matcher.put(RECALL)
         records = [Record(n, None, encode(told)) for n, told in enumerate(self.movements)]
-        return judge_batch([records], Notices(matcher, {}, {}), 1800.0)
+        return judge_batch([records], Notices(matcher, {}, {}, {}), 1800.0)
 
 
 def decide(records: list[Record], stored: dict[bytes, bytes]) -> Any:

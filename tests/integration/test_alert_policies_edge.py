@@ -3,7 +3,7 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from scantrail.contracts.records import alerts, encode
+from scantrail.contracts.records import RejectedRead, alerts, encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertKind, AlertStatus
 from scantrail.domain.recall import Recall, Selector
@@ -175,3 +175,36 @@ async def test_an_alert_keeps_the_severity_with_which_it_was_raised(site: "Site"
         ("1", "warning", "open"),
         ("3", "info", "open"),
     ]
+
+
+async def test_a_read_without_its_serial_is_judged_by_the_policy_of_its_product(
+    site: "Site",
+) -> None:
+    await site.start("alerter")
+    await site.start("api")
+    loud, quiet = "09506000134369", "09506000134376"
+    for product in (loud, quiet):
+        await ask(site, 200, "PUT", f"/products/{product}", json={"name": "Lamp"})
+    exceptions = [
+        {"severity": "critical", "product": loud},
+        {"severity": "off", "product": quiet},
+    ]
+    await decide(site, "/alert-policies/serial_missing", exceptions=exceptions)
+    for product in (quiet, loud):
+        at = site.scan("1").event_time
+        read = RejectedRead(
+            event_id=f"r-{product}",
+            reader="r",
+            station="dock-1",
+            reason="serial_missing",
+            detail="scan the unit's own code",
+            read=f"01{product}",
+            event_time=at,
+            record_time=at,
+            sequence=1,
+            of_product=product,
+        )
+        await site.publish(Topic.READS_REJECTED, "r", encode(read), partition=0)
+    (record,) = await (await site.log(Topic.ALERTS)).until(1)
+    raised = alerts.decode(record.value)
+    assert (raised.document, raised.severity) == (f"product {loud}", "critical")

@@ -103,6 +103,23 @@ def test_what_was_stolen_stays_as_urgent_as_it_was_judged() -> None:
     assert decided(stolen, OFF) is None
 
 
+@pytest.mark.parametrize(
+    ("of_product", "decided_here", "expected"),
+    [
+        ("info", CRITICAL, "critical"),
+        ("critical", INFO, "critical"),
+        ("info", WARNING, "warning"),
+        ("warning", INFO, "info"),  # it says nothing else than its kind
+        ("critical", OFF, None),
+    ],
+)
+def test_where_a_product_has_its_say_too_the_more_urgent_counts(
+    of_product: str, decided_here: Severity, expected: str | None
+) -> None:
+    told = alert(AlertKind.SERIAL_MISSING, site=None, severity=of_product)
+    assert decided(told, decided_here) == expected
+
+
 def test_what_is_withdrawn_is_told_although_its_kind_is_off() -> None:
     withdrawn = alert(status=AlertStatus.WITHDRAWN)
     off = {CLONE: AlertPolicy(id=CLONE, severity=OFF)}

@@ -14,7 +14,7 @@ An empty poll is a batch of nothing, so that a recall takes effect where nothing
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -175,7 +175,8 @@ def judge_batch(
             if movement.outcome not in _INERT and not _tells_of_others(movement):
                 product = notices.products.get(product_and_serial(movement.unit)[0] or "")
                 judged += judge_with_serial(product, movement.scan)
-            raised += _by_policy(judged, notices.policies, keys)
+            of_products = {product_and_serial(key)[0] for key in keys}
+            raised += _by_policy(judged, notices.policies, of_products)
             metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
             age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
             metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
@@ -193,7 +194,7 @@ def judge_findings(
             alert = judge_finding(findings.decode(record.value))
             # What is stated, taken back and stated again has one id: each time is told apart.
             alert = replace(alert, told_by=f"finding {record.partition}/{record.offset}")
-            raised += _by_policy([alert], policies, [alert.unit] if alert.unit else [])
+            raised += _by_policy([alert], policies, {product_and_serial(alert.unit or "")[0]})
         except UnreadableRecord as error:
             log.error("finding cannot be read", reason=str(error), offset=record.offset)
     return raised
@@ -213,19 +214,16 @@ def judge_reads(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Alert]
             judged = judge_without_serial(
                 product, event_id=read.event_id, station=read.station, at=read.event_time
             )
-            raised += [
-                decided
-                for alert in judged
-                if (decided := by_policy(alert, notices.policies, [read.of_product])) is not None
-            ]
+            raised += _by_policy(judged, notices.policies, {read.of_product})
     return raised
 
 
 def _by_policy(
-    judged: Iterable[Alert], policies: Mapping[AlertKind, AlertPolicy], keys: Iterable[str]
+    judged: Iterable[Alert],
+    policies: Mapping[AlertKind, AlertPolicy],
+    products: Collection[str | None],
 ) -> list[Alert]:
-    """What is to be raised of the alerts of a unit that has these keys."""
-    products = {product_and_serial(key)[0] for key in keys}
+    """What is to be raised of alerts, of a unit of `products` by its several keys."""
     raised = []
     for alert in judged:
         decided = by_policy(alert, policies, products)

@@ -129,7 +129,7 @@ class Plan:
     @property
     def alerts(self) -> Counter[tuple[str, str]]:
         """(kind, unit or document) of each alert that must be raised, and how often: once for each
-        unit, and for each read without a serial."""
+        unit, and for each read that lacks its serial."""
         duplicates = {("duplicate_serial", life.key) for life in self.lives if life.cloned}
         recalled = {
             ("recalled_at_shipping", life.key)
@@ -137,13 +137,10 @@ class Plan:
             if life.recalled and {STAGE, GATE} & set(life.path)
         }
         hasty = {("out_of_sequence", life.key) for life in self.lives if life.hasty}
-        unread = [
-            (each.reason, f"product {each.text[2:16]}")
-            for each in self.malformed
-            if each.reason == "serial_missing"
-        ]
-        told: Counter[tuple[str, str]] = Counter(duplicates | recalled | hasty)
-        return told + Counter(unread)
+        unread = [each for each in self.malformed if each.reason == "serial_missing"]
+        # such a read begins 01 and the GTIN
+        missing = [(each.reason, f"product {each.text[2:16]}") for each in unread]
+        return Counter(duplicates | recalled | hasty) + Counter(missing)
 
 
 def order_ref(number: int) -> str:

@@ -85,8 +85,9 @@ def by_policy(
 ) -> Alert | None:
     """The alert as urgent as the installation takes it; None where it is not to be raised.
 
-    `products` are those of its unit, by each of its keys. An alert that was judged more urgent than
-    its kind is (what was stolen reappears) stays so. What is withdrawn is told also where its kind
+    `products` are those of its unit, by each of its keys. Where it was judged otherwise than its
+    kind is (what was stolen reappears; a product says itself how urgent a serial is that is
+    missing), the more urgent of the two counts. What is withdrawn is told also where its kind
     is switched off by now: it may have been raised before.
     """
     decided = _decided(policies.get(alert.kind), alert.site, frozenset(products))

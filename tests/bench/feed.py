@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 
@@ -34,6 +35,8 @@ class Feed:
         self._topic = name_of(settings, Topic.MOVEMENTS)
         self._chosen = random.Random(SEED)
         self._stopped = asyncio.Event()
+        #: made and not sent yet: what a flow did not need, the next one sends
+        self._ready: deque[dict[int, list[Record]]] = deque()
 
     async def publish(self, scans: int) -> None:
         """Let Kafka have the next movements."""
@@ -44,10 +47,10 @@ class Feed:
     @asynccontextmanager
     async def flow(self, per_s: int, seconds: float) -> AsyncIterator[None]:
         """Send so many a second while the body runs, which takes `seconds` or less."""
-        per_tick = int(per_s * TICK_S)
-        ticks = [self.make(per_tick) for _ in range(int(seconds / TICK_S))]
+        for _ in range(int(seconds / TICK_S) - len(self._ready)):
+            self._ready.append(self.make(int(per_s * TICK_S)))
         producer = await connect_producer(self._settings)
-        sending = asyncio.create_task(self._send(producer, ticks, per_tick))
+        sending = asyncio.create_task(self._send(producer))
         try:
             yield
             if sending.done():
@@ -58,14 +61,13 @@ class Feed:
             await asyncio.wait({sending})
             await producer.stop()
 
-    async def _send(
-        self, producer: AIOKafkaProducer, ticks: list[dict[int, list[Record]]], per_tick: int
-    ) -> None:
+    async def _send(self, producer: AIOKafkaProducer) -> None:
         due = asyncio.get_running_loop().time()
         self._stopped.clear()
-        for records in ticks:
+        while self._ready:
+            records = self._ready.popleft()
             await send(producer, self._topic, records)
-            self.published += per_tick
+            self.published += sum(map(len, records.values()))
             due += TICK_S
             with suppress(TimeoutError):
                 async with asyncio.timeout_at(due):

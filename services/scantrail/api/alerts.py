@@ -12,7 +12,7 @@ from scantrail.api.access import Role, caller_of
 from scantrail.api.alert_samples import ALERT, ALERTS, RESOLUTION_OF_ALERT, STEP
 from scantrail.api.bodies import ResolveBody, StepBody, decode_body, unit_key
 from scantrail.api.changes import Answer, Change, Changes
-from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
+from scantrail.api.paging import Cursor, Limit, after, cursor_behind, number_behind, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import find_unit
 from scantrail.domain.alert import AlertKind
@@ -70,7 +70,7 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
     ) -> dict[str, Any]:
         """One alert with its history, in order, page by page. Repeats are only counted, or told one
         by one where `repeats` is true."""
-        begin = int(after(cursor, "history") or 0)
+        begin = number_behind(cursor, "history")
         async with engine.connect() as connection:
             return await _told(connection, alert_id, repeats=repeats, behind=begin, limit=limit)
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from sqlalchemy import Row, delete, select, text
+from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -73,10 +73,18 @@ class Change:
         self.connection = connection
         self.caller = caller
         self.noted: list[Noted] = []
+        self.noted_beside: list[Noted] = []
         self.last_row: int | None = None
         self.version: int | None = None
         self._outbox = outbox
         self._precondition = precondition
+
+    async def alone(self, entity: str, reference: str) -> None:
+        """Let nobody else change this entity meanwhile, where it does not exist yet neither.
+
+        Say it before its version is read where no upsert counts that up.
+        """
+        await alone(self.connection, entity, reference)
 
     def expect(self, version: int) -> None:
         """Check the caller's If-Match against the version that is there now (0: none is).
@@ -109,10 +117,21 @@ class Change:
                 self.version = new
         self.noted.append(Noted(entity=entity, reference=reference, old=old, new=new))
 
+    def note_beside(self, entity: str, reference: str, *, old: int, new: int) -> None:
+        """As `note`, of what changes along with the entity that is asked for: no If-Match and no
+        ETag is of it."""
+        self.noted_beside.append(Noted(entity=entity, reference=reference, old=old, new=new))
+
     async def publish(self, topic: Topic, key: str, value: bytes | None) -> int:
         """Let a record leave with the change; without a value the entity is gone there."""
         self.last_row = await self._outbox.add(self.connection, topic, key, value)
         return self.last_row
+
+
+async def alone(connection: AsyncConnection, entity: str, reference: str) -> None:
+    """As Change.alone, without a request."""
+    named = func.hashtextextended(f"{entity} {reference}", 0)
+    await connection.execute(select(func.pg_advisory_xact_lock(named)))
 
 
 class Changes:
@@ -153,7 +172,7 @@ class Changes:
                     route=request.scope["path_template"],
                     request_sha256=digest,
                 )
-                await add_rows(connection, made_by, made.noted)
+                await add_rows(connection, made_by, [*made.noted, *made.noted_beside])
             else:
                 status, headers, last_row = kept.status, kept.headers, kept.outbox_id
                 headers = {**headers, "Idempotent-Replayed": "true"}

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 from litestar import Request, Response, delete, get, put
 from litestar.params import FromPath
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import case, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -60,19 +60,26 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
 
         async def write(change: Change) -> Answer:
             connection = change.connection
+            await change.alone("party", party_id)
             before = await _find(connection, party_id, lock=True)
             if before is None:
                 checked_id(party_id, "id")
-            await enter_party(connection, party_id, body.name, body.address, field="")
+            old = before.version if before else 0
+            change.expect(old)
+            await write_party(connection, party_id, body.name, body.address, field="")
             row = (
                 await connection.execute(
                     party.update()
                     .where(party.c.id == party_id)
-                    .values(roles=sorted(set(body.roles)), licences=msgspec.to_builtins(licences))
+                    .values(
+                        version=old + 1,
+                        roles=sorted(set(body.roles)),
+                        licences=msgspec.to_builtins(licences),
+                    )
                     .returning(party)
                 )
             ).one()
-            change.note("party", party_id, old=before.version if before else 0, new=row.version)
+            change.note("party", party_id, old=old, new=row.version)
             await mark_stale(connection, orders=await _orders_of(connection, party_id))
             return Answer(_told(row))
 
@@ -133,9 +140,21 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
 
 
 async def enter_party(
-    connection: AsyncConnection, party_id: str, name: str, address: str, *, field: str
+    change: Change, party_id: str, name: str, address: str, *, field: str
 ) -> None:
-    """Write a name and an address; its next version where they are others.
+    """As write_party, of a party that comes with something else."""
+    await change.alone("party", party_id)
+    before = await _find(change.connection, party_id)
+    old = before.version if before else 0
+    new = await write_party(change.connection, party_id, name, address, field=field)
+    if new != old:
+        change.note_beside("party", party_id, old=old, new=new)
+
+
+async def write_party(
+    connection: AsyncConnection, party_id: str, name: str, address: str, *, field: str
+) -> int:
+    """Write a name and an address; its next version where they are others. Returns the version.
 
     `field` is in front of those of a refusal. Raises Problem 400, and 409 of one that was erased:
     what is sent again by mistake brings no name back.
@@ -145,18 +164,25 @@ async def enter_party(
     if not 0 < len(address.strip()) <= ADDRESS_LENGTH_MAX:
         raise bad_field(f"{dot}address", f"give 1 to {ADDRESS_LENGTH_MAX} characters")
     new = upsert(party).values(id=party_id, name=name, address=address)
+    is_other = (party.c.name != name) | (party.c.address != address)
     written = new.on_conflict_do_update(
         index_elements=[party.c.id],
-        set_={"name": name, "address": address, "version": party.c.version + 1},
+        set_={
+            "name": name,
+            "address": address,
+            "version": party.c.version + case((is_other, 1), else_=0),
+        },
         where=party.c.erased_at.is_(None),
     )
-    if (await connection.execute(written.returning(party.c.id))).first() is None:
+    version: int | None = (await connection.execute(written.returning(party.c.version))).scalar()
+    if version is None:
         raise Problem(
             409,
             "Erased",
             f"the personal data of {party_id!r} were erased: name a party with another id",
             field=field,
         )
+    return version
 
 
 async def known_party(connection: AsyncConnection, party_id: str, field: str) -> str:

@@ -20,6 +20,7 @@ from scantrail.api.bodies import (
     decode_body,
     product_key,
     short_text,
+    told_time,
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
@@ -66,8 +67,6 @@ from scantrail.infra.tables import (
 )
 
 AnyRequest = Request[Any, Any, Any]
-
-ADDRESS_LENGTH_MAX = 1000
 
 
 def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
@@ -119,6 +118,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
         key = unit_key(body.unit, "unit")
         now = datetime.now(UTC)
         at = body.at or now
+        told_time(at, "at")
         if at > now:
             raise bad_field("at", "it lies ahead: give when it was registered")
 
@@ -140,7 +140,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 )
             if at < cover.sold_at:
                 raise bad_field("at", f"it was sold after that, at {cover.sold_at.isoformat()}")
-            registrant = await _registrant(connection, keys.unit, body.registrant)
+            registrant = await _registrant(change, keys.unit, body.registrant)
             await _record(
                 connection,
                 keys,
@@ -331,18 +331,16 @@ async def _known_product(connection: AsyncConnection, product: str) -> None:
         raise Problem(404, "Not found", f"there is no product {product}: PUT /products/{product}")
 
 
-async def _registrant(
-    connection: AsyncConnection, unit: str, told: PurchaserBody | None
-) -> str | None:
+async def _registrant(change: Change, unit: str, told: PurchaserBody | None) -> str | None:
     """The party that registers; of the unit alone, unless it is named."""
     if told is None:
         return None
     if told.name is None and told.address is None and told.id is not None:
-        return await known_party(connection, told.id, "registrant.id")
+        return await known_party(change.connection, told.id, "registrant.id")
     own = f"registrant of {unit}"
     party_id = own if told.id is None else checked_id(told.id, "registrant.id")
     name, address = told.name or "", told.address or ""
-    await enter_party(connection, party_id, name, address, field="registrant")
+    await enter_party(change, party_id, name, address, field="registrant")
     return party_id
 
 

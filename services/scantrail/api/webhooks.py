@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import Row, func, select, update
@@ -172,7 +173,9 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         is_fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        host = httpx.URL(url).host  # which tells of names that no host can have
+        host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
         is_fit = False
     if not is_fit or len(url) > URL_LENGTH_MAX or not url.isprintable() or " " in url:
         raise bad_field("url", "give an address such as https://example.com/alerts")

@@ -1,4 +1,4 @@
-"""What is sent to the api and cannot be meant: refused with its field, and nothing is broken by it."""
+"""What cannot be meant, as it is sent to the api: refused by its field, and it breaks nothing."""
 
 from typing import TYPE_CHECKING, Any
 

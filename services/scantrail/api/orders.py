@@ -22,6 +22,7 @@ from scantrail.api.bodies import (
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.days import Days
 from scantrail.api.parties import enter_party, known_party
 from scantrail.api.party_bodies import DELIVERED, DELIVERY, DeliveredBody
 from scantrail.api.problems import Problem, bad_field
@@ -184,9 +185,9 @@ async def told_of_order(connection: AsyncConnection, order: Any) -> dict[str, An
     ids = {getattr(order, part) for part in parts} - {None}
     query = select(party.c.id, party.c.name, party.c.address).where(party.c.id.in_(ids))
     people = {row.id: dict(row._mapping) for row in await connection.execute(query)}
-    today = datetime.now(UTC).date()
     loan = None
     if order.loan_due is not None:
+        today = (await Days.read(connection)).day(datetime.now(UTC))
         loan = {"due": order.loan_due, "is_past": order.loan_due < today}
     return {
         **{part: people.get(getattr(order, part)) for part in parts},

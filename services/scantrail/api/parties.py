@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from scantrail.api.access import Role
 from scantrail.api.bodies import checked_id, decode_body, short_text
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.days import Days
 from scantrail.api.party_bodies import (
     PARTY,
     PARTY_ENTERED,
@@ -81,7 +82,7 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
             ).one()
             change.note("party", party_id, old=old, new=row.version)
             await mark_stale(connection, orders=await _orders_of(connection, party_id))
-            return Answer(_told(row))
+            return Answer(_told(row, await _today(connection)))
 
         made = await changes.make(request, write)
         watch.kick()
@@ -93,9 +94,10 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
         party_id = _party_at(request)
         async with engine.connect() as connection:
             row = await _find(connection, party_id)
+            today = await _today(connection)
         if row is None:
             raise _unknown(party_id)
-        told = {**_told(row), "name": row.name, "address": row.address}
+        told = {**_told(row, today), "name": row.name, "address": row.address}
         return with_etag(told, row.version)
 
     @delete("/parties/{place:path}", role=Role.ADMIN, tells=PARTY_ERASED, status_code=200)
@@ -132,7 +134,8 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
             refs = await _orders_of(connection, party_id)
             named = () if before.erased_at else (before.name, before.address)
             left = [place for word in named for place in await _still_in(connection, word)]
-            return Answer({**_told(row), "orders": refs, "still_in": sorted(set(left))})
+            today = await _today(connection)
+            return Answer({**_told(row, today), "orders": refs, "still_in": sorted(set(left))})
 
         return await changes.make(request, write)
 
@@ -274,9 +277,12 @@ def _licences(body: PartyBody) -> tuple[Licence, ...]:
     return tuple(Licence(**msgspec.structs.asdict(each)) for each in body.licences)
 
 
-def _told(row: Any) -> dict[str, Any]:
+async def _today(connection: AsyncConnection) -> date:
+    return (await Days.read(connection)).day(datetime.now(UTC))
+
+
+def _told(row: Any, today: date) -> dict[str, Any]:
     """A party without name and address; of its licences whether they are valid today."""
-    today = datetime.now(UTC).date()
     licences = [msgspec.convert(each, Licence) for each in row.licences]
     return {
         "id": row.id,

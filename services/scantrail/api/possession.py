@@ -23,7 +23,9 @@ async def possession_of(connection: AsyncConnection, row: Any) -> dict[str, Any]
     custody: str | None = row.possessing_party
     possessor, owner = custody, None
     if order is not None:
-        if custody == PURCHASER or order.delivered_at is not None:
+        # What an order says of its delivery is of what had left by then: the rest may follow.
+        is_told = order.delivered_at is not None and row.since <= order.delivered_at
+        if custody == PURCHASER or is_told:
             possessor = order.ship_to or order.purchaser
         elif custody in (None, CARRIER):
             possessor = order.carrier or custody

@@ -384,6 +384,7 @@ async def test_only_what_was_shipped_to_that_purchaser_comes_back(site: "Site") 
     assert await reason({"unit": site.barcode("1")}, {"unit": site.barcode("3")}) == "never_shipped"
     assert await reason({"product": "PUMP-9"}) == "not_ordered"
     assert await reason({"product": "PUMP-7", "quantity": 2}) == "too_many"
+    assert await reason({"product": GTIN}) == "serial_wanted"  # none of it need have left
     told = await ok(site, "POST", "/returns", json=body)
     assert [(each["unit"], each["reason"]) for each in told["unexpected"]] == [
         (site.unit("2"), "other_purchaser")
@@ -441,6 +442,18 @@ async def test_what_has_no_serial_comes_back_by_its_quantity(site: "Site") -> No
     told = await ok(site, "GET", "/returns/RMA%204/1")
     assert told["lines"][0]["counts"] == {"returned": 1, "restocked": 1}
     assert told["is_done"] is False
+
+
+async def test_what_comes_back_by_its_serial_comes_back_by_no_quantity_beside(
+    site: "Site",
+) -> None:
+    await begun(site, serials="optional")
+    await scanned(site, shipped(site, "1"), shipped(site, "1", 2))
+    unit, rest = {"unit": site.barcode("1")}, {"product": GTIN, "quantity": 2}
+    body = {"rma": "RMA-1", "order": "SO-1", "lines": [unit, rest]}
+    problem = await refused(site, 409, "POST", "/returns", json=body)
+    assert (problem["reason"], problem["field"]) == ("too_many", "lines[1]")
+    await ok(site, "POST", "/returns", json=body | {"lines": [unit, rest | {"quantity": 1}]})
 
 
 @pytest.mark.parametrize(

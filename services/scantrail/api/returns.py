@@ -26,7 +26,7 @@ from scantrail.api.histories import (
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.replacements import lock_returns, replace_unit
-from scantrail.api.warranties import named, nameless
+from scantrail.api.warranties import named, nameless, proven_by
 from scantrail.api.warranty_bodies import ReturnBody, ReturnDecisionBody, ReturnLineBody
 from scantrail.api.warranty_samples import RETURN, RETURN_DECISION, RETURN_TOLD, RETURNS_TOLD
 from scantrail.domain.returns import (
@@ -47,6 +47,7 @@ from scantrail.domain.returns import (
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.infra.tables import (
     movement,
+    product,
     return_authorisation,
     return_decision,
     return_line,
@@ -227,6 +228,12 @@ async def _accepted(
         if line.quantity < 1:
             raise bad_field(f"{field}.quantity", "give 1 or more")
         ordered = await line_of(connection, body.order, name)
+        if ordered is not None and await _has_serials(connection, name, body.order):
+            raise ReturnRefused(
+                ReturnReason.SERIAL_WANTED,
+                f"a line of an order does not show that units of {name} were shipped: name each"
+                " `unit` that comes back",
+            )
         check_quantity(
             product=name,
             ordered=0 if ordered is None else ordered.bought,
@@ -262,15 +269,21 @@ async def _accepted(
     }
 
 
+async def _has_serials(connection: AsyncConnection, name: str, order: str) -> bool:
+    """Whether units of a known product are scanned when they go out."""
+    known = select(product.c.id).where(product.c.id == name)
+    is_known = (await connection.execute(known)).first() is not None
+    return is_known and not await proven_by(connection, name, order)
+
+
 async def _announced(connection: AsyncConnection, order: str, name: str) -> int:
-    """How many of a product without serials were announced by all returns of an order."""
+    """How many of a product were announced by all returns of an order, by serial or not."""
     query = (
         select(func.coalesce(func.sum(return_line.c.quantity), 0))
         .join(return_authorisation)
         .where(
             return_authorisation.c.order_ref == order,
             return_line.c.product == name,
-            return_line.c.unit.is_(None),
         )
     )
     return int((await connection.execute(query)).scalar_one())

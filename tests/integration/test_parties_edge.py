@@ -513,3 +513,21 @@ async def test_a_pallet_ships_all_that_is_packed_in_it_and_its_delivery_delivers
         assert (found["phase"], found["order"]) == ("shipped", "SO-1"), unit
         assert found["possessing_party"]["name"] == ADA["name"], unit
     assert [alert.kind for alert in tracked.alerts()] == ["recalled_at_shipping"]
+
+
+async def test_a_line_that_became_void_keeps_its_supplier_no_longer_than_others(
+    site: "Site",
+) -> None:
+    await dealer(site)
+    came = site.scan("1", 0, order="PO-1")
+    await scanned(site, came)
+    await lines(site, 1)
+    _, mended = site.movements(came, site.scan("1", 3, event_id="mended", corrects=came.event_id))
+    await site.put_movement(mended, site.unit("1"))
+
+    async def is_void() -> bool:
+        return bool((await ok(site, "GET", "/register"))["lines"][0]["status"] == "void")
+
+    await site.until(is_void)
+    problem = await refused(site, 409, "DELETE", "/parties/acme-arms/personal-data")
+    assert (problem["until"] or "").startswith(str(datetime.now(UTC).year + 20))

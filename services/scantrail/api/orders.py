@@ -106,7 +106,7 @@ def build_orders(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClie
                     field="units",
                 )
         if units:
-            await _check_reader(connection, body.reader)
+            await _check_reader(change, body.reader)
         reads = [_read(each, ref, at, body.reader or "") for each in units]
         for refusal in (await replay_reads(gateway, reads)).values() if reads else ():
             raise Problem(409, "Refused by the gateway", **refusal)
@@ -233,8 +233,9 @@ async def _under_way(connection: AsyncConnection, ref: str) -> Sequence[str]:
     return (await connection.execute(query)).scalars().all()
 
 
-async def _check_reader(connection: AsyncConnection, reader: str | None) -> None:
-    """Raises Problem 400 for a reader whose scan would say something else."""
+async def _check_reader(change: Change, reader: str | None) -> None:
+    """Raises Problem 400 for a reader whose scan would say something else, 403 for one of a site
+    to which the caller's token is not bound."""
     if reader is None:
         raise bad_field(
             "reader", "give one whose station has step arriving and possessing_party purchaser"
@@ -244,7 +245,7 @@ async def _check_reader(connection: AsyncConnection, reader: str | None) -> None
         .join(reader_status, reader_status.c.station == station.c.id)
         .where(reader_status.c.id == reader)
     )
-    document = (await connection.execute(query)).scalar()
+    document = (await change.connection.execute(query)).scalar()
     if document is None:
         raise bad_field("reader", f"the gateway told of no reader {reader!r} at a known station")
     tells = (document.get("business_step"), document.get("possessing_party"))
@@ -254,6 +255,7 @@ async def _check_reader(connection: AsyncConnection, reader: str | None) -> None
             f"its station {document['id']!r} must have business_step arriving and possessing_party"
             f" {PURCHASER}",
         )
+    change.caller.check_site(document["site"])
 
 
 def _read(key: str, ref: str, at: datetime, reader: str) -> bytes:

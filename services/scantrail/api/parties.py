@@ -3,6 +3,7 @@
 No answer to a change tells a name or an address, so that what is kept of answers holds none.
 """
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -29,7 +30,7 @@ from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.register_watch import RegisterWatch, mark_stale
 from scantrail.domain.party import Licence, licence_gap
-from scantrail.domain.register import Regulation, kept_until
+from scantrail.domain.register import EntryKind, Regulation, kept_until
 from scantrail.infra import tables
 from scantrail.infra.tables import party, register, regulation, sales_order
 
@@ -41,8 +42,22 @@ LICENCES_MAX = 50
 #: In place of the name and the address of one that was erased.
 ERASED = "(erased)"
 
-_FILLED_BY_READERS = frozenset(
-    {"unit", "movement", "identifier", "reader_status", "consumer_offset", "register_unit"}
+#: Where no person writes: as large as what happened, and nobody may wait for all of it.
+_FILLED_BY_MACHINES = frozenset(
+    {
+        "alert",
+        "audit",
+        "consumer_offset",
+        "count_session_unit",
+        "identifier",
+        "movement",
+        "outbox",
+        "reader_status",
+        "register_unit",
+        "rejected",
+        "unit",
+        "webhook_delivery",
+    }
 )
 
 _PREFIX = "/parties/"
@@ -209,8 +224,7 @@ async def _orders_of(connection: AsyncConnection, party_id: str) -> list[str]:
 
 
 async def _still_in(connection: AsyncConnection, word: str) -> list[str]:
-    """Where a person typed `word` into a note or a name: `table.column`. What scans and readers
-    fill is left out, for it is large, and no person writes there."""
+    """Where a person typed `word` into a note or a name: `table.column`."""
     columns = await connection.execute(
         text(
             "SELECT table_name, column_name FROM information_schema.columns"
@@ -221,7 +235,7 @@ async def _still_in(connection: AsyncConnection, word: str) -> list[str]:
     found = []
     quoted = connection.dialect.identifier_preparer.quote
     for table, column in columns.all():
-        if table in _FILLED_BY_READERS:
+        if table in _FILLED_BY_MACHINES:
             continue
         query = (
             f"SELECT EXISTS (SELECT FROM {quoted(table)}"
@@ -243,7 +257,7 @@ async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: 
     }
     last = {row.line: row for row in rows}
     for row in last.values():
-        until = kept_until(tables.stay_of(row), years.get(row.product, 20))
+        until = _kept_until(row, years.get(row.product, 20))
         if until is None:
             raise Problem(
                 409,
@@ -252,7 +266,7 @@ async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: 
                 f" whom it came until {years.get(row.product, 20)} years after it went",
                 until=None,
             )
-    untils = [kept_until(tables.stay_of(row), years.get(row.product, 20)) for row in last.values()]
+    untils = [_kept_until(row, years.get(row.product, 20)) for row in last.values()]
     until = max((each for each in untils if each is not None), default=None)
     if until is not None and until >= today:
         raise Problem(
@@ -262,6 +276,14 @@ async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: 
             " ask again after that day",
             until=until.isoformat(),
         )
+
+
+def _kept_until(row: Any, years: int) -> date | None:
+    """As kept_until; a line that is void is of no unit that is here, and is kept from then on."""
+    stay = tables.stay_of(row)
+    if row.kind == EntryKind.VOID and stay.disposed_at is None:
+        stay = replace(stay, disposed_at=row.entered_at)
+    return kept_until(stay, years)
 
 
 def _licences(body: PartyBody) -> tuple[Licence, ...]:

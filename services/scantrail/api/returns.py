@@ -24,6 +24,7 @@ from scantrail.api.histories import (
     step_scans,
 )
 from scantrail.api.paging import Cursor, Limit, after, page
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.replacements import lock_returns, replace_unit
 from scantrail.api.warranties import named, nameless, proven_by
@@ -104,7 +105,7 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
                     ) from error
                 await connection.execute(insert(return_line).values(rma=rma, line=number, **values))
             told = await _told(connection, await _found(connection, rma))
-            change.note("return", rma)
+            change.note("return", rma, old=0, new=1)
             return Answer(nameless(told), 201, {"Location": f"{_PREFIX}{rma}"})
 
         return await changes.make(request, write)
@@ -123,6 +124,8 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
             connection = change.connection
             await lock_returns(connection)
             row = await _found(connection, rma)
+            version = await _version(connection, rma)
+            change.expect(version)
             query = select(return_line).where(
                 return_line.c.rma == rma, return_line.c.line == body.line
             )
@@ -160,16 +163,17 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 )
             )
             told = await _told(connection, row)
-            change.note("return", rma)
+            change.note("return", rma, old=version, new=version + 1)
             return Answer(nameless(told), 201)
 
         return await changes.make(request, write)
 
     @get("/returns/{reference:path}", role=Role.READ, tells=RETURN_TOLD)
-    async def get_return(reference: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    async def get_return(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
         """A return and how far it is; `unexpected` is what came by it and is on no line."""
         async with engine.connect() as connection:
-            return await _told(connection, await _found(connection, unquote(_sent(request))))
+            told = await _told(connection, await _found(connection, unquote(_sent(request))))
+        return with_etag(told, told["version"])
 
     @get("/returns", role=Role.READ, tells=RETURNS_TOLD)
     async def list_returns(
@@ -297,6 +301,12 @@ async def _found(connection: AsyncConnection, rma: str) -> Row[Any]:
     return row
 
 
+async def _version(connection: AsyncConnection, rma: str) -> int:
+    """One more than decisions were made of a return."""
+    query = select(func.count()).select_from(return_decision).where(return_decision.c.rma == rma)
+    return 1 + int((await connection.execute(query)).scalar_one())
+
+
 async def _decisions(connection: AsyncConnection, rma: str, line: int) -> list[Decision]:
     decided = return_decision
     query = (
@@ -365,6 +375,7 @@ async def _told(connection: AsyncConnection, head: Row[Any]) -> dict[str, Any]:
         lines.append(line)
     return {
         **head._mapping,
+        "version": 1 + sum(len(told) for told in by_line.values()),
         "purchaser": await named(connection, head.purchaser),
         "is_done": bool(lines) and all(_is_done(line) for line in lines),
         "lines": lines,

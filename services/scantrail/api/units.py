@@ -11,6 +11,7 @@ from scantrail.api import answers
 from scantrail.api.access import Role
 from scantrail.api.folding import identified
 from scantrail.api.kinship import find_kinship
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_by_serial, find_trail, find_unit
 from scantrail.api.warranties import find_warranty, warranty_in_short
@@ -45,7 +46,8 @@ def build_units(engine: AsyncEngine) -> list[Any]:
             return Response(await find_kinship(engine, found))
         if sent.endswith(_WARRANTY):
             key = await _key(engine, unquote(sent.removesuffix(_WARRANTY)))
-            return Response(await find_warranty(engine, key))
+            told = await find_warranty(engine, key)
+            return with_etag(told, told["version"])
         found = await look_up(engine, unquote(sent))
         keys = (found["unit"], *found["aliases"]) if found.pop("has_warranty") else ()
         return Response(found | await warranty_in_short(engine, keys))

@@ -17,6 +17,7 @@ from scantrail.api.alert_samples import DELIVERIES, DELIVERY, WEBHOOK, WEBHOOK_T
 from scantrail.api.bodies import WebhookBody, checked_id, decode_body
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, page
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.domain.webhook import make_secret, secret_bytes
 from scantrail.infra.tables import webhook, webhook_delivery
@@ -83,14 +84,14 @@ def build_webhooks(engine: AsyncEngine, changes: Changes) -> list[Any]:
             return page("webhooks", [_shown(row) for row in rows], limit)
 
     @get("/webhooks/{webhook_id:str}", role=Role.ADMIN, tells=WEBHOOK_TOLD)
-    async def get_webhook(webhook_id: FromPath[str]) -> dict[str, Any]:
+    async def get_webhook(webhook_id: FromPath[str]) -> Response[Any]:
         """One of them, without its secret."""
         async with engine.connect() as connection:
             query = select(webhook).where(webhook.c.id == webhook_id)
             row = (await connection.execute(query)).first()
         if row is None:
             raise _unknown(webhook_id)
-        return _shown(row)
+        return with_etag(_shown(row), row.version)
 
     @delete("/webhooks/{webhook_id:str}", status_code=200, role=Role.ADMIN, tells=WEBHOOK_TOLD)
     async def delete_webhook(webhook_id: FromPath[str], request: AnyRequest) -> Response[Any]:

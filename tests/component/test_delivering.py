@@ -132,6 +132,11 @@ async def test_a_host_that_nobody_knows_is_told() -> None:
         await post(message(80, "no.invalid"))
 
 
+async def test_a_name_that_no_host_can_have_ends_no_sender() -> None:
+    with pytest.raises(NotSent, match="not reached: InvalidCodepoint"):
+        await post(message(80, "xn--a"))
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [

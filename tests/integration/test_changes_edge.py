@@ -1,7 +1,10 @@
 """Changes through real HTTP: versions, retries, the audit chain, tokens, pages, rates."""
 
 import asyncio
+import hmac
+import json
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -194,7 +197,8 @@ async def test_each_change_has_its_row_in_a_chain_that_verifies(site: "Site") ->
     assert told == [
         (1, "station", "dock-1", 1),
         (2, "order", "4711", 1),
-        (3, "identifier", site.unit("2"), 1),
+        (3, "party", "order 4711", 1),
+        (4, "identifier", site.unit("2"), 1),
     ]
     assert {(row["who"], row["role"], row["method"]) for row in rows} == {
         ("anonymous", "admin", "PUT")
@@ -202,8 +206,8 @@ async def test_each_change_has_its_row_in_a_chain_that_verifies(site: "Site") ->
     assert rows[0]["route"] == "/stations/{station_id}"
     stored = str(site.rows("SELECT * FROM audit"))
     assert not any(word in stored for word in ("Ada", "Byron", "Dock Road"))
-    page = (await ok(site, "GET", "/audit?limit=2")).json()
-    rest = (await ok(site, "GET", f"/audit?limit=2&cursor={page['next']}")).json()
+    page = (await ok(site, "GET", "/audit?limit=3")).json()
+    rest = (await ok(site, "GET", f"/audit?limit=3&cursor={page['next']}")).json()
     assert page["audit"] + rest["audit"] == rows
     assert rest["next"] is None
     of_one = (await ok(site, "GET", "/audit?entity=order&reference=4711")).json()["audit"]
@@ -212,10 +216,23 @@ async def test_each_change_has_its_row_in_a_chain_that_verifies(site: "Site") ->
     verified = (await ok(site, "GET", "/audit/verify")).json()
     assert verified == {
         "verifies": True,
-        "rows": 3,
-        "last_hash": rows[2]["hash"],
+        "rows": 4,
+        "last_hash": rows[3]["hash"],
         "broken": None,
     }
+
+
+async def test_a_name_that_was_erased_is_not_to_be_guessed_by_the_audit(site: "Site") -> None:
+    await site.start("api")
+    body = json.dumps({"name": "Ada Byron", "address": "1 Dock Road, York"}).encode()
+    await ok(site, "PUT", "/parties/p-1", content=body)
+    await ok(site, "DELETE", "/parties/p-1/personal-data")
+    told = (await ok(site, "GET", "/audit")).json()["audit"][0]["request_sha256"]
+    assert told != sha256(b"PUT /parties/p-1?\n" + body).hexdigest()
+    assert len(told) == 64
+    ((secret,),) = site.rows("SELECT secret FROM installation_secret WHERE name = 'audit'")
+    digest = sha256(b"PUT /parties/p-1?\n" + body).digest()
+    assert told == hmac.new(secret, digest, sha256).hexdigest()  # the same for each api
 
 
 @pytest.mark.parametrize(
@@ -322,6 +339,9 @@ async def test_a_token_is_made_shown_once_bound_to_sites_and_revoked(site: "Site
     elsewhere = STATION | {"site": "south"}
     await refused(site, 403, "PUT", "/stations/dock-9", json=elsewhere, headers=shown)
     await ok(site, "PUT", "/stations/dock-9", json=elsewhere, headers=boss)
+    zone = {"time_zone": "Etc/UTC"}
+    await ok(site, "PUT", "/sites/north", json=zone, headers=shown)
+    await refused(site, 403, "PUT", "/sites/south", json=zone, headers=shown)
     # nor by giving it a site of its own
     await refused(site, 403, "PUT", "/stations/dock-9", json=STATION, headers=shown)
     page = await site.http.get(

@@ -106,3 +106,56 @@ async def test_a_count_that_is_there_is_of_its_location(site: "Site") -> None:
     assert [each["id"] for each in listed["counts"]] == ["2026-hall-a"]
     for method, path in (("GET", ""), ("POST", "/close")):
         assert (await site.ask(method, f"/counts/none{path}")).status_code == 404
+
+
+async def test_a_scan_of_a_device_whose_clock_is_off_counts(site: "Site") -> None:
+    await site.start("api")
+    await site.start("projector")
+    lives = {serial: [site.scan(serial)] for serial in ("S1", "S2")}
+    await project(site, **lives)
+    await ok(site, "PUT", ADDRESS, json=HALL)
+    now = datetime.now(UTC) + timedelta(milliseconds=1)
+    slow = {"event_time": now - timedelta(minutes=3), "record_time": now}
+    lives["S1"].append(counted(site, "S1", **slow))
+    lost = {"event_time": now - timedelta(days=40), "clock_skew_s": -40 * 86_400.0}
+    lives["S2"].append(counted(site, "S2", record_time=now, **lost))
+    await project(site, **lives)
+    assert await result(site, "found", "missing") == {"S1": "found", "S2": "found"}
+
+
+async def test_a_count_that_is_closed_once_more_has_what_came_late(site: "Site") -> None:
+    await site.start("api")
+    await site.start("projector")
+    lives = {serial: [site.scan(serial)] for serial in ("S1", "S2")}
+    await project(site, **lives)
+    await ok(site, "PUT", ADDRESS, json=HALL)
+    in_time = counted(site, "S1")
+    await site.until(lambda: datetime.now(UTC) > in_time.record_time)
+    closed = await site.ask("POST", f"{ADDRESS}/close")
+    assert (closed.json()["counts"]["missing"], closed.headers["etag"]) == (2, '"2"')
+    lives["S1"].append(in_time)
+    lives["S2"].append(counted(site, "S2"))  # made after its end
+    await project(site, **lives)
+    assert await result(site) == {"S1": "missing", "S2": "missing"}
+    again = await site.ask("POST", f"{ADDRESS}/close", headers={"If-Match": '"2"'})
+    assert (again.json()["counts"]["found"], again.headers["etag"]) == (1, '"3"')
+    assert again.json()["closed_at"] == closed.json()["closed_at"]
+    assert await result(site) == {"S2": "missing"}
+    same = await site.ask("POST", f"{ADDRESS}/close")
+    assert (same.json(), same.headers["etag"]) == (again.json(), '"3"')
+
+
+async def test_a_unit_that_becomes_another_s_during_a_count_is_counted_once(site: "Site") -> None:
+    await site.start("api")
+    await site.start("projector")
+    lives = {"S1": [site.scan("S1")], "S2": [site.scan("S2", business_location="Hall B")]}
+    await project(site, **lives)
+    await ok(site, "PUT", ADDRESS, json=HALL)
+    lives["S2"].append(counted(site, "S2"))
+    await project(site, **lives)
+    site.execute("UPDATE unit SET joined = %s WHERE unit = %s", site.unit("S2"), site.unit("S1"))
+    every = ("found", "missing", "surplus", "left", "arrived")
+    assert await result(site, *every) == {"S2": "found"}
+    await ok(site, "POST", f"{ADDRESS}/close")
+    assert await result(site, *every) == {"S2": "found"}
+    assert (await ok(site, "PUT", ADDRESS, json=HALL))["expected"] == 1

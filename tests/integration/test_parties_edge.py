@@ -576,3 +576,21 @@ async def test_the_trail_of_what_was_inside_tells_that_its_parents_scan_was_void
         assert (packed["business_step"], shipped["business_step"]) == ("packing", "shipping")
         assert shipped["corrected_by"] == correction["event_id"]
         assert correction["corrects"] == shipped["event_id"]
+
+
+async def test_a_line_that_became_void_keeps_its_supplier_no_longer_than_others(
+    site: "Site",
+) -> None:
+    await dealer(site)
+    came = site.scan("1", 0, order="PO-1")
+    await scanned(site, came)
+    await lines(site, 1)
+    _, mended = site.movements(came, site.scan("1", 3, event_id="mended", corrects=came.event_id))
+    await site.put_movement(mended, site.unit("1"))
+
+    async def is_void() -> bool:
+        return bool((await ok(site, "GET", "/register"))["lines"][0]["status"] == "void")
+
+    await site.until(is_void)
+    problem = await refused(site, 409, "DELETE", "/parties/acme-arms/personal-data")
+    assert (problem["until"] or "").startswith(str(datetime.now(UTC).year + 20))

@@ -8,7 +8,7 @@ import pytest
 from integration.conftest import GTIN, NOON
 from scantrail.contracts.records import findings
 from scantrail.contracts.topics import Topic
-from scantrail.domain.scan import Scan
+from scantrail.domain.scan import Origin, Scan
 from scantrail.domain.vocabulary import BusinessStep
 
 if TYPE_CHECKING:
@@ -278,3 +278,37 @@ async def test_what_is_not_there_is_not_found(site: "Site") -> None:
     await ok(site, "PUT", address, json=notice({"product": GTIN, "serials": ["1"]}))
     assert (await site.ask("PUT", screws, json={"received": 1})).status_code == 404
     assert (await site.ask("PUT", screws, json={"received": -1})).status_code == 400
+
+
+async def test_a_unit_that_only_its_carton_was_scanned_for_came_by_that(site: "Site") -> None:
+    await site.start("api")
+    await site.start("projector")
+    line = {"product": GTIN, "serials": ["S1", "S2", "S3"], "carton": CARTON[5:]}
+    await ok(site, "PUT", "/advance-notices/ASN-7", json=notice(line))
+
+    def inside(serial: str, carton: str, event_id: str) -> Scan:
+        origin = Origin(unit=carton, event_id=event_id)
+        return site.scan(serial, 0, event_id=f"derived/{serial}", derived_from=origin)
+
+    def packed(serial: str, carton: str) -> Scan:
+        return site.scan(serial, -9, parent=carton, business_step=BusinessStep.PACKING)
+
+    first, second = site.scan("c1", unit=CARTON), site.scan("c2", unit=OTHER)
+    await received(site, first)
+    await received(site, second)
+    lives = [
+        [packed("S1", CARTON), inside("S1", CARTON, first.event_id)],
+        [packed("S2", CARTON), inside("S2", CARTON, first.event_id), site.scan("S2", 3)],
+        [packed("S3", OTHER), inside("S3", OTHER, second.event_id)],
+    ]
+    for life in lives:
+        for movement in site.movements(*life):
+            await site.put_movement(movement, life[0].unit)
+    await site.until(lambda: site.rows("SELECT count(*) FROM movement") == [(9,)])
+    told = await progress(site, status=["by_carton", "received", "swapped"])
+    assert {each["unit"]: each["status"] for each in told["units"]} == {
+        CARTON: "received",
+        site.unit("S1"): "by_carton",
+        site.unit("S2"): "received",  # and itself, later
+        site.unit("S3"): "swapped",  # in another carton
+    }

@@ -123,3 +123,31 @@ async def test_the_command_enters_a_file(site: "Site", tmp_path: Path, capsys: A
     records = await (await site.log(Topic.SCANS)).until(2)
     scan = decode_scan(records[0].key, records[0].value)
     assert (scan.event_time, scan.event_id.split("/")[1]) == (NOON, "stock.csv")
+
+
+async def test_a_file_that_is_none_at_its_end_does_nothing(site: "Site") -> None:
+    await begin(site)
+    lines = "".join(f"{GTIN},S{n}\n" for n in range(4_000))
+    content = f"product,serial\n{lines}".encode() + b"\xff\n"
+    answer = await site.ask("POST", "/stock/b1/csv", params=ASKED, content=content)
+    assert (answer.status_code, "not UTF-8" in answer.json()["detail"]) == (400, True)
+    assert await (await site.log(Topic.SCANS)).records() == []
+    many = await site.ask(
+        "POST", "/stock/b1/csv", params=ASKED, content="product\n" + "\n" * 100_001
+    )
+    assert "split it" in many.json()["detail"]
+
+
+async def test_a_thousand_lines_of_the_longest_words_are_taken(site: "Site") -> None:
+    await begin(site)
+    words = f"{chr(0x20000) * 200},{chr(0x20000) * 64}"  # of four bytes each
+    lines = "".join(f"{GTIN},S{n},{words}\n" for n in range(1000))
+    told = await enter(site, f"product,serial,location,lot\n{lines}", batch="b" * 64)
+    assert (told["accepted"], told["rejected"]) == (1000, [])
+
+
+async def test_files_at_once_leave_connections_to_others(site: "Site") -> None:
+    await begin(site)
+    files = [enter(site, f"product,serial\n{GTIN},S{n}\n", batch=f"b{n}") for n in range(16)]
+    told = await asyncio.gather(*files)
+    assert [each["accepted"] for each in told] == [1] * 16

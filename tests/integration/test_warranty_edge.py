@@ -63,6 +63,50 @@ def reasons(told: Any) -> list[str]:
     return [each["reason"] for each in told["remarks"]]
 
 
+async def test_warranties_claims_returns_and_sites_are_changed_as_they_were_read(
+    site: "Site",
+) -> None:
+    await begun(site)
+    await scanned(site, shipped(site, "1"), came(site, "1", 5))
+    lines = [{"unit": site.barcode("1")}]
+    await ok(site, "POST", "/claims", json=claim(site, "C-1", "1"))
+    await ok(site, "POST", "/returns", json={"rma": "RMA-1", "order": "SO-1", "lines": lines})
+    unit = {"unit": site.barcode("1")}
+    void = unit | {"is_void": True, "reason": "opened"}
+    changes = [  # what is read, and what changes it
+        ("/sites/north", "PUT", "/sites/north", {"time_zone": "Etc/UTC"}),
+        (f"/products/{GTIN}/warranty", "PUT", f"/products/{GTIN}/warranty", {"months": 12}),
+        ("/claims/C-1", "POST", "/claims/C-1/events", {"state": "accepted"}),
+        ("/returns/RMA-1", "POST", "/returns/RMA-1/decisions", {"line": 1, "state": "inspected"}),
+    ]
+    for read, method, path, body in changes:
+        answer = await site.ask("GET", read)
+        assert (answer.headers["etag"], answer.json()["version"]) == ('"1"', 1), read
+        late = await site.ask(method, path, json=body, headers={"If-Match": '"7"'})
+        assert (late.status_code, late.headers["etag"]) == (412, '"1"'), read
+        done = await site.ask(method, path, json=body, headers={"If-Match": '"1"'})
+        assert (done.status_code // 100, done.headers["etag"]) == (2, '"2"'), done.text
+        assert (await site.ask("GET", read)).headers["etag"] == '"2"'
+    read = f"/units/{site.barcode('1')}/warranty"
+    assert "etag" not in (await site.ask("GET", read)).headers  # nobody decided anything yet
+    new, first = {"If-None-Match": "*"}, {"If-Match": '"1"'}
+    assert (await site.ask("POST", "/registrations", json=unit, headers=new)).status_code == 201
+    assert (await site.ask("GET", read)).headers["etag"] == '"1"'
+    assert (await site.ask("POST", "/registrations", json=unit, headers=new)).status_code == 412
+    done = await site.ask("POST", "/warranty-decisions", json=void, headers=first)
+    assert (done.status_code, done.headers["etag"]) == (201, '"2"')
+    late = await site.ask("POST", "/warranty-decisions", json=void, headers=first)
+    assert late.status_code == 412
+    rows = "SELECT entity, old_version, new_version FROM audit"
+    told = [
+        ("warranty_term", 0, 1),
+        ("warranty_term", 1, 2),
+        ("warranty", 0, 1),
+        ("warranty", 1, 2),
+    ]
+    assert set(told) <= set(site.rows(rows))
+
+
 # ---------------------------------------------------------------------------------- warranty
 
 
@@ -100,7 +144,7 @@ async def test_the_day_of_the_sale_is_that_of_the_site(site: "Site") -> None:
     assert told["since"] == f"{(NOON + timedelta(hours=14, minutes=1)).date()}"
     assert told["time_zone"] == "Pacific/Kiritimati"
     assert (await ok(site, "GET", "/sites"))["sites"] == [
-        {"id": "north", "time_zone": "Pacific/Kiritimati"}
+        {"id": "north", "time_zone": "Pacific/Kiritimati", "version": 2}
     ]
     problem = await refused(site, 400, "PUT", "/sites/north", json={"time_zone": "Berlin"})
     assert problem["field"] == "time_zone"
@@ -384,6 +428,7 @@ async def test_only_what_was_shipped_to_that_purchaser_comes_back(site: "Site") 
     assert await reason({"unit": site.barcode("1")}, {"unit": site.barcode("3")}) == "never_shipped"
     assert await reason({"product": "PUMP-9"}) == "not_ordered"
     assert await reason({"product": "PUMP-7", "quantity": 2}) == "too_many"
+    assert await reason({"product": GTIN}) == "serial_wanted"  # none of it need have left
     told = await ok(site, "POST", "/returns", json=body)
     assert [(each["unit"], each["reason"]) for each in told["unexpected"]] == [
         (site.unit("2"), "other_purchaser")
@@ -441,6 +486,18 @@ async def test_what_has_no_serial_comes_back_by_its_quantity(site: "Site") -> No
     told = await ok(site, "GET", "/returns/RMA%204/1")
     assert told["lines"][0]["counts"] == {"returned": 1, "restocked": 1}
     assert told["is_done"] is False
+
+
+async def test_what_comes_back_by_its_serial_comes_back_by_no_quantity_beside(
+    site: "Site",
+) -> None:
+    await begun(site, serials="optional")
+    await scanned(site, shipped(site, "1"), shipped(site, "1", 2))
+    unit, rest = {"unit": site.barcode("1")}, {"product": GTIN, "quantity": 2}
+    body = {"rma": "RMA-1", "order": "SO-1", "lines": [unit, rest]}
+    problem = await refused(site, 409, "POST", "/returns", json=body)
+    assert (problem["reason"], problem["field"]) == ("too_many", "lines[1]")
+    await ok(site, "POST", "/returns", json=body | {"lines": [unit, rest | {"quantity": 1}]})
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,6 @@ class Guard:
             raise
         self._check_rate(f"token {caller.id}")
         self._count(f"token {caller.id}")
-        caller = await self._caller(connection)
         if not caller.role.covers(needed):
             raise Problem(
                 403,

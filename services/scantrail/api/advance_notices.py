@@ -23,6 +23,7 @@ from scantrail.api.bodies import (
     decode_body,
     maybe_short_text,
     product_key,
+    told_time,
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
@@ -72,6 +73,7 @@ def build_advance_notices(engine: AsyncEngine, changes: Changes) -> list[Any]:
     ) -> Response[Any]:
         async def write(change: Change) -> Answer:
             change.caller.check_site(head.site)
+            await change.alone("advance_notice", notice)
             before = await find_notice(change.connection, notice, lock=True)
             change.expect(before.version if before else 0)
             if before is not None:
@@ -303,7 +305,7 @@ def _head(supplier: str, site: str, stations: Any, since: datetime | None) -> No
         supplier=checked_id(supplier, "supplier"),
         site=checked_id(site, "site"),
         stations=[checked_id(each, "stations") for each in stations],
-        since=since,
+        since=None if since is None else told_time(since, "since"),
     )
 
 

@@ -12,7 +12,8 @@ from scantrail.api.access import Role, caller_of
 from scantrail.api.alert_samples import ALERT, ALERTS, RESOLUTION_OF_ALERT, STEP
 from scantrail.api.bodies import ResolveBody, StepBody, decode_body, maybe_note, unit_key
 from scantrail.api.changes import Answer, Change, Changes
-from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
+from scantrail.api.paging import Cursor, Limit, after, cursor_behind, number_behind, page
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.whereabouts import find_unit
 from scantrail.domain.alert import AlertKind
@@ -65,12 +66,13 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
         repeats: FromQuery[bool] = False,
         cursor: Cursor = None,
         limit: Limit = 100,
-    ) -> dict[str, Any]:
+    ) -> Response[Any]:
         """One alert with its history, in order, page by page. Repeats are only counted, or told one
         by one where `repeats` is true."""
-        begin = int(after(cursor, "history") or 0)
+        begin = number_behind(cursor, "history")
         async with engine.connect() as connection:
-            return await _told(connection, alert_id, repeats=repeats, behind=begin, limit=limit)
+            told = await _told(connection, alert_id, repeats=repeats, behind=begin, limit=limit)
+        return with_etag(told, told["events"])
 
     async def take_step(
         request: AnyRequest, alert_id: str, step: AlertStep, body: StepBody | ResolveBody

@@ -4,6 +4,7 @@ import asyncio
 from functools import partial
 
 import httpx
+import psycopg
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
@@ -164,7 +165,7 @@ def build_api(
             *build_returns(engine, changes),
             *build_proofs(engine),
             *build_advance_notices(engine, changes),
-            *build_stock(engine, changes, gateway),
+            *build_stock(changes, gateway),
             *build_counts(engine, changes),
             *build_readers(engine),
             *build_tokens(engine, changes),
@@ -191,6 +192,9 @@ def build_api(
             InterfaceError: answer_database_away,
             PoolTimeoutError: answer_database_away,
             DataError: answer_bad_value,
+            # of COPY, which SQLAlchemy does not see
+            psycopg.OperationalError: answer_database_away,
+            psycopg.DataError: answer_bad_value,
             Exception: answer_bug,
         },
         request_max_body_size=BODY_BYTES_MAX,

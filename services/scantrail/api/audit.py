@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api import answers
 from scantrail.api.access import Role
 from scantrail.api.auditing import verify
-from scantrail.api.paging import Cursor, Limit, after, page
+from scantrail.api.paging import Cursor, Limit, number_behind, page
 from scantrail.api.problems import bad_field
 from scantrail.infra.tables import audit
 
@@ -28,7 +28,7 @@ def build_audit(engine: AsyncEngine) -> list[Any]:
         """Each change of an entity, the oldest first: who made it, when, by which route."""
         if reference is not None and entity is None:
             raise bad_field("entity", "give `entity` beside `reference`: station, recall …")
-        behind = _number(after(cursor, "audit"))
+        behind = number_behind(cursor, "audit")
         query = select(audit).where(audit.c.number > behind).order_by(audit.c.number)
         for column, wanted in ((audit.c.entity, entity), (audit.c.reference, reference)):
             if wanted is not None:
@@ -50,12 +50,3 @@ def build_audit(engine: AsyncEngine) -> list[Any]:
         }
 
     return [list_audit, verify_audit]
-
-
-def _number(key: str) -> int:
-    """The row behind which a page begins. Raises Problem 400."""
-    if not key:
-        return 0
-    if not (key.isascii() and key.isdecimal() and len(key) <= 18):
-        raise bad_field("cursor", "give `next` of the page before, as it is")
-    return int(key)

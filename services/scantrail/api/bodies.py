@@ -9,7 +9,7 @@ import msgspec
 
 from scantrail.api import folding
 from scantrail.api.access import Role
-from scantrail.api.party_bodies import LoanBody
+from scantrail.api.party_bodies import YEARS, LoanBody
 from scantrail.api.problems import bad_field
 from scantrail.contracts.fields import field_of
 from scantrail.contracts.records import Time, holds_nul
@@ -331,6 +331,14 @@ def checked_id(value: str, field: str) -> str:
         raise bad_field(
             field, "give 1 to 64 of A-Z a-z 0-9 . _ : -, beginning with a letter or a digit"
         )
+    return value
+
+
+def told_time(value: datetime, field: str) -> datetime:
+    """`value` where it can be meant: further off a calendar's end is passed somewhere. Raises
+    Problem 400."""
+    if value.year not in YEARS:
+        raise bad_field(field, f"give a time from {YEARS[0]} to {YEARS[-1]}, not of {value.year}")
     return value
 
 

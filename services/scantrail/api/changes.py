@@ -19,6 +19,7 @@ A route is a function of a `Change`:
         return await changes.make(request, store)
 """
 
+import hmac
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -27,7 +28,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from sqlalchemy import Row, delete, select, text
+from sqlalchemy import Row, delete, func, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -37,7 +38,7 @@ from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
 from scantrail.api.preconditions import Precondition, etag_of
 from scantrail.api.problems import Problem
 from scantrail.contracts.topics import Topic
-from scantrail.infra.tables import idempotency
+from scantrail.infra.tables import idempotency, installation_secret
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -73,10 +74,18 @@ class Change:
         self.connection = connection
         self.caller = caller
         self.noted: list[Noted] = []
+        self.noted_beside: list[Noted] = []
         self.last_row: int | None = None
         self.version: int | None = None
         self._outbox = outbox
         self._precondition = precondition
+
+    async def alone(self, entity: str, reference: str) -> None:
+        """Let nobody else change this entity meanwhile, where it does not exist yet neither.
+
+        Say it before its version is read where no upsert counts that up.
+        """
+        await alone(self.connection, entity, reference)
 
     def expect(self, version: int) -> None:
         """Check the caller's If-Match against the version that is there now (0: none is).
@@ -109,10 +118,21 @@ class Change:
                 self.version = new
         self.noted.append(Noted(entity=entity, reference=reference, old=old, new=new))
 
+    def note_beside(self, entity: str, reference: str, *, old: int, new: int) -> None:
+        """As `note`, of what changes along with the entity that is asked for: no If-Match and no
+        ETag is of it."""
+        self.noted_beside.append(Noted(entity=entity, reference=reference, old=old, new=new))
+
     async def publish(self, topic: Topic, key: str, value: bytes | None) -> int:
         """Let a record leave with the change; without a value the entity is gone there."""
         self.last_row = await self._outbox.add(self.connection, topic, key, value)
         return self.last_row
+
+
+async def alone(connection: AsyncConnection, entity: str, reference: str) -> None:
+    """As Change.alone, without a request."""
+    named = func.hashtextextended(f"{entity} {reference}", 0)
+    await connection.execute(select(func.pg_advisory_xact_lock(named)))
 
 
 class Changes:
@@ -124,6 +144,7 @@ class Changes:
         self.outbox = outbox
         self._engine = engine
         self._demands_version = demands_version
+        self._secret: bytes | None = None
 
     async def make(
         self, request: AnyRequest, change: Callable[[Change], Awaitable[Answer]]
@@ -151,9 +172,9 @@ class Changes:
                     role=caller.role.value,
                     method=request.method,
                     route=request.scope["path_template"],
-                    request_sha256=digest,
+                    request_sha256=await self._unguessable(connection, digest),
                 )
-                await add_rows(connection, made_by, made.noted)
+                await add_rows(connection, made_by, [*made.noted, *made.noted_beside])
             else:
                 status, headers, last_row = kept.status, kept.headers, kept.outbox_id
                 headers = {**headers, "Idempotent-Replayed": "true"}
@@ -162,6 +183,15 @@ class Changes:
             published = await self.outbox.published(last_row, within_s=PUBLISH_S_MAX)
             body = {**body, "published": published}
         return Response(body, status_code=status, headers=headers)
+
+    async def _unguessable(self, connection: AsyncConnection, digest: str) -> str:
+        """The digest as the audit has it, for ever: names that were erased are not to be guessed
+        by it."""
+        if self._secret is None:
+            query = select(installation_secret.c.secret)
+            of_audit = query.where(installation_secret.c.name == "audit")
+            self._secret = bytes((await connection.execute(of_audit)).scalar_one())
+        return hmac.new(self._secret, bytes.fromhex(digest), sha256).hexdigest()
 
 
 def _key_of(request: AnyRequest) -> str | None:

@@ -22,6 +22,7 @@ from scantrail.api.bodies import (
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.histories import Keys, cover_for, keys_of, line_of, plain, purchaser_of
 from scantrail.api.paging import Cursor, Limit, after, page
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.replacements import lock_returns, replace_unit
 from scantrail.api.warranties import named, nameless, proven_by, recalls_of, today
@@ -83,7 +84,7 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 raise Problem(409, "Exists", f"claim {claim_id!r} exists: see it", field="id")
             await _add_event(connection, claim_id, 1, ClaimState.FILED, at=filed_at, note=fault)
             told = await _told(connection, await _found(connection, claim_id))
-            change.note("claim", claim_id)
+            change.note("claim", claim_id, old=0, new=1)
             return Answer(nameless(told), 201, {"Location": f"/claims/{claim_id}"})
 
         return await changes.make(request, write)
@@ -98,6 +99,8 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
             connection = change.connection
             await lock_returns(connection)
             row = await _found(connection, claim_id)
+            version = await _version(connection, claim_id)
+            change.expect(version)
             keys = None if row.unit is None else await keys_of(connection, row.unit)
             _, remarks = await _judged(connection, dict(row._mapping), keys)
             try:
@@ -116,13 +119,10 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
             new_unit = None
             if keys is not None and body.replacement is not None:
                 new_unit = await replace_unit(connection, keys, body.replacement, claim=claim_id)
-            events = warranty_claim_event
-            count = select(func.count()).select_from(events).where(events.c.claim == claim_id)
-            number = (await connection.execute(count)).scalar_one() + 1
             await _add_event(
                 connection,
                 claim_id,
-                number,
+                version + 1,
                 body.state,
                 at=datetime.now(UTC),
                 note=note,
@@ -134,16 +134,17 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 .values(state=body.state.value)
             )
             told = await _told(connection, await _found(connection, claim_id))
-            change.note("claim", claim_id)
+            change.note("claim", claim_id, old=version, new=version + 1)
             return Answer(nameless(told), 201)
 
         return await changes.make(request, write)
 
     @get("/claims/{claim_id:str}", role=Role.READ, tells=CLAIM_TOLD)
-    async def get_claim(claim_id: FromPath[str]) -> dict[str, Any]:
+    async def get_claim(claim_id: FromPath[str]) -> Response[Any]:
         """A claim with all that became of it."""
         async with engine.connect() as connection:
-            return await _told(connection, await _found(connection, claim_id))
+            told = await _told(connection, await _found(connection, claim_id))
+        return with_etag(told, told["version"])
 
     @get("/claims", role=Role.READ, tells=CLAIMS_TOLD)
     async def list_claims(
@@ -263,6 +264,13 @@ async def _found(connection: AsyncConnection, claim_id: str) -> Row[Any]:
     return row
 
 
+async def _version(connection: AsyncConnection, claim_id: str) -> int:
+    """How many events a claim has."""
+    events = warranty_claim_event
+    query = select(func.count()).select_from(events).where(events.c.claim == claim_id)
+    return int((await connection.execute(query)).scalar_one())
+
+
 async def _add_event(
     connection: AsyncConnection,
     claim_id: str,
@@ -295,6 +303,7 @@ async def _told(connection: AsyncConnection, row: Row[Any]) -> dict[str, Any]:
     told = (await connection.execute(query)).all()
     return {
         **row._mapping,
+        "version": len(told),
         "purchaser": await named(connection, row.purchaser),
         "events": plain(told),
     }

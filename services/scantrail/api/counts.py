@@ -40,15 +40,23 @@ _SNAPSHOT = text(
     " AND joined IS NULL"
 )
 
-_EXPECTED = text("SELECT unit FROM count_session_unit WHERE session = :session AND expected")
+#: Under the key into which a unit was joined since.
+_EXPECTED = text(
+    "SELECT DISTINCT coalesce(u.joined, c.unit) AS unit FROM count_session_unit c"
+    " LEFT JOIN unit u ON u.unit = c.unit WHERE c.session = :session AND c.expected"
+)
+
+#: As domain.scan.ordered_at; clocks may be behind by some minutes.
+_AT = "CASE WHEN m.clock_skew_s IS NULL THEN m.event_time ELSE m.record_time END"
+_SINCE = f"{_AT} >= CAST(:since AS timestamptz) - interval '5 minutes'"
 
 #: Scans of the count, under the unit's own key where another was joined into it; none that was
 #: voided, or is of a carton in which the unit was not.
 _COUNTED = text(
-    """
-    SELECT coalesce(u.joined, m.unit) AS unit, m.event_id, m.event_time AS at
+    f"""
+    SELECT coalesce(u.joined, m.unit) AS unit, m.event_id, {_AT} AS at
     FROM movement m JOIN unit u ON u.unit = m.unit
-    WHERE m.record_time >= :since AND m.event_time >= :since
+    WHERE m.record_time >= :since AND {_SINCE}
     AND (CAST(:until AS timestamptz) IS NULL OR m.record_time <= :until)
     AND m.business_step = 'cycle_counting' AND m.site = :site AND m.business_location = :location
     AND m.corrects IS NULL AND m.same_as IS NULL AND m.outcome NOT IN ('voided', 'not_inside')
@@ -58,19 +66,19 @@ _COUNTED = text(
 
 #: Of units that other scans moved meanwhile: whether the last of these left it here.
 _MOVED = text(
-    """
+    f"""
     SELECT DISTINCT ON (m.unit) m.unit,
         m.site = :site AND coalesce(m.business_location = :location, false)
         AND m.business_step NOT IN ('shipping', 'departing', 'decommissioning') AS is_here
     FROM movement m
-    WHERE m.unit = ANY(:units) AND m.event_time >= :since
+    WHERE m.unit = ANY(:units) AND {_AT} >= :since
     AND (CAST(:until AS timestamptz) IS NULL OR m.record_time <= :until)
     AND m.business_step <> 'cycle_counting' AND m.corrects IS NULL AND m.same_as IS NULL
     AND m.outcome NOT IN ('voided', 'not_inside')
     AND (m.business_location IS NOT NULL
         OR m.business_step IN ('shipping', 'departing', 'decommissioning'))
     AND NOT EXISTS (SELECT FROM movement c WHERE c.unit = m.unit AND c.corrects = m.event_id)
-    ORDER BY m.unit, m.event_time DESC, m.sequence DESC
+    ORDER BY m.unit, {_AT} DESC, m.sequence DESC
     """
 ).bindparams(bindparam("units", type_=ARRAY(Text)))
 
@@ -78,13 +86,13 @@ _RESULT = text(
     "SELECT unit, status, event_id, counted_at FROM count_session_unit WHERE session = :session"
 )
 
+_CLEAR = text("DELETE FROM count_session_unit WHERE session = :session")
+
 _STORE = text(
     "INSERT INTO count_session_unit (unit, session, expected, status, event_id, counted_at)"
-    " SELECT told.unit, :session, false, told.status, told.event_id, told.counted_at"
-    " FROM unnest(:units, :statuses, :ids, CAST(:times AS timestamptz[]))"
-    " AS told(unit, status, event_id, counted_at)"
-    " ON CONFLICT (unit, session) DO UPDATE SET status = excluded.status,"
-    " event_id = excluded.event_id, counted_at = excluded.counted_at"
+    " SELECT told.unit, :session, told.expected, told.status, told.event_id, told.counted_at"
+    " FROM unnest(:units, CAST(:expected AS boolean[]), :statuses, :ids,"
+    " CAST(:times AS timestamptz[])) AS told(unit, expected, status, event_id, counted_at)"
 ).bindparams(*(bindparam(name, type_=ARRAY(Text)) for name in ("units", "statuses", "ids")))
 
 
@@ -169,7 +177,8 @@ def build_counts(engine: AsyncEngine, changes: Changes) -> list[Any]:
         tells=answers.COUNT_CLOSED,
     )
     async def close_count(count_id: FromPath[str], request: AnyRequest) -> Response[Any]:
-        """End the count and keep how each unit stands; twice is once."""
+        """End the count and keep how each unit stands. Closed once more, it is compared once more:
+        scans from before its end may have come late."""
 
         async def write(change: Change) -> Answer:
             connection = change.connection
@@ -177,28 +186,20 @@ def build_counts(engine: AsyncEngine, changes: Changes) -> list[Any]:
             change.caller.check_site(before.site)
             change.expect(before.version)
             if before.closed_at is not None:
-                return Answer(_summed(before, await _units(connection, before)))
+                units = await _units(connection, before)
+                if await _compared(connection, before) == units:
+                    return Answer(_summed(before, units))
             await connection.execute(
                 text(
-                    "UPDATE count_session SET closed_at = now(), version = version + 1"
-                    " WHERE id = :session"
+                    "UPDATE count_session SET closed_at = coalesce(closed_at, now()),"
+                    " version = version + 1 WHERE id = :session"
                 ),
                 {"session": count_id},
             )
             row = await _existing(connection, count_id)
             change.note("count", count_id, old=before.version, new=row.version)
             units = await _compared(connection, row)
-            scans = [each.counted for each in units]
-            await connection.execute(
-                _STORE,
-                {
-                    "session": row.id,
-                    "units": [each.unit for each in units],
-                    "statuses": [each.status.value for each in units],
-                    "ids": [scan and scan.event_id for scan in scans],
-                    "times": [scan and scan.at for scan in scans],
-                },
-            )
+            await _store(connection, row.id, units)
             return Answer(_summed(row, units))
 
         return await changes.make(request, write)
@@ -229,6 +230,22 @@ async def _units(connection: AsyncConnection, row: Row[Any]) -> Sequence[Counted
         )
         for each in stored
     )
+
+
+async def _store(connection: AsyncConnection, session: str, units: Sequence[CountedUnit]) -> None:
+    """Keep how each unit stands, and which of them were expected."""
+    expected = set((await connection.execute(_EXPECTED, {"session": session})).scalars())
+    await connection.execute(_CLEAR, {"session": session})
+    scans = [each.counted for each in units]
+    told = {
+        "session": session,
+        "units": [each.unit for each in units],
+        "expected": [each.unit in expected for each in units],
+        "statuses": [each.status.value for each in units],
+        "ids": [scan and scan.event_id for scan in scans],
+        "times": [scan and scan.at for scan in scans],
+    }
+    await connection.execute(_STORE, told)
 
 
 async def _compared(connection: AsyncConnection, row: Row[Any]) -> Sequence[CountedUnit]:

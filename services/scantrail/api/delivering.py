@@ -164,7 +164,7 @@ async def post_message(client: httpx.AsyncClient, message: Message, settings: Se
                 await answer.aclose()
     except TimeoutError as error:
         raise NotSent(f"no answer within {settings.webhook_timeout_s:g} s") from error
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
         raise NotSent(f"not reached: {type(error).__name__} {error}".strip()) from error
     if not answer.is_success:
         why = "; redirects are not followed" if answer.is_redirect else ""
@@ -173,18 +173,17 @@ async def post_message(client: httpx.AsyncClient, message: Message, settings: Se
 
 async def _address(url: httpx.URL, *, is_private_allowed: bool) -> str:
     port = url.port or (443 if url.scheme == "https" else 80)
+    host = url.host  # UnicodeError where its name is none
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(
-            url.host, port, type=socket.SOCK_STREAM
-        )
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise NotSent(f"host {url.host} is not found") from error
+        raise NotSent(f"host {host} is not found") from error
     addresses = [str(each[4][0]) for each in found]
     if not is_private_allowed:
         for address in addresses:
             if not is_public(address):
                 raise NotSent(
-                    f"host {url.host} is at {address}, which is not public: the installation"
+                    f"host {host} is at {address}, which is not public: the installation"
                     " allows such by SCANTRAIL_WEBHOOK_PRIVATE_ADDRESSES=allow"
                 )
     return addresses[0]

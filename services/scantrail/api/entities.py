@@ -20,6 +20,7 @@ from scantrail.api.bodies import (
     maybe_short_text,
     product_key,
     short_text,
+    told_time,
 )
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.orders import enter_order_parties, order_reference_at, quantities, told_of_order
@@ -115,10 +116,12 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         ref = order_reference_at(request)
         body = decode_body(await request.body(), OrderBody)
         ordered = _order_lines(body)
+        if body.ordered_at is not None:
+            told_time(body.ordered_at, "ordered_at")
 
         async def write(change: Change) -> Answer:
             connection = change.connection
-            named = await enter_order_parties(connection, ref, body)
+            named = await enter_order_parties(change, ref, body)
             orders = tables.sales_order
             made = {} if body.ordered_at is None else {"ordered_at": body.ordered_at}
             new = upsert(orders).values(ref=ref, version=1, **named, **made)

@@ -6,6 +6,7 @@ import csv
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Final, NamedTuple, TypeVar
 
+from scantrail.api.bodies import TEXT_LENGTH_MAX
 from scantrail.api.folding import identified
 from scantrail.api.problems import Problem
 from scantrail.domain.identifiers import NotIdentified, product_id
@@ -137,7 +138,10 @@ def notice_line(row: Row) -> tuple[NoticeLine, tuple[str, str] | None]:
         product = product_id(row["product"]) if "product" in row else None
     except NotIdentified as error:
         raise BadLine("product", error.detail) from error
-    line = NoticeLine(product=product, parent=carton or pallet, kit=row.get("kit"))
+    kit = row.get("kit")
+    if kit is not None and (len(kit) > TEXT_LENGTH_MAX or not kit.isprintable()):
+        raise BadLine("kit", f"give at most {TEXT_LENGTH_MAX} printable characters")
+    line = NoticeLine(product=product, parent=carton or pallet, kit=kit)
     on_pallet = (carton, pallet) if carton is not None and pallet is not None else None
     if "quantity" in told:
         return line._replace(quantity=_quantity(row["quantity"])), on_pallet

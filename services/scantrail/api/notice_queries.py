@@ -29,7 +29,8 @@ _UNITS = {"units": ARRAY(Text)}
 
 #: Scans that brought a unit in, and what voids them: none of a parent in which it was not.
 _SCANS = """
-    SELECT m.unit, m.event_id, m.station, m.parent, m.corrects, m.outcome = 'voided' AS is_voided,
+    SELECT m.unit, m.event_id, m.station, m.corrects, m.outcome = 'voided' AS is_voided,
+        coalesce(m.parent, m.derived_from) AS parent, m.derived_from IS NOT NULL AS is_derived,
         CASE WHEN m.clock_skew_s IS NULL THEN m.event_time ELSE m.record_time END AS at
     FROM movement m
 """
@@ -51,7 +52,7 @@ _MEANWHILE = _typed(
     WHERE m.record_time >= CAST(:since AS timestamptz) - interval '5 minutes'
     AND (CAST(:until AS timestamptz) IS NULL OR m.record_time <= :until)
     AND m.corrects IS NULL AND {_BROUGHT_IN}
-    AND (m.station = ANY(:stations) OR m.parent = ANY(:cartons))
+    AND (m.station = ANY(:stations) OR coalesce(m.parent, m.derived_from) = ANY(:cartons))
     """,
     stations=ARRAY(Text),
     cartons=ARRAY(Text),
@@ -144,7 +145,7 @@ async def compare_notice(connection: AsyncConnection, notice: Row[Any]) -> Compa
     scans = (await connection.execute(_OF_UNITS, {"units": list(key_of), **when})).all()
     void = {row.corrects for row in scans if row.corrects is not None}
     received = [
-        Received(key_of[row.unit], row.event_id, row.at, row.station, row.parent)
+        _received(key_of[row.unit], row)
         for row in scans
         if row.corrects is None and not row.is_voided and row.event_id not in void
     ]
@@ -185,10 +186,14 @@ async def _meanwhile(
     named = {"units": [*keys, *keys.values()], "notice": notice.id, "site": notice.site}
     elsewhere = set((await connection.execute(_ANNOUNCED_ELSEWHERE, named)).scalars())
     return [
-        Received(keys[row.unit], row.event_id, row.at, row.station, row.parent)
+        _received(keys[row.unit], row)
         for row in scans
         if row.event_id not in void and elsewhere.isdisjoint((row.unit, keys[row.unit]))
     ]
+
+
+def _received(key: str, row: Row[Any]) -> Received:
+    return Received(key, row.event_id, row.at, row.station, row.parent, row.is_derived)
 
 
 async def _keys(connection: AsyncConnection, units: Sequence[str]) -> dict[str, str]:

@@ -13,16 +13,29 @@ from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.bodies import OrderBody, PurchaserBody, checked_id, decode_body, unit_key
+from scantrail.api.bodies import (
+    OrderBody,
+    PurchaserBody,
+    checked_id,
+    decode_body,
+    told_time,
+    unit_key,
+)
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.days import Days
 from scantrail.api.parties import enter_party, known_party
-from scantrail.api.party_bodies import DELIVERED, DELIVERY, YEARS, DeliveredBody
+from scantrail.api.party_bodies import DELIVERED, DELIVERY, DeliveredBody
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import unit_of
 from scantrail.api.replaying import replay_reads
 from scantrail.contracts.records import RejectedRead, encode
 from scantrail.domain.party import PURCHASER
-from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference, made_id
+from scantrail.domain.scan import (
+    CLOCK_AHEAD_MAX,
+    ORDER_LENGTH_MAX,
+    is_order_reference,
+    made_id,
+)
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.tables import party, reader_status, sales_order, station, unit
 
@@ -59,9 +72,10 @@ def build_orders(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClie
             raise Problem(405, "Not allowed", f"POST /orders/…{_DELIVERED}, or PUT the order")
         ref = order_reference_at(request, sent.removesuffix(_DELIVERED))
         body = decode_body(await request.body(), DeliveredBody)
-        at = body.at or datetime.now(UTC)
-        if at.year not in YEARS:
-            raise bad_field("at", f"{at.year} is out of range")
+        now = datetime.now(UTC)
+        at = told_time(body.at, "at") if body.at else now
+        if at > now + CLOCK_AHEAD_MAX:
+            raise bad_field("at", "this is to come: tell when the purchaser had it")
 
         async def write(change: Change) -> Answer:
             change.expect_none()
@@ -92,7 +106,7 @@ def build_orders(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClie
                     field="units",
                 )
         if units:
-            await _check_reader(connection, body.reader)
+            await _check_reader(change, body.reader)
         reads = [_read(each, ref, at, body.reader or "") for each in units]
         for refusal in (await replay_reads(gateway, reads)).values() if reads else ():
             raise Problem(409, "Refused by the gateway", **refusal)
@@ -124,39 +138,44 @@ def order_reference_at(request: AnyRequest, sent: str | None = None) -> str:
     return ref
 
 
-async def enter_order_parties(
-    connection: AsyncConnection, ref: str, body: OrderBody
-) -> dict[str, Any]:
+async def enter_order_parties(change: Change, ref: str, body: OrderBody) -> dict[str, Any]:
     """Enter the parties of an order; its columns that name them, and its dates.
 
     Raises Problem 400, and 409 where one of them was erased.
     """
+    named = {part: told for part in _NAMED if (told := getattr(body, part)) is not None}
+    ids = {told.id or _own_id(part, ref) for part, told in named.items()}
+    for party_id in sorted(ids):  # in one order, so that two never wait for each other
+        await change.alone("party", party_id)
     columns: dict[str, Any] = {
         "loan_due": body.loan and body.loan.due,
         "deliver_by": body.deliver_by,
     }
-    for part, owner in _NAMED.items():
-        told: PurchaserBody | None = getattr(body, part)
-        columns[part] = (
-            None if told is None else await _entered(connection, told, f"{owner} {ref}", part)
-        )
+    for part in _NAMED:
+        whom: PurchaserBody | None = named.get(part)
+        columns[part] = whom and await _entered(change, whom, _own_id(part, ref), part)
     for part in _KNOWN:
-        party_id: str | None = getattr(body, part)
-        columns[part] = party_id and await known_party(connection, party_id, part)
+        known: str | None = getattr(body, part)
+        columns[part] = known and await known_party(change.connection, known, part)
     return columns
 
 
-async def _entered(connection: AsyncConnection, told: PurchaserBody, own_id: str, part: str) -> str:
+def _own_id(part: str, ref: str) -> str:
+    """The id of a party that is this order's alone."""
+    return f"{_NAMED[part]} {ref}"
+
+
+async def _entered(change: Change, told: PurchaserBody, own_id: str, part: str) -> str:
     """The id of a party; of this order alone, unless it is named."""
     if told.id is not None:
         checked_id(told.id, f"{part}.id")
         if told.name is None and told.address is None:
-            return await known_party(connection, told.id, f"{part}.id")
+            return await known_party(change.connection, told.id, f"{part}.id")
     for field in ("name", "address"):
         if getattr(told, field) is None:
             raise bad_field(f"{part}.{field}", "required: or give the `id` of a known party alone")
     party_id = told.id or own_id
-    await enter_party(connection, party_id, told.name or "", told.address or "", field=part)
+    await enter_party(change, party_id, told.name or "", told.address or "", field=part)
     return party_id
 
 
@@ -166,9 +185,9 @@ async def told_of_order(connection: AsyncConnection, order: Any) -> dict[str, An
     ids = {getattr(order, part) for part in parts} - {None}
     query = select(party.c.id, party.c.name, party.c.address).where(party.c.id.in_(ids))
     people = {row.id: dict(row._mapping) for row in await connection.execute(query)}
-    today = datetime.now(UTC).date()
     loan = None
     if order.loan_due is not None:
+        today = (await Days.read(connection)).day(datetime.now(UTC))
         loan = {"due": order.loan_due, "is_past": order.loan_due < today}
     return {
         **{part: people.get(getattr(order, part)) for part in parts},
@@ -214,8 +233,9 @@ async def _under_way(connection: AsyncConnection, ref: str) -> Sequence[str]:
     return (await connection.execute(query)).scalars().all()
 
 
-async def _check_reader(connection: AsyncConnection, reader: str | None) -> None:
-    """Raises Problem 400 for a reader whose scan would say something else."""
+async def _check_reader(change: Change, reader: str | None) -> None:
+    """Raises Problem 400 for a reader whose scan would say something else, 403 for one of a site
+    to which the caller's token is not bound."""
     if reader is None:
         raise bad_field(
             "reader", "give one whose station has step arriving and possessing_party purchaser"
@@ -225,7 +245,7 @@ async def _check_reader(connection: AsyncConnection, reader: str | None) -> None
         .join(reader_status, reader_status.c.station == station.c.id)
         .where(reader_status.c.id == reader)
     )
-    document = (await connection.execute(query)).scalar()
+    document = (await change.connection.execute(query)).scalar()
     if document is None:
         raise bad_field("reader", f"the gateway told of no reader {reader!r} at a known station")
     tells = (document.get("business_step"), document.get("possessing_party"))
@@ -235,6 +255,7 @@ async def _check_reader(connection: AsyncConnection, reader: str | None) -> None
             f"its station {document['id']!r} must have business_step arriving and possessing_party"
             f" {PURCHASER}",
         )
+    change.caller.check_site(document["site"])
 
 
 def _read(key: str, ref: str, at: datetime, reader: str) -> bytes:

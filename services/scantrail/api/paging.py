@@ -24,6 +24,9 @@ from scantrail.api.problems import bad_field
 
 LIMIT_MAX = 1000
 
+#: Digits of a number that PostgreSQL takes.
+NUMBER_LENGTH_MAX = 18
+
 Limit = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="rows of a page")]
 Cursor = Annotated[
     str | None,
@@ -48,6 +51,14 @@ def after(cursor: str | None, name: str) -> str:
     if told != name or "\0" in key:
         raise bad_field("cursor", f"this is a cursor of another list, not of {name}")
     return key
+
+
+def number_behind(cursor: str | None, name: str) -> int:
+    """As `after`, of a list whose keys are numbers from 1 on; 0 at its beginning."""
+    key = after(cursor, name) or "0"
+    if not (key.isascii() and key.isdecimal() and len(key) <= NUMBER_LENGTH_MAX):
+        raise bad_field("cursor", "give `next` of the page before, as it is")
+    return int(key)
 
 
 def cursor_behind(name: str, key: str) -> str:

@@ -3,6 +3,7 @@
 No answer to a change tells a name or an address, so that what is kept of answers holds none.
 """
 
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from typing import Any
 from urllib.parse import unquote
@@ -10,13 +11,14 @@ from urllib.parse import unquote
 import msgspec
 from litestar import Request, Response, delete, get, put
 from litestar.params import FromPath
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import case, func, or_, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.bodies import checked_id, decode_body, short_text
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.days import Days
 from scantrail.api.party_bodies import (
     PARTY,
     PARTY_ENTERED,
@@ -28,7 +30,7 @@ from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.register_watch import RegisterWatch, mark_stale
 from scantrail.domain.party import Licence, licence_gap
-from scantrail.domain.register import Regulation, kept_until
+from scantrail.domain.register import EntryKind, Regulation, kept_until
 from scantrail.infra import tables
 from scantrail.infra.tables import party, register, regulation, sales_order
 
@@ -40,8 +42,22 @@ LICENCES_MAX = 50
 #: In place of the name and the address of one that was erased.
 ERASED = "(erased)"
 
-_FILLED_BY_READERS = frozenset(
-    {"unit", "movement", "identifier", "reader_status", "consumer_offset", "register_unit"}
+#: Where no person writes: as large as what happened, and nobody may wait for all of it.
+_FILLED_BY_MACHINES = frozenset(
+    {
+        "alert",
+        "audit",
+        "consumer_offset",
+        "count_session_unit",
+        "identifier",
+        "movement",
+        "outbox",
+        "reader_status",
+        "register_unit",
+        "rejected",
+        "unit",
+        "webhook_delivery",
+    }
 )
 
 _PREFIX = "/parties/"
@@ -60,26 +76,32 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
 
         async def write(change: Change) -> Answer:
             connection = change.connection
+            await change.alone("party", party_id)
             before = await _find(connection, party_id, lock=True)
             if before is None:
                 checked_id(party_id, "id")
-            await enter_party(connection, party_id, body.name, body.address, field="")
+            old = before.version if before else 0
+            change.expect(old)
+            await write_party(connection, party_id, body.name, body.address, field="")
             row = (
                 await connection.execute(
                     party.update()
                     .where(party.c.id == party_id)
-                    .values(roles=sorted(set(body.roles)), licences=msgspec.to_builtins(licences))
+                    .values(
+                        version=old + 1,
+                        roles=sorted(set(body.roles)),
+                        licences=msgspec.to_builtins(licences),
+                    )
                     .returning(party)
                 )
             ).one()
-            change.note("party", party_id, old=before.version if before else 0, new=row.version)
-            is_new = before is None
+            change.note("party", party_id, old=old, new=row.version)
             await mark_stale(
                 connection,
                 orders=await _orders_of(connection, party_id),
-                supplier=party_id if is_new else None,  # nobody knew whose its notices were
+                supplier=party_id if before is None else None,  # nobody knew whose its notices were
             )
-            return Answer(_told(row))
+            return Answer(_told(row, await _today(connection)))
 
         made = await changes.make(request, write)
         watch.kick()
@@ -91,9 +113,10 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
         party_id = _party_at(request)
         async with engine.connect() as connection:
             row = await _find(connection, party_id)
+            today = await _today(connection)
         if row is None:
             raise _unknown(party_id)
-        told = {**_told(row), "name": row.name, "address": row.address}
+        told = {**_told(row, today), "name": row.name, "address": row.address}
         return with_etag(told, row.version)
 
     @delete("/parties/{place:path}", role=Role.ADMIN, tells=PARTY_ERASED, status_code=200)
@@ -130,7 +153,8 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
             refs = await _orders_of(connection, party_id)
             named = () if before.erased_at else (before.name, before.address)
             left = [place for word in named for place in await _still_in(connection, word)]
-            return Answer({**_told(row), "orders": refs, "still_in": sorted(set(left))})
+            today = await _today(connection)
+            return Answer({**_told(row, today), "orders": refs, "still_in": sorted(set(left))})
 
         return await changes.make(request, write)
 
@@ -138,9 +162,21 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
 
 
 async def enter_party(
-    connection: AsyncConnection, party_id: str, name: str, address: str, *, field: str
+    change: Change, party_id: str, name: str, address: str, *, field: str
 ) -> None:
-    """Write a name and an address; its next version where they are others.
+    """As write_party, of a party that comes with something else."""
+    await change.alone("party", party_id)
+    before = await _find(change.connection, party_id)
+    old = before.version if before else 0
+    new = await write_party(change.connection, party_id, name, address, field=field)
+    if new != old:
+        change.note_beside("party", party_id, old=old, new=new)
+
+
+async def write_party(
+    connection: AsyncConnection, party_id: str, name: str, address: str, *, field: str
+) -> int:
+    """Write a name and an address; its next version where they are others. Returns the version.
 
     `field` is in front of those of a refusal. Raises Problem 400, and 409 of one that was erased:
     what is sent again by mistake brings no name back.
@@ -150,18 +186,25 @@ async def enter_party(
     if not 0 < len(address.strip()) <= ADDRESS_LENGTH_MAX:
         raise bad_field(f"{dot}address", f"give 1 to {ADDRESS_LENGTH_MAX} characters")
     new = upsert(party).values(id=party_id, name=name, address=address)
+    is_other = (party.c.name != name) | (party.c.address != address)
     written = new.on_conflict_do_update(
         index_elements=[party.c.id],
-        set_={"name": name, "address": address, "version": party.c.version + 1},
+        set_={
+            "name": name,
+            "address": address,
+            "version": party.c.version + case((is_other, 1), else_=0),
+        },
         where=party.c.erased_at.is_(None),
     )
-    if (await connection.execute(written.returning(party.c.id))).first() is None:
+    version: int | None = (await connection.execute(written.returning(party.c.version))).scalar()
+    if version is None:
         raise Problem(
             409,
             "Erased",
             f"the personal data of {party_id!r} were erased: name a party with another id",
             field=field,
         )
+    return version
 
 
 async def known_party(connection: AsyncConnection, party_id: str, field: str) -> str:
@@ -185,8 +228,7 @@ async def _orders_of(connection: AsyncConnection, party_id: str) -> list[str]:
 
 
 async def _still_in(connection: AsyncConnection, word: str) -> list[str]:
-    """Where a person typed `word` into a note or a name: `table.column`. What scans and readers
-    fill is left out, for it is large, and no person writes there."""
+    """Where a person typed `word` into a note or a name: `table.column`."""
     columns = await connection.execute(
         text(
             "SELECT table_name, column_name FROM information_schema.columns"
@@ -197,7 +239,7 @@ async def _still_in(connection: AsyncConnection, word: str) -> list[str]:
     found = []
     quoted = connection.dialect.identifier_preparer.quote
     for table, column in columns.all():
-        if table in _FILLED_BY_READERS:
+        if table in _FILLED_BY_MACHINES:
             continue
         query = (
             f"SELECT EXISTS (SELECT FROM {quoted(table)}"
@@ -219,7 +261,7 @@ async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: 
     }
     last = {row.line: row for row in rows}
     for row in last.values():
-        until = kept_until(tables.stay_of(row), years.get(row.product, 20))
+        until = _kept_until(row, years.get(row.product, 20))
         if until is None:
             raise Problem(
                 409,
@@ -228,7 +270,7 @@ async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: 
                 f" whom it came until {years.get(row.product, 20)} years after it went",
                 until=None,
             )
-    untils = [kept_until(tables.stay_of(row), years.get(row.product, 20)) for row in last.values()]
+    untils = [_kept_until(row, years.get(row.product, 20)) for row in last.values()]
     until = max((each for each in untils if each is not None), default=None)
     if until is not None and until >= today:
         raise Problem(
@@ -238,6 +280,14 @@ async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: 
             " ask again after that day",
             until=until.isoformat(),
         )
+
+
+def _kept_until(row: Any, years: int) -> date | None:
+    """As kept_until; a line that is void is of no unit that is here, and is kept from then on."""
+    stay = tables.stay_of(row)
+    if row.kind == EntryKind.VOID and stay.disposed_at is None:
+        stay = replace(stay, disposed_at=row.entered_at)
+    return kept_until(stay, years)
 
 
 def _licences(body: PartyBody) -> tuple[Licence, ...]:
@@ -253,9 +303,12 @@ def _licences(body: PartyBody) -> tuple[Licence, ...]:
     return tuple(Licence(**msgspec.structs.asdict(each)) for each in body.licences)
 
 
-def _told(row: Any) -> dict[str, Any]:
+async def _today(connection: AsyncConnection) -> date:
+    return (await Days.read(connection)).day(datetime.now(UTC))
+
+
+def _told(row: Any, today: date) -> dict[str, Any]:
     """A party without name and address; of its licences whether they are valid today."""
-    today = datetime.now(UTC).date()
     licences = [msgspec.convert(each, Licence) for each in row.licences]
     return {
         "id": row.id,

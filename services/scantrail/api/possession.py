@@ -18,7 +18,9 @@ def possession_of(row: Any, people: Mapping[str, dict[str, Any]]) -> dict[str, A
     custody: str | None = row.possessing_party
     possessor, owner = custody, None
     if has_order:
-        if custody == PURCHASER or row.delivered_at is not None:
+        # What an order says of its delivery is of what had left by then: the rest may follow.
+        is_told = row.delivered_at is not None and row.since <= row.delivered_at
+        if custody == PURCHASER or is_told:
             possessor = row.ship_to or row.purchaser
         elif custody in (None, CARRIER):
             possessor = row.carrier or custody

@@ -18,8 +18,8 @@ def etag_of(version: int) -> str:
 
 
 def with_etag(document: dict[str, Any], version: int) -> Response[Any]:
-    """A GET's answer, with the ETag that a change gives as If-Match."""
-    return Response(document, headers={"ETag": etag_of(version)})
+    """A GET's answer, with the ETag that a change gives as If-Match; none of version 0."""
+    return Response(document, headers={"ETag": etag_of(version)} if version else {})
 
 
 class Precondition:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import psycopg
 from litestar import Request, Response
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError, TimeoutError
 
@@ -44,7 +45,8 @@ def answer_problem(_: AnyRequest, told: Problem) -> Response[dict[str, Any]]:
 
 
 def answer_database_away(
-    _: AnyRequest, error: OperationalError | InterfaceError | TimeoutError
+    _: AnyRequest,
+    error: OperationalError | InterfaceError | TimeoutError | psycopg.OperationalError,
 ) -> Response[dict[str, Any]]:
     log.warning("database is away", reason=str(error))
     detail = "the query database does not answer; scans are kept meanwhile: try again"
@@ -53,7 +55,9 @@ def answer_database_away(
     return response
 
 
-def answer_bad_value(_: AnyRequest, error: DataError) -> Response[dict[str, Any]]:
+def answer_bad_value(
+    _: AnyRequest, error: DataError | psycopg.DataError
+) -> Response[dict[str, Any]]:
     detail = "a value in the address cannot be looked for: leave out control characters"
     return problem(400, "Bad input", detail)
 

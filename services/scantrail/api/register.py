@@ -15,9 +15,16 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.bodies import checked_id, decode_body, maybe_short_text, product_key, short_text
+from scantrail.api.bodies import (
+    checked_id,
+    decode_body,
+    maybe_short_text,
+    product_key,
+    short_text,
+    told_time,
+)
 from scantrail.api.changes import Answer, Change, Changes
-from scantrail.api.paging import Cursor, Limit, after, cursor_behind
+from scantrail.api.paging import Cursor, Limit, cursor_behind, number_behind
 from scantrail.api.parties import known_party
 from scantrail.api.party_bodies import (
     BOOK,
@@ -27,7 +34,6 @@ from scantrail.api.party_bodies import (
     REGULATION,
     REGULATION_TOLD,
     TOTALS,
-    YEARS,
     CorrectionBody,
     RegulationBody,
 )
@@ -137,11 +143,9 @@ def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
     ) -> dict[str, Any]:
         """Lines of the book in the order in which they were begun, of a product where `of` is
         given; each with all its entries."""
-        begin = after(cursor, "lines") or "0"
-        if not begin.isdecimal() or len(begin) > 18:
-            raise bad_field("cursor", "give `next` of the page before")
+        begin = number_behind(cursor, "lines")
         async with engine.connect() as connection:
-            found = await _book(connection, product=of, behind=int(begin), limit=limit)
+            found = await _book(connection, product=of, behind=begin, limit=limit)
         is_last = len(found) < limit
         following = None if is_last else cursor_behind("lines", str(found[-1]["line"]))
         return {"lines": found, "next": following}
@@ -196,8 +200,8 @@ def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
             name: sent[name] for name in MENDABLE if sent[name] is not msgspec.UNSET
         }
         for field, value in mends.items():
-            if isinstance(value, datetime) and value.year not in YEARS:
-                raise bad_field(field, f"{value.year} is out of range")
+            if isinstance(value, datetime):
+                told_time(value, field)
         if not mends:
             raise bad_field(
                 "", "give acquired_at, acquired_from, disposed_at or disposed_to: what is mended"

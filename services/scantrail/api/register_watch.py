@@ -20,6 +20,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.days import Days
 from scantrail.api.findings import state_findings
 from scantrail.api.holds import change_hold
 from scantrail.api.notice_queries import announcements_of
@@ -53,6 +54,7 @@ from scantrail.infra.tables import (
     advance_notice,
     advance_notice_unit,
     identifier,
+    movement,
     party,
     register,
     register_unit,
@@ -119,7 +121,7 @@ class RegisterWatch:
         failed = set[str]()
         async with self._entering:
             await self._loans(started)
-            while waiting := await self._waiting(started.date(), failed):
+            while waiting := await self._waiting(started, failed):
                 for key in waiting:
                     try:
                         # Not when it started: a unit may have come since, and be due already.
@@ -136,13 +138,15 @@ class RegisterWatch:
             select(sales_order.c.ref, sales_order.c.loan_due, unit.c.unit, unit.c.event_id)
             .join(unit, unit.c.order_ref == sales_order.c.ref)
             .where(
-                sales_order.c.loan_due < now.date(),
+                sales_order.c.loan_due.is_not(None),
                 unit.c.phase == "shipped",
                 unit.c.joined.is_(None),
             )
         )
         async with self._engine.begin() as connection:
             await one_at_a_time(connection)
+            days = await Days.read(connection)
+            query = query.where(sales_order.c.loan_due < days.day_at(now, unit.c.site))
             late = [
                 Finding(
                     id=made_id("loan_overdue", row.ref, row.unit, row.loan_due),
@@ -157,25 +161,26 @@ class RegisterWatch:
             ]
             await state_findings(connection, self._outbox, _LOANS, late)
 
-    async def _waiting(self, today: date, failed: Collection[str]) -> Sequence[str]:
+    async def _waiting(self, now: datetime, failed: Collection[str]) -> Sequence[str]:
         known = register_unit
-        query = (
-            select(unit.c.unit)
-            .join(regulation, regulation.c.id == unit.c.product)
-            .outerjoin(known, known.c.unit == unit.c.unit)
-            .where(
-                unit.c.unit.not_in(failed),
-                or_(
-                    known.c.unit.is_(None),
-                    known.c.version != unit.c.version,
-                    known.c.is_stale,
-                    known.c.look_again_on <= today,
-                ),
-            )
-            .order_by(unit.c.unit)
-            .limit(UNITS)
-        )
         async with self._engine.connect() as connection:
+            today = (await Days.read(connection)).day_at(now, unit.c.site)
+            query = (
+                select(unit.c.unit)
+                .join(regulation, regulation.c.id == unit.c.product)
+                .outerjoin(known, known.c.unit == unit.c.unit)
+                .where(
+                    unit.c.unit.not_in(failed),
+                    or_(
+                        known.c.unit.is_(None),
+                        known.c.version != unit.c.version,
+                        known.c.is_stale,
+                        known.c.look_again_on <= today,
+                    ),
+                )
+                .order_by(unit.c.unit)
+                .limit(UNITS)
+            )
             return (await connection.execute(query)).scalars().all()
 
     async def _enter(self, key: str, now: datetime) -> None:
@@ -202,16 +207,18 @@ class RegisterWatch:
                 if entries[-1].kind is not EntryKind.VOID
             ]
             assigned = _assigned(moves, told)
-            hold_text = await _why_held(connection, rule, assigned, orders, now.date())
+            days = await Days.read(connection)
+            today = days.day(now, row.site)
+            hold_text = await _why_held(connection, rule, assigned, orders, today)
             await self._hold(connection, key, hold_text, now)
             findings = [
                 *_overdue(key, current, rule, now),
-                *await _unlicensed(connection, key, current, rule),
+                *await _unlicensed(connection, key, current, rule, days),
             ]
             await state_findings(connection, self._outbox, f"register {key}", findings)
             again = None
             if assigned is not None or any(missing(stay) for _, stay in current):
-                again = now.date() + timedelta(days=1)
+                again = today + timedelta(days=1)
             values = {
                 "version": row.version,
                 "is_stale": seen.rowcount == 0,  # an order may have come meanwhile, and marked none
@@ -430,16 +437,23 @@ async def _why_held(
 
 
 async def _unlicensed(
-    connection: AsyncConnection, key: str, lines: Sequence[tuple[int, Stay]], rule: Regulation
+    connection: AsyncConnection,
+    key: str,
+    lines: Sequence[tuple[int, Stay]],
+    rule: Regulation,
+    days: Days,
 ) -> list[Finding]:
-    """Units that went to somebody who had no licence on that day."""
+    """Units that went to somebody who had no licence on that day, where they left."""
     found = []
     for line, stay in lines:
         if stay.disposed_to is None or stay.disposed_at is None:
             continue
-        gap = await _licence_gap(
-            connection, stay.disposed_to, rule.licence_kind, stay.disposed_at.date()
+        left = select(movement.c.site).where(
+            movement.c.unit == key, movement.c.event_id == stay.disposed_event
         )
+        site = (await connection.execute(left.limit(1))).scalar()
+        day = days.day(stay.disposed_at, site)
+        gap = await _licence_gap(connection, stay.disposed_to, rule.licence_kind, day)
         erased = select(party.c.erased_at).where(party.c.id == stay.disposed_to)
         if gap is None or (await connection.execute(erased)).scalar() is not None:
             continue

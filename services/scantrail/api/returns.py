@@ -24,9 +24,10 @@ from scantrail.api.histories import (
     step_scans,
 )
 from scantrail.api.paging import Cursor, Limit, after, page
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.replacements import lock_returns, replace_unit
-from scantrail.api.warranties import named, nameless
+from scantrail.api.warranties import named, nameless, proven_by
 from scantrail.api.warranty_bodies import ReturnBody, ReturnDecisionBody, ReturnLineBody
 from scantrail.api.warranty_samples import RETURN, RETURN_DECISION, RETURN_TOLD, RETURNS_TOLD
 from scantrail.domain.returns import (
@@ -47,6 +48,7 @@ from scantrail.domain.returns import (
 from scantrail.domain.scan import ORDER_LENGTH_MAX, is_order_reference
 from scantrail.infra.tables import (
     movement,
+    product,
     return_authorisation,
     return_decision,
     return_line,
@@ -103,7 +105,7 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
                     ) from error
                 await connection.execute(insert(return_line).values(rma=rma, line=number, **values))
             told = await _told(connection, await _found(connection, rma))
-            change.note("return", rma)
+            change.note("return", rma, old=0, new=1)
             return Answer(nameless(told), 201, {"Location": f"{_PREFIX}{rma}"})
 
         return await changes.make(request, write)
@@ -122,6 +124,8 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
             connection = change.connection
             await lock_returns(connection)
             row = await _found(connection, rma)
+            version = await _version(connection, rma)
+            change.expect(version)
             query = select(return_line).where(
                 return_line.c.rma == rma, return_line.c.line == body.line
             )
@@ -159,16 +163,17 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 )
             )
             told = await _told(connection, row)
-            change.note("return", rma)
+            change.note("return", rma, old=version, new=version + 1)
             return Answer(nameless(told), 201)
 
         return await changes.make(request, write)
 
     @get("/returns/{reference:path}", role=Role.READ, tells=RETURN_TOLD)
-    async def get_return(reference: FromPath[str], request: AnyRequest) -> dict[str, Any]:
+    async def get_return(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
         """A return and how far it is; `unexpected` is what came by it and is on no line."""
         async with engine.connect() as connection:
-            return await _told(connection, await _found(connection, unquote(_sent(request))))
+            told = await _told(connection, await _found(connection, unquote(_sent(request))))
+        return with_etag(told, told["version"])
 
     @get("/returns", role=Role.READ, tells=RETURNS_TOLD)
     async def list_returns(
@@ -227,6 +232,12 @@ async def _accepted(
         if line.quantity < 1:
             raise bad_field(f"{field}.quantity", "give 1 or more")
         ordered = await line_of(connection, body.order, name)
+        if ordered is not None and await _has_serials(connection, name, body.order):
+            raise ReturnRefused(
+                ReturnReason.SERIAL_WANTED,
+                f"a line of an order does not show that units of {name} were shipped: name each"
+                " `unit` that comes back",
+            )
         check_quantity(
             product=name,
             ordered=0 if ordered is None else ordered.bought,
@@ -262,15 +273,21 @@ async def _accepted(
     }
 
 
+async def _has_serials(connection: AsyncConnection, name: str, order: str) -> bool:
+    """Whether units of a known product are scanned when they go out."""
+    known = select(product.c.id).where(product.c.id == name)
+    is_known = (await connection.execute(known)).first() is not None
+    return is_known and not await proven_by(connection, name, order)
+
+
 async def _announced(connection: AsyncConnection, order: str, name: str) -> int:
-    """How many of a product without serials were announced by all returns of an order."""
+    """How many of a product were announced by all returns of an order, by serial or not."""
     query = (
         select(func.coalesce(func.sum(return_line.c.quantity), 0))
         .join(return_authorisation)
         .where(
             return_authorisation.c.order_ref == order,
             return_line.c.product == name,
-            return_line.c.unit.is_(None),
         )
     )
     return int((await connection.execute(query)).scalar_one())
@@ -282,6 +299,12 @@ async def _found(connection: AsyncConnection, rma: str) -> Row[Any]:
     if row is None:
         raise Problem(404, "Not found", f"there is no return {rma!r}: POST /returns")
     return row
+
+
+async def _version(connection: AsyncConnection, rma: str) -> int:
+    """One more than decisions were made of a return."""
+    query = select(func.count()).select_from(return_decision).where(return_decision.c.rma == rma)
+    return 1 + int((await connection.execute(query)).scalar_one())
 
 
 async def _decisions(connection: AsyncConnection, rma: str, line: int) -> list[Decision]:
@@ -352,6 +375,7 @@ async def _told(connection: AsyncConnection, head: Row[Any]) -> dict[str, Any]:
         lines.append(line)
     return {
         **head._mapping,
+        "version": 1 + sum(len(told) for told in by_line.values()),
         "purchaser": await named(connection, head.purchaser),
         "is_done": bool(lines) and all(_is_done(line) for line in lines),
         "lines": lines,

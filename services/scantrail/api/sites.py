@@ -13,6 +13,7 @@ from scantrail.api.access import Role
 from scantrail.api.bodies import checked_id, decode_body
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, page
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.warranty_bodies import SiteBody
 from scantrail.api.warranty_samples import SITE, SITE_TOLD, SITES_TOLD
@@ -30,14 +31,16 @@ def build_sites(engine: AsyncEngine, changes: Changes) -> list[Any]:
         body = decode_body(await request.body(), SiteBody)
         zone = _time_zone(body.time_zone)
         new = upsert(site).values(id=checked_id(site_id, "id"), time_zone=zone)
+        changed = new.on_conflict_do_update(
+            index_elements=[site.c.id],
+            set_={"time_zone": zone, "version": site.c.version + 1},
+        ).returning(site)
 
         async def write(change: Change) -> Answer:
-            connection = change.connection
-            await connection.execute(
-                new.on_conflict_do_update(index_elements=[site.c.id], set_={"time_zone": zone})
-            )
-            change.note("site", site_id)
-            return Answer({"id": site_id, "time_zone": zone})
+            change.caller.check_site(site_id)
+            row = (await change.connection.execute(changed)).one()
+            change.note("site", site_id, old=row.version - 1, new=row.version)
+            return Answer(dict(row._mapping))
 
         return await changes.make(request, write)
 
@@ -50,13 +53,13 @@ def build_sites(engine: AsyncEngine, changes: Changes) -> list[Any]:
         return page("sites", [dict(row._mapping) for row in rows], limit)
 
     @get("/sites/{site_id:str}", role=Role.READ, tells=SITE_TOLD)
-    async def get_site(site_id: FromPath[str]) -> dict[str, Any]:
+    async def get_site(site_id: FromPath[str]) -> Response[Any]:
         """A site's time zone."""
         async with engine.connect() as connection:
             row = (await connection.execute(select(site).where(site.c.id == site_id))).first()
         if row is None:
             raise Problem(404, "Not found", f"there is no site {site_id!r}: PUT /sites/{{id}}")
-        return dict(row._mapping)
+        return with_etag(dict(row._mapping), row.version)
 
     return [put_site, list_sites, get_site]
 

@@ -4,8 +4,9 @@ Each line becomes a scan, through the gateway as every other; the state of a uni
 else. A unit that is known here already is none of the opening stock: it is counted.
 """
 
+import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, NamedTuple
 
 import httpx
@@ -13,12 +14,12 @@ from litestar import Request, Response, post
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 from sqlalchemy.types import Text
 
 from scantrail.api import receiving_answers as answers
 from scantrail.api.access import Role
-from scantrail.api.bodies import TEXT_LENGTH_MAX, checked_id
+from scantrail.api.bodies import TEXT_LENGTH_MAX, checked_id, told_time
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.folding import folded, identified
 from scantrail.api.notice_csv import BadLine, Fault, Row, read_rows
@@ -26,7 +27,7 @@ from scantrail.api.problems import Problem, bad_field
 from scantrail.contracts.records import encode
 from scantrail.contracts.stock import STOCK_READER, STOCK_READS_MAX, StockRead
 from scantrail.domain.identifiers import NotIdentified, product_id, product_serial
-from scantrail.domain.scan import made_id
+from scantrail.domain.scan import CLOCK_AHEAD_MAX, made_id
 from scantrail.infra.tables import station as stations
 
 AnyRequest = Request[Any, Any, Any]
@@ -36,6 +37,12 @@ CSV_BYTES_MAX = 8 << 20
 COLUMNS = ("code", "product", "serial", "location", "lot", "produced_on")
 
 LOT_LENGTH_MAX = 64
+
+#: Lines of one file: each that cannot be used is told.
+LINES_MAX = 100_000
+
+#: Files that are being entered: each holds a connection to the database for as long.
+FILES_AT_ONCE_MAX = 2
 
 #: The key of each unit, and whether a scan of it is known: the one of `ids`, or another one.
 _KNOWN = text(
@@ -58,25 +65,30 @@ class StockLine(NamedTuple):
     produced_on: date | None
 
 
-def build_stock(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
+def build_stock(changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
     """The route handlers. `gateway` is a client with the gateway's address as its base."""
 
-    async def known(reads: Sequence[StockRead]) -> dict[str, tuple[bool, str]]:
+    entering = asyncio.Semaphore(FILES_AT_ONCE_MAX)
+
+    async def known(
+        connection: AsyncConnection, reads: Sequence[StockRead]
+    ) -> dict[str, tuple[bool, str]]:
         """Of those that were scanned before: whether by this very line, and where they are."""
         told = {
             "units": [read.unit for read in reads],
             "ids": [f"{STOCK_READER}/{read.id}" for read in reads],
         }
-        async with engine.connect() as connection:
-            rows = (await connection.execute(_KNOWN, told)).all()
+        rows = (await connection.execute(_KNOWN, told)).all()
         return {
             row.unit: (row.is_taken, " ".join(filter(None, (row.phase, row.business_location))))
             for row in rows
         }
 
-    async def send(numbered: Mapping[int, StockRead]) -> tuple[int, int, list[Fault]]:
+    async def send(
+        connection: AsyncConnection, numbered: Mapping[int, StockRead]
+    ) -> tuple[int, int, list[Fault]]:
         """How many lines were taken, how many had been, and why others were not."""
-        before = await known(list(numbered.values()))
+        before = await known(connection, list(numbered.values()))
         faults, sent = list[Fault](), dict[int, StockRead]()
         already = 0
         for number, read in numbered.items():
@@ -120,52 +132,53 @@ def build_stock(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClien
         checked_id(station, "station")
         if at.tzinfo is None:
             raise bad_field("at", "end the time in Z or an offset such as +01:00")
-        if at > datetime.now(UTC) + timedelta(minutes=5):
+        if told_time(at, "at") > datetime.now(UTC) + CLOCK_AHEAD_MAX:
             raise bad_field("at", "this is to come: tell when the units were there")
+        # The whole file is read before the first line is sent: what is no file does nothing.
+        lines, unusable = await _lines(await request.body())
 
         async def enter(change: Change) -> Answer:
             change.expect_none()
             await _check_site(change, station)
             change.note("opening_stock", batch)
-            taken, already, faults = 0, 0, list[Fault]()
-            first_at, waiting = dict[str, int](), dict[int, StockRead]()
-
-            async def flush() -> None:
-                nonlocal taken, already
-                if waiting:
-                    now_taken, were, why = await send(waiting)
-                    taken, already = taken + now_taken, already + were
-                    faults.extend(why)
-                    waiting.clear()
-
-            async for number, made in read_rows(await request.body(), COLUMNS, stock_line):
-                if isinstance(made, Fault):
-                    faults.append(made)
-                    continue
-                if first_at.setdefault(made.unit, number) != number:
-                    told = (
-                        f"{made.unit} stands in line {first_at[made.unit]} already: leave one out"
+            taken, already, faults = 0, 0, list(unusable)
+            numbers = list(lines)
+            for first in range(0, len(numbers), STOCK_READS_MAX):
+                some = {
+                    number: StockRead(
+                        id=f"{batch}/{made_id(lines[number].unit)}",
+                        station=station,
+                        at=at,
+                        **lines[number]._asdict(),
                     )
-                    faults.append(Fault(number, "", told))
-                    continue
-                waiting[number] = StockRead(
-                    id=f"{batch}/{made_id(made.unit)}",
-                    unit=made.unit,
-                    station=station,
-                    at=at,
-                    location=made.location,
-                    lot=made.lot,
-                    produced_on=made.produced_on,
-                )
-                if len(waiting) == STOCK_READS_MAX:
-                    await flush()
-            await flush()
+                    for number in numbers[first : first + STOCK_READS_MAX]
+                }
+                now_taken, were, why = await send(change.connection, some)
+                taken, already = taken + now_taken, already + were
+                faults += why
             rejected = [each._asdict() for each in sorted(faults)]
             return Answer({"accepted": taken, "already": already, "rejected": rejected})
 
-        return await changes.make(request, enter)
+        async with entering:
+            return await changes.make(request, enter)
 
     return [post_stock]
+
+
+async def _lines(content: bytes) -> tuple[dict[int, StockLine], list[Fault]]:
+    """The lines of a file by their numbers, and those that cannot be used. Raises Problem 400."""
+    if content.count(b"\n") > LINES_MAX:
+        raise bad_field("", f"the file has more than {LINES_MAX} lines: split it")
+    lines, faults, first_at = dict[int, StockLine](), list[Fault](), dict[str, int]()
+    async for number, made in read_rows(content, COLUMNS, stock_line):
+        if isinstance(made, Fault):
+            faults.append(made)
+        elif first_at.setdefault(made.unit, number) != number:
+            told = f"{made.unit} stands in line {first_at[made.unit]} already: leave one out"
+            faults.append(Fault(number, "", told))
+        else:
+            lines[number] = made
+    return lines, faults
 
 
 async def _check_site(change: Change, station: str) -> None:

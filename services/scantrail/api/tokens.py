@@ -13,7 +13,7 @@ from scantrail.api import answers, requested
 from scantrail.api.access import Role, caller_of
 from scantrail.api.auditing import Noted
 from scantrail.api.bodies import TokenBody, checked_id, decode_body
-from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.changes import Answer, Change, Changes, alone
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.infra.tables import api_token
@@ -83,6 +83,7 @@ async def make_token(
 ) -> tuple[str, Noted]:
     """A new token, and what the audit is told. Raises Problem 409 where one is in use."""
     token, digest = new_token()
+    await alone(connection, "api_token", token_id)
     query = select(api_token).where(api_token.c.id == token_id).with_for_update()
     known = (await connection.execute(query)).first()
     if known is not None and known.revoked_at is None:

@@ -12,6 +12,7 @@ from scantrail.api import answers
 from scantrail.api.access import Role
 from scantrail.api.folding import identified
 from scantrail.api.kinship import find_kinship
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_by_serial, find_trail
 from scantrail.api.warranties import find_warranty, warranty_in_short
@@ -39,30 +40,33 @@ def build_units(engine: AsyncEngine) -> list[Any]:
         The spelling is taken from the address as it was sent, for a Digital Link has slashes.
         """
         sent = request.scope["raw_path"].decode("ascii", "replace").removeprefix(_PREFIX)
+        tell = _warranty if sent.endswith(_WARRANTY) else _tell
         try:
-            return Response(await _tell(engine, sent))
+            return await tell(engine, sent)
         except DBAPIError as error:
             if not error.connection_invalidated:
                 raise
-            return Response(await _tell(engine, sent))  # over a connection of after the restart
+            return await tell(engine, sent)  # over a connection of after the restart
 
     return [get_unit]
 
 
-async def _tell(engine: AsyncEngine, sent: str) -> Any:
+async def _tell(engine: AsyncEngine, sent: str) -> Response[Any]:
     """What is asked of a unit by the address behind `/units/`."""
     if sent.endswith(_TRAIL):
         found = await look_up(engine, unquote(sent.removesuffix(_TRAIL)))
-        return await find_trail(engine, found)
+        return Response(await find_trail(engine, found))
     if sent.endswith(_KINSHIP):
         found = await look_up(engine, unquote(sent.removesuffix(_KINSHIP)))
-        return await find_kinship(engine, found)
-    if sent.endswith(_WARRANTY):
-        key = await _key(engine, unquote(sent.removesuffix(_WARRANTY)))
-        return await find_warranty(engine, key)
+        return Response(await find_kinship(engine, found))
     found = await look_up(engine, unquote(sent))
     keys = (found["unit"], *found["aliases"]) if found.pop("has_warranty") else ()
-    return found | await warranty_in_short(engine, keys)
+    return Response(found | await warranty_in_short(engine, keys))
+
+
+async def _warranty(engine: AsyncEngine, sent: str) -> Response[Any]:
+    told = await find_warranty(engine, await _key(engine, unquote(sent.removesuffix(_WARRANTY))))
+    return with_etag(told, told["version"])
 
 
 async def _key(engine: AsyncEngine, text: str) -> str:

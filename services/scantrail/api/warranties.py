@@ -20,6 +20,7 @@ from scantrail.api.bodies import (
     decode_body,
     product_key,
     short_text,
+    told_time,
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
@@ -36,6 +37,7 @@ from scantrail.api.histories import (
     terms_of,
 )
 from scantrail.api.parties import enter_party, known_party
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.warranty_bodies import RegistrationBody, TermBody, WarrantyDecisionBody
 from scantrail.api.warranty_samples import (
@@ -67,8 +69,6 @@ from scantrail.infra.tables import (
 
 AnyRequest = Request[Any, Any, Any]
 
-ADDRESS_LENGTH_MAX = 1000
-
 
 def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
     """The route handlers."""
@@ -88,26 +88,29 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
         async def write(change: Change) -> Answer:
             connection = change.connection
             await _known_product(connection, product)
+            await change.alone("warranty_term", product)
+            old = await _terms_version(connection, product)
             day = body.valid_from or datetime.now(await default_zone(connection)).date()
             new = upsert(warranty_term).values(product=product, valid_from=day, **values)
             await connection.execute(
                 new.on_conflict_do_update(
                     index_elements=[warranty_term.c.product, warranty_term.c.valid_from],
-                    set_=values,
+                    set_={**values, "version": warranty_term.c.version + 1},
                 )
             )
-            change.note("warranty_term", product)
+            change.note("warranty_term", product, old=old, new=old + 1)
             return Answer(await _terms(connection, product))
 
         return await changes.make(request, write)
 
     @get("/products/{name:str}/warranty", role=Role.READ, tells=TERMS_TOLD)
-    async def get_terms(name: FromPath[str]) -> dict[str, Any]:
+    async def get_terms(name: FromPath[str]) -> Response[Any]:
         """All terms of a product, the oldest first."""
         product = product_key(name, "id")
         async with engine.connect() as connection:
             await _known_product(connection, product)
-            return await _terms(connection, product)
+            told = await _terms(connection, product)
+        return with_etag(told, told["version"])
 
     @post("/registrations", role=Role.OPERATE, takes=REGISTRATION, tells=WARRANTY_TOLD)
     async def post_registration(request: AnyRequest) -> Response[Any]:
@@ -119,12 +122,14 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
         key = unit_key(body.unit, "unit")
         now = datetime.now(UTC)
         at = body.at or now
+        told_time(at, "at")
         if at > now:
             raise bad_field("at", "it lies ahead: give when it was registered")
 
         async def write(change: Change) -> Answer:
             connection = change.connection
             keys = await keys_of(connection, key)
+            old = await _begun(change, keys)
             proof = None
             if body.order is not None:
                 proof = await proven_by(connection, keys.product, body.order)
@@ -140,7 +145,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 )
             if at < cover.sold_at:
                 raise bad_field("at", f"it was sold after that, at {cover.sold_at.isoformat()}")
-            registrant = await _registrant(connection, keys.unit, body.registrant)
+            registrant = await _registrant(change, keys.unit, body.registrant)
             await _record(
                 connection,
                 keys,
@@ -149,7 +154,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 registrant=registrant,
                 order=body.order if proof else None,
             )
-            change.note("warranty", keys.unit)
+            change.note("warranty", keys.unit, old=old, new=old + 1)
             return Answer(nameless(await warranty_of(connection, keys)), 201)
 
         return await changes.make(request, write)
@@ -164,6 +169,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
         async def write(change: Change) -> Answer:
             connection = change.connection
             keys = await keys_of(connection, key)
+            old = await _begun(change, keys)
             cover = await cover_for(connection, keys)
             state = state_on(cover, today(cover))
             if cover is None or state in (WarrantyState.REPLACED, WarrantyState.TAKEN_BACK):
@@ -176,7 +182,7 @@ def build_warranties(engine: AsyncEngine, changes: Changes) -> list[Any]:
                     reason=state.value,
                 )
             await _record(connection, keys, kind, at=datetime.now(UTC), note=reason)
-            change.note("warranty", keys.unit)
+            change.note("warranty", keys.unit, old=old, new=old + 1)
             return Answer(nameless(await warranty_of(connection, keys)), 201)
 
         return await changes.make(request, write)
@@ -228,6 +234,7 @@ async def warranty_of(connection: AsyncConnection, keys: Keys) -> dict[str, Any]
     remarks = remarks_on(cover, today(cover), recalls=recalls)
     return {
         "unit": keys.unit,
+        "version": await _version(connection, keys),
         "product": keys.product,
         "state": state.value,
         "why": list(remarks.values()),
@@ -318,11 +325,19 @@ async def proven_by(connection: AsyncConnection, name: str | None, order: str) -
 async def _terms(connection: AsyncConnection, product: str) -> dict[str, Any]:
     return {
         "product": product,
+        "version": await _terms_version(connection, product),
         "terms": [
             {"valid_from": term.valid_from, "months": term.months, "start": term.start.value}
             for term in await terms_of(connection, product)
         ],
     }
+
+
+async def _terms_version(connection: AsyncConnection, product: str) -> int:
+    """How often the terms of a product were changed."""
+    query = select(func.coalesce(func.sum(warranty_term.c.version), 0))
+    of_product = query.where(warranty_term.c.product == product)
+    return int((await connection.execute(of_product)).scalar_one())
 
 
 async def _known_product(connection: AsyncConnection, product: str) -> None:
@@ -331,18 +346,30 @@ async def _known_product(connection: AsyncConnection, product: str) -> None:
         raise Problem(404, "Not found", f"there is no product {product}: PUT /products/{product}")
 
 
-async def _registrant(
-    connection: AsyncConnection, unit: str, told: PurchaserBody | None
-) -> str | None:
+async def _begun(change: Change, keys: Keys) -> int:
+    """The version of a unit's warranty, which nobody else changes meanwhile. Raises Problem 412."""
+    await change.alone("warranty", keys.unit)
+    version = await _version(change.connection, keys)
+    change.expect(version)
+    return version
+
+
+async def _version(connection: AsyncConnection, keys: Keys) -> int:
+    """How often somebody registered the unit, or decided about its warranty."""
+    query = select(func.count()).where(warranty_event.c.unit.in_(keys.every))
+    return int((await connection.execute(query)).scalar_one())
+
+
+async def _registrant(change: Change, unit: str, told: PurchaserBody | None) -> str | None:
     """The party that registers; of the unit alone, unless it is named."""
     if told is None:
         return None
     if told.name is None and told.address is None and told.id is not None:
-        return await known_party(connection, told.id, "registrant.id")
+        return await known_party(change.connection, told.id, "registrant.id")
     own = f"registrant of {unit}"
     party_id = own if told.id is None else checked_id(told.id, "registrant.id")
     name, address = told.name or "", told.address or ""
-    await enter_party(connection, party_id, name, address, field="registrant")
+    await enter_party(change, party_id, name, address, field="registrant")
     return party_id
 
 

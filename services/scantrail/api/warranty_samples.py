@@ -41,6 +41,7 @@ class PartyTold(msgspec.Struct):
 class SiteTold(msgspec.Struct):
     id: str
     time_zone: str
+    version: int
 
 
 class TermTold(msgspec.Struct):
@@ -51,6 +52,7 @@ class TermTold(msgspec.Struct):
 
 class TermsTold(msgspec.Struct):
     product: str
+    version: int
     terms: list[TermTold]
 
 
@@ -63,6 +65,7 @@ class WarrantyTold(msgspec.Struct):
     """`since` and `until` are the first and the last day that are covered, in `time_zone`."""
 
     unit: str
+    version: int
     product: str | None
     state: WarrantyState
     why: list[str]
@@ -109,6 +112,7 @@ class ClaimTold(msgspec.Struct):
 
 
 class ClaimInFull(ClaimTold):
+    version: int
     purchaser: PartyTold | None  # type: ignore[assignment]
     events: list[ClaimEventTold]
 
@@ -145,6 +149,7 @@ class ReturnHead(msgspec.Struct):
 
 
 class ReturnTold(ReturnHead):
+    version: int
     purchaser: PartyTold | None  # type: ignore[assignment]
     is_done: bool
     lines: list[ReturnLineTold]
@@ -164,6 +169,7 @@ class ProofTold(msgspec.Struct):
 
 _WARRANTY: dict[str, Any] = {
     "unit": _UNIT,
+    "version": 1,
     "product": _GTIN,
     "state": "covered",
     "why": [],
@@ -205,6 +211,7 @@ _HEAD = {
 }
 _RETURN = {
     **_HEAD,
+    "version": 2,
     "purchaser": _PURCHASER,
     "is_done": True,
     "lines": [
@@ -238,14 +245,14 @@ _PROOF = {
     "quantity": 3,
     "purchaser": _PURCHASER,
 }
-_SITE = {"id": "home", "time_zone": "Europe/Berlin"}
+_SITE = {"id": "home", "time_zone": "Europe/Berlin", "version": 1}
 _TERM = {"valid_from": "2026-01-01", "months": 24, "start": "shipping"}
 
 SITE = Sample(kind=SiteBody, example={"time_zone": "Europe/Berlin"})
 SITE_TOLD = Sample(kind=SiteTold, example=_SITE)
 SITES_TOLD = page_of("sites", SiteTold, _SITE)
 TERM = Sample(kind=TermBody, example=_TERM)
-TERMS_TOLD = Sample(kind=TermsTold, example={"product": _GTIN, "terms": [_TERM]})
+TERMS_TOLD = Sample(kind=TermsTold, example={"product": _GTIN, "version": 1, "terms": [_TERM]})
 REGISTRATION = Sample(
     kind=RegistrationBody,
     example={"unit": _UNIT, "registrant": {"name": "Cy Twombly", "address": "3 Hill, Leeds"}},
@@ -259,7 +266,7 @@ CLAIM = Sample(
     kind=ClaimBody, example={"id": "C-1", "unit": "010950600013435221A1", "fault": "does not start"}
 )
 CLAIM_EVENT = Sample(kind=ClaimEventBody, example={"state": "replaced", "replacement": _OTHER})
-CLAIM_TOLD = Sample(kind=ClaimInFull, example={**_CLAIM, "events": [_FILED]})
+CLAIM_TOLD = Sample(kind=ClaimInFull, example={**_CLAIM, "version": 1, "events": [_FILED]})
 CLAIMS_TOLD = page_of("claims", ClaimTold, {**_CLAIM, "purchaser": "p-1"})
 RETURN = Sample(
     kind=ReturnBody,

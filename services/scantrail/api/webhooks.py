@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import FromPath, FromQuery
 from sqlalchemy import Row, func, select, update
@@ -16,6 +17,7 @@ from scantrail.api.alert_samples import DELIVERIES, DELIVERY, WEBHOOK, WEBHOOK_T
 from scantrail.api.bodies import WebhookBody, checked_id, decode_body
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, page
+from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.domain.webhook import make_secret, secret_bytes
 from scantrail.infra.tables import webhook, webhook_delivery
@@ -82,14 +84,14 @@ def build_webhooks(engine: AsyncEngine, changes: Changes) -> list[Any]:
             return page("webhooks", [_shown(row) for row in rows], limit)
 
     @get("/webhooks/{webhook_id:str}", role=Role.ADMIN, tells=WEBHOOK_TOLD)
-    async def get_webhook(webhook_id: FromPath[str]) -> dict[str, Any]:
+    async def get_webhook(webhook_id: FromPath[str]) -> Response[Any]:
         """One of them, without its secret."""
         async with engine.connect() as connection:
             query = select(webhook).where(webhook.c.id == webhook_id)
             row = (await connection.execute(query)).first()
         if row is None:
             raise _unknown(webhook_id)
-        return _shown(row)
+        return with_etag(_shown(row), row.version)
 
     @delete("/webhooks/{webhook_id:str}", status_code=200, role=Role.ADMIN, tells=WEBHOOK_TOLD)
     async def delete_webhook(webhook_id: FromPath[str], request: AnyRequest) -> Response[Any]:
@@ -172,7 +174,9 @@ def checked_url(url: str) -> str:
     try:
         parts = urlsplit(url)
         is_fit = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
+        host = httpx.URL(url).host  # which tells of names that no host can have
+        host.encode("idna")
+    except (ValueError, httpx.InvalidURL):
         is_fit = False
     if not is_fit or len(url) > URL_LENGTH_MAX or not url.isprintable() or " " in url:
         raise bad_field("url", "give an address such as https://example.com/alerts")

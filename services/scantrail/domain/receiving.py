@@ -63,13 +63,15 @@ class Announced(NamedTuple):
 
 
 class Received(NamedTuple):
-    """A receiving scan; `parent` is the carton that it names, if any. `at` is when it happened."""
+    """A receiving scan; `parent` is the carton that it names, if any. `at` is when it happened.
+    `is_derived`: only that carton was scanned, and the unit is known to be inside."""
 
     unit: str
     event_id: str
     at: datetime
     station: str
     parent: str | None = None
+    is_derived: bool = False
 
 
 class Quantity(NamedTuple):
@@ -256,8 +258,9 @@ def compare(
     """What was announced against the receiving scans, in whatever order; keys on both sides are the
     units' own.
 
-    Of several scans of a unit the first counts, with the carton that any of them names. Units of a
-    product that was announced by quantity count towards that.
+    Of several scans of a unit its own count before those of its carton, and then the first, with
+    the carton that any of them names. Units of a product that was announced by quantity count
+    towards that.
     """
     scans = _each_once(received)
     parents = {each.unit: each.parent for each in announced}
@@ -283,7 +286,7 @@ def compare(
 
 def _each_once(received: Iterable[Received]) -> dict[str, Received]:
     scans = dict[str, Received]()
-    for scan in sorted(received, key=lambda each: (each.at, each.event_id)):
+    for scan in sorted(received, key=lambda each: (each.is_derived, each.at, each.event_id)):
         known = scans.get(scan.unit)
         if known is None:
             scans[scan.unit] = scan
@@ -302,7 +305,8 @@ def _of_announced(
     scan, above = scans.get(announced.unit), _above(announced.unit, parents)
     if scan is not None:
         is_elsewhere = bool(above) and scan.parent is not None and scan.parent not in above
-        status = UnitStatus.SWAPPED if is_elsewhere else UnitStatus.RECEIVED
+        here = UnitStatus.BY_CARTON if scan.is_derived else UnitStatus.RECEIVED
+        status = UnitStatus.SWAPPED if is_elsewhere else here
     elif any(parent in scans for parent in above):
         status = UnitStatus.BY_CARTON
     else:

@@ -55,6 +55,7 @@ class ReturnReason(StrEnum):
     NEVER_SHIPPED = "never_shipped"
     OTHER_PURCHASER = "other_purchaser"
     NOT_ORDERED = "not_ordered"
+    SERIAL_WANTED = "serial_wanted"
     TOO_MANY = "too_many"
     ALREADY_RETURNED = "already_returned"
     ALREADY_ANNOUNCED = "already_announced"

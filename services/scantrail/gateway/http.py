@@ -31,6 +31,7 @@ from scantrail.infra.web import answer_http, problem
 
 BODY_BYTES_MAX = 1 << 20
 REPLAY_BYTES_MAX = 8 << 20  # 500 reads, whole
+STOCK_BYTES_MAX = 8 << 20  # 1,000 lines, each with the longest words in the largest letters
 RETRY_AFTER_S = 5
 
 #: Paths to which devices post in their own words, as they are made.
@@ -86,7 +87,7 @@ def build_http(
             return problem(400, "Bad input", str(error), reason="not_rejected_reads")
         return await _answer(intake.replay(reads))
 
-    @post("/ingest/v1/stock", status_code=200)
+    @post("/ingest/v1/stock", status_code=200, request_max_body_size=STOCK_BYTES_MAX)
     async def stock(request: Request[Any, Any, State]) -> Response[dict[str, Any]]:
         """Opening stock, which the api has read out of a file: see docs/api.md."""
         if (refusal := _refusal_of_api(request, service_token)) is not None:

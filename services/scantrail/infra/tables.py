@@ -104,6 +104,7 @@ movement = Table(
     Column("lot", Text),
     Column("produced_on", Date),
     Column("keyed", Boolean, nullable=False, server_default=false()),  # typed by a person
+    Index("movement_by_parent", "parent", postgresql_where=text("parent IS NOT NULL")),
     Index("movement_by_rma", "rma", postgresql_where=text("rma IS NOT NULL")),
     # "what came here since": rows are written in this order, so that the index is all but free
     Index("movement_by_record_time", "record_time", postgresql_using="brin"),
@@ -468,6 +469,7 @@ site = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("time_zone", Text, nullable=False),  # of the IANA data base
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
 )
 
 #: What is promised with units of a product that are sold from a day on; 0 months: nothing.
@@ -478,6 +480,8 @@ warranty_term = Table(
     Column("valid_from", Date, primary_key=True),
     Column("months", Integer, nullable=False),
     Column("start", Text, nullable=False),
+    # of all terms of a product together: how often it was changed
+    Column("version", BigInteger, nullable=False, server_default=text("1")),
 )
 
 #: Registrations, and decisions that a unit's warranty is void or is not. Rows are only added.
@@ -626,6 +630,15 @@ audit = Table(
     Column("previous_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index("audit_by_entity", "entity", "reference", "number"),
+)
+
+#: What this installation alone knows. `audit`: a digest of a request is made with it, so that who
+#: reads the audit cannot try names until one fits.
+installation_secret = Table(
+    "installation_secret",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("secret", LargeBinary, nullable=False),
 )
 
 #: Products whose units stand in the register.

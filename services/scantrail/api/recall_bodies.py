@@ -93,6 +93,11 @@ class ListedTold(msgspec.Struct):
     forms: list[str]
 
 
+class ListedPage(msgspec.Struct):
+    serials: list[ListedTold]
+    next: str | None
+
+
 class OnSiteTold(msgspec.Struct):
     site: str | None
     location: str | None
@@ -237,7 +242,13 @@ SERIALS_ENTERED = Sample(
     kind=SerialsTold, example={**_TOLD, "serials": 2, "lines": 3, "doubles": 1}
 )
 VERSIONS = page_of("versions", VersionTold, _VERSION)
-SERIALS = page_of("serials", ListedTold, {"serial": "490154203237518", "forms": ["49015420323751"]})
+SERIALS = Sample(
+    kind=ListedPage,
+    example={
+        "serials": [{"serial": "490154203237518", "forms": ["49015420323751"]}],
+        "next": None,
+    },
+)
 UNITS = page_of("units", MeantTold, _MEANT)
 NEVER_SEEN = page_of("never_seen", ListedTold, {"serial": "AB019", "forms": []})
 PREVIEW = Sample(

@@ -9,17 +9,18 @@ from scantrail.cli.scenarios import (
     correcting,
     counting,
     orders,
-    proof_of_purchase,
+    recalling,
     receiving,
     regulated,
     returning,
+    serials,
     warranty,
 )
 
 SCENARIOS = tuple(
     module.SCENARIO
     for module in (
-        proof_of_purchase,
+        serials,
         receiving,
         regulated,
         orders,
@@ -27,6 +28,7 @@ SCENARIOS = tuple(
         counting,
         returning,
         warranty,
+        recalling,
         alerting,
         correcting,
     )

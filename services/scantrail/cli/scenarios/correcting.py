@@ -71,9 +71,14 @@ async def _the_alert_of_a_wrong_scan_is_withdrawn(scene: Scene) -> None:
 
     await scene.until("its alert", statuses, lambda found: found == ["open"])
     await scene.unit(code, version=2)
-    await scene.scan(OFFICE, code, corrects=await _wrong_scan(scene, code, SIDE))
+    wrong = await _wrong_scan(scene, code, SIDE)
+    why = {"unit": code, "reason": "the side gate read through the wall"}
+    await scene.ask("POST", f"/scans/{wrong}/void", why)
     await scene.until("the alert's end", statuses, lambda found: found == ["withdrawn"])
     scene.alert(KIND, unit, "withdrawn")
+    trail = await scene.ask("GET", f"/units/{code}/trail")
+    reasons = [scan["voided"]["reason"] for scan in trail if scan["voided"] is not None]
+    scene.expect("why it was voided", reasons, [why["reason"]])
 
 
 SCENARIO = Scenario(11, "corrections", (BENCH, GATE, SIDE, OFFICE), play)

@@ -1,9 +1,9 @@
-"""1. Products without serials: the line of an order is the proof of purchase."""
+"""Products without serials: the line of an order is the proof of purchase."""
 
-from scantrail.cli.scenarios.scene import Scenario, Scene
+from scantrail.cli.scenarios.scene import Scene
 
 
-async def play(scene: Scene) -> str:
+async def prove_purchases(scene: Scene) -> None:
     buyer, order, screws, glue = scene.named("buyer"), scene.named("SO"), "SCREW-4-40", "GLUE-250"
     for product in (screws, glue):
         await scene.ask("PUT", f"/products/{product}", {"name": product, "serials": "not_used"})
@@ -27,7 +27,3 @@ async def play(scene: Scene) -> str:
     ]
     told = (proof["quantity"], proof["serials"], proof["line"])
     scene.expect("the proof", told, (200, "not_used", 1))
-    return "200 screws without serials, proved by order, purchaser and product"
-
-
-SCENARIO = Scenario(1, "proof of purchase", (), play)

@@ -13,6 +13,7 @@ from scantrail.contracts.topics import Topic
 from scantrail.infra.health import Health
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
+from scantrail.projector import app
 from scantrail.projector.app import Projector
 from scantrail.projector.rows import Rows
 
@@ -28,9 +29,9 @@ class Log:
         self.position = 0
         self.given: list[int] = []
 
-    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+    async def getmany(self, timeout_ms: int, max_records: int) -> dict[TopicPartition, list[Any]]:
         await asyncio.sleep(0 if self.position < self.end else timeout_ms / 1000)
-        offsets = range(self.position, min(self.position + 2, self.end))
+        offsets = range(self.position, min(self.position + min(2, max_records), self.end))
         self.position = offsets.stop
         self.given += offsets
         return {PARTITION: [unreadable(offset) for offset in offsets]} if offsets else {}
@@ -55,6 +56,7 @@ class Projected(Projector):
     def __init__(self, log: Log) -> None:
         super().__init__(SETTINGS, SimpleNamespace(), log)  # type: ignore[arg-type]
         self.written: list[str] = []
+        self.writes: list[int] = []
         self.writing = asyncio.Event()
         self.may_write = asyncio.Event()
         self.fails_with: Exception | None = None
@@ -70,6 +72,7 @@ class Projected(Projector):
         if self.fails_with is not None:
             raise self.fails_with
         self.written += [place.rpartition("/")[2] for place in rows.rejected]
+        self.writes.append(len(rows.rejected))
         self._next.update(nexts)
 
 
@@ -91,20 +94,25 @@ async def until(holds: Any) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_the_next_batch_is_fetched_while_one_is_written_and_no_more_than_that() -> None:
-    log = Log(records=8)
+async def test_what_comes_while_a_batch_is_written_is_gathered_up_to_a_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "RECORDS_MAX", 5)
+    log = Log(records=9)
     async with projecting(log) as (projector, _):
-        await until(lambda: log.given == [0, 1, 2, 3])
+        await until(lambda: log.given == list(range(7)))
         await asyncio.sleep(0.02)
-        assert (log.given, projector.written) == ([0, 1, 2, 3], [])
+        assert (log.given, projector.written) == (list(range(7)), [])
         projector.may_write.set()
-        await until(lambda: projector.written == [str(n) for n in range(8)])
+        await until(lambda: len(projector.written) == 9)
+    assert projector.written == [str(n) for n in range(9)]
+    assert projector.writes == [2, 5, 2]
 
 
 async def test_what_was_fetched_before_partitions_came_anew_is_fetched_and_written_once() -> None:
     log = Log(records=6)
     async with projecting(log) as (projector, _):
-        await until(lambda: log.given == [0, 1, 2, 3])
+        await until(lambda: log.given == list(range(6)))
         revoked = asyncio.create_task(projector.on_partitions_revoked([PARTITION]))
         await asyncio.sleep(0.01)
         assert not revoked.done(), "the batch that is being written is finished first"
@@ -112,8 +120,8 @@ async def test_what_was_fetched_before_partitions_came_anew_is_fetched_and_writt
         await revoked
         await projector.on_partitions_assigned([PARTITION])
         await until(lambda: len(projector.written) == 6)
-    assert projector.written == ["0", "1", "2", "3", "4", "5"]
-    assert log.given.count(2) == 2
+    assert projector.written == [str(n) for n in range(6)]
+    assert log.given == [*range(6), *range(2, 6)]
 
 
 async def test_what_was_fetched_before_the_place_to_begin_was_known_is_not_written() -> None:
@@ -136,5 +144,5 @@ async def test_a_failed_write_ends_the_projector_and_its_look_ahead() -> None:
         projector.may_write.set()
         with pytest.raises(RuntimeError, match="no such column"):
             await task
-        left = [t for t in asyncio.all_tasks() if "_take" in repr(t.get_coro())]
+        left = [t for t in asyncio.all_tasks() if "Projector" in repr(t.get_coro())]
         assert left == []

@@ -10,7 +10,7 @@ Kafka's own committed offset is only a hint for tools that show lag.
 import asyncio
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
@@ -29,6 +29,9 @@ log = logger(__name__)
 
 COMMIT_EVERY_S = 1.0
 
+#: Records that are written in one transaction.
+RECORDS_MAX = 5_000
+
 #: Records that are made into rows at once: what is being written waits for so many at most.
 RECORDS_AT_ONCE = 200
 
@@ -36,13 +39,14 @@ RECORDS_AT_ONCE = 200
 FETCH_BYTES_MAX = 4 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Taken:
-    """A batch with its rows, and the assignment under which it was fetched."""
+    """What is to be written next, with its rows, and the assignment under which it was fetched."""
 
-    batch: Batch
-    rows: Rows
     assignment: int
+    batch: Batch = field(default_factory=dict)
+    rows: Rows = field(default_factory=Rows)
+    records: int = 0
 
 
 async def run_projector(settings: Settings, health: Health) -> None:
@@ -91,41 +95,67 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         log.info("assigned", partitions=len(self._writer.next))
 
     async def project(self, health: Health) -> None:
-        """Write batch after batch until cancelled; waits while PostgreSQL is away."""
+        """Write batch after batch until cancelled; waits while PostgreSQL is away.
+
+        What comes while one is written is gathered for the next.
+        """
         committed_at = time.monotonic()
-        ahead = asyncio.create_task(self._take())
+        taken = Taken(self._assignment)
+        fetching: asyncio.Task[tuple[Batch, int]] | None = None
+        writing: asyncio.Task[None] | None = None
         try:
             while True:
-                taken = await ahead
-                ahead = asyncio.create_task(self._take())
-                async with self._writing:
-                    if taken.batch and self._is_ours(taken):
-                        await self._writer.write(taken.batch, taken.rows, health)
+                if fetching is None and taken.records < RECORDS_MAX:
+                    fetching = asyncio.create_task(self._fetch(RECORDS_MAX - taken.records))
+                await asyncio.wait(
+                    {task for task in (fetching, writing) if task is not None},
+                    return_when=asyncio.FIRST_COMPLETED,
+                )
+                if fetching is not None and fetching.done():
+                    taken = await self._gathered(taken, *fetching.result())
+                    fetching = None
+                if writing is not None and writing.done():
+                    writing.result()
+                    writing = None
+                if writing is None and taken.records:
+                    writing = asyncio.create_task(self._write_taken(taken, health))
+                    taken = Taken(self._assignment)
                 if time.monotonic() - committed_at > COMMIT_EVERY_S:
                     committed_at = time.monotonic()
                     await self._hint()
         finally:
-            ahead.cancel()
-            await asyncio.gather(ahead, return_exceptions=True)
+            running = [task for task in (fetching, writing) if task is not None]
+            for task in running:
+                task.cancel()
+            await asyncio.gather(*running, return_exceptions=True)
 
-    def _is_ours(self, taken: Taken) -> bool:
-        """Whether it begins where the rows end: what was fetched under another assignment, or
-        before this one's places to begin were known, is fetched again from there."""
-        is_known = taken.batch.keys() <= self._writer.next.keys()
-        return is_known and taken.assignment == self._assignment
-
-    async def _take(self) -> Taken:
-        """The next batch, as soon as there is one; empty where none comes soon."""
-        batch = await self._consumer.getmany(timeout_ms=200)
+    async def _fetch(self, records_max: int) -> tuple[Batch, int]:
+        """Records as soon as there are some, none where none come soon, and their assignment."""
+        batch = await self._consumer.getmany(timeout_ms=200, max_records=records_max)
         if self._failure is not None:
             raise self._failure
-        assignment, rows = self._assignment, Rows()
+        return batch, self._assignment
+
+    async def _gathered(self, taken: Taken, batch: Batch, assignment: int) -> Taken:
+        """`taken` with `batch`; without what was fetched under another assignment."""
+        if taken.assignment != assignment:
+            taken = Taken(assignment)
         for partition, records in batch.items():
+            taken.batch.setdefault(partition, []).extend(records)
+            taken.records += len(records)
             for begin in range(0, len(records), RECORDS_AT_ONCE):
                 some = records[begin : begin + RECORDS_AT_ONCE]
-                add_records(rows, self._topics[partition.topic], some)
+                add_records(taken.rows, self._topics[partition.topic], some)
                 await asyncio.sleep(0)
-        return Taken(batch, rows, assignment)
+        return taken
+
+    async def _write_taken(self, taken: Taken, health: Health) -> None:
+        """Write it where it begins where the rows end: what was fetched under another assignment,
+        or before this one's places to begin were known, is fetched again from there."""
+        async with self._writing:
+            is_ours = taken.batch.keys() <= self._writer.next.keys()
+            if is_ours and taken.assignment == self._assignment:
+                await self._writer.write(taken.batch, taken.rows, health)
 
     async def _hint(self) -> None:
         offsets = {partition: offset for partition, offset in self._writer.next.items() if offset}

@@ -54,8 +54,10 @@ REBUILD = "scantrail db rebuild"
 
 _SEE_REFUSED = "scantrail rejected list --reason refused_by_database"
 
-#: So long nothing moves before somebody is said to stand still.
+#: So long nothing moves before the projector is said to stand still, and the tracker, whose batches
+#: are larger.
 STILL_S_MAX = 15.0
+TRACKER_STILL_S_MAX = 60.0
 
 _PROGRESS_EVERY_S = 2.0
 _AGAIN_S = 0.3
@@ -204,19 +206,23 @@ class _Check:
             found = await unit_differences(self._connection, units)
             seen = {each.unit: each.seen for each in found}
             changed = set[str]()
+            is_tracking = False
             for part in self._changelog.values():
-                told = await self._read_on(part) & seen.keys()
+                all_told = await self._read_on(part)
+                is_tracking = is_tracking or bool(all_told)
+                told = all_told & seen.keys()
                 rows = (part.units[unit].row for unit in told)
                 await keep_told(self._connection, [row for row in rows if row is not None])
                 changed |= told
             now = time.monotonic()
             if not found:
                 return []
-            if seen != last or changed:
+            is_ahead = any(each.is_ahead for each in found)
+            if seen != last or changed or (is_ahead and is_tracking):
                 still_since = now
-            elif not any(each.is_ahead for each in found):
+            elif not is_ahead:
                 return found
-            elif now - still_since > STILL_S_MAX:
+            elif now - still_since > TRACKER_STILL_S_MAX:
                 await self._check_tracker()
                 return found
             last = seen

@@ -63,6 +63,13 @@ def test_a_unit_that_is_held_for_a_recall_is_that_recalls_alert_once() -> None:
     assert kinds == ["recalled_at_shipping", "held_at_shipping"]
 
 
+def test_a_carton_that_is_held_for_what_is_inside_is_no_alert_of_its_own() -> None:
+    """What is inside has one: each recalled unit that goes out is told once."""
+    inside = replace(FOR_RECALL, id="inside:R-1", text="contains x, which is recalled")
+    assert alerts(SCAN, inside) == []
+    assert [alert.kind for alert in alerts(SCAN, inside, REASON)] == ["held_at_shipping"]
+
+
 def test_a_hold_for_a_recall_means_also_what_left_before_it() -> None:
     late = replace(FOR_RECALL, since=NOON + timedelta(hours=1))
     seen = Seen("e-0", BusinessStep.LOADING, "dock-2", "south", NOON)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from scantrail.domain.custody import Fact, FactRule
 from scantrail.domain.finding import Finding, FindingStatus
-from scantrail.domain.hold import HoldKind, HoldReason
+from scantrail.domain.hold import HoldKind, HoldReason, is_inside
 from scantrail.domain.recall import Recall
 from scantrail.domain.scan import Scan, made_id, ordered_at
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
@@ -223,9 +223,13 @@ def _contradicted(unit: str, fact: Fact, status: AlertStatus) -> Alert:
 def _recalled_at(
     unit: str, recalls: Sequence[Recall], holds: Sequence[HoldReason], seen: Seen
 ) -> list[Alert]:
-    """One for each recall, whether the unit falls under it or is held for it: by what its scans do
-    not show, or for what is inside it."""
-    told = {reason.recall: reason.text for reason in holds if reason.recall is not None}
+    """One for each recall, whether the unit falls under it or is held for it by what its scans do
+    not show. What is inside it has an alert of its own."""
+    told = {
+        reason.recall: reason.text
+        for reason in holds
+        if reason.recall is not None and not is_inside(reason)
+    }
     told |= {recall.id: recall.title for recall in recalls}
     return [
         _at_shipping(

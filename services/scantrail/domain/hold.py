@@ -35,6 +35,16 @@ class HoldReason:
     recall: str | None = None
 
 
+def inside_id(recall_id: str) -> str:
+    """The id of the reason by which a unit is held for what is inside it."""
+    return f"inside:{recall_id}"
+
+
+def is_inside(reason: HoldReason) -> bool:
+    """Whether a reason is of what is inside the unit."""
+    return reason.recall is not None and reason.id == inside_id(reason.recall)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clearance:
     """That a recall does not hold a unit: by what is known of it that scans do not show, decided

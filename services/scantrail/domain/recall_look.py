@@ -15,7 +15,7 @@ from typing import NamedTuple
 from scantrail.domain.custody import Visit
 from scantrail.domain.departures import Departures
 from scantrail.domain.finding import Finding, FindingKind
-from scantrail.domain.hold import Clearance, HoldReason, is_remedied, standing
+from scantrail.domain.hold import Clearance, HoldReason, inside_id, is_remedied, standing
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.recall import Marks, Recall, SelectorKind
 from scantrail.domain.recall_match import RecallMatcher
@@ -116,11 +116,6 @@ def _lacking(recall: Recall, lots: str, days: str) -> str:
     return " and ".join(["lot"] * by_lot + ["day of production"] * by_day) or "marks"
 
 
-def is_inside(reason: HoldReason) -> bool:
-    """Whether a reason is of what is inside the unit."""
-    return reason.recall is not None and reason.id == _inside_id(reason.recall)
-
-
 def reasons_inside(inside: Iterable[tuple[str, str]], now: datetime) -> list[HoldReason]:
     """Why a unit is held for what is inside it: pairs of a recall's id and a unit. One for each
     recall, however many units."""
@@ -129,7 +124,7 @@ def reasons_inside(inside: Iterable[tuple[str, str]], now: datetime) -> list[Hol
         units.setdefault(recall_id, []).append(unit)
     return [
         HoldReason(
-            id=_inside_id(recall_id),
+            id=inside_id(recall_id),
             text=f"contains {found[0]}"
             + (f" and {len(found) - 1} more, which are" if found[1:] else ", which is")
             + " or may be recalled",
@@ -138,10 +133,6 @@ def reasons_inside(inside: Iterable[tuple[str, str]], now: datetime) -> list[Hol
         )
         for recall_id, found in units.items()
     ]
-
-
-def _inside_id(recall_id: str) -> str:
-    return f"inside:{recall_id}"
 
 
 class Out(NamedTuple):

@@ -23,7 +23,7 @@ from scantrail.domain.children import DEPTH_MAX
 from scantrail.domain.custody import Outcome, Tie, Visit
 from scantrail.domain.departures import Departures, departures
 from scantrail.domain.finding import Finding
-from scantrail.domain.hold import Clearance, Hold, by_recalls
+from scantrail.domain.hold import Clearance, Hold, by_recalls, is_inside
 from scantrail.domain.recall_look import (
     NO_CONCERN,
     Concern,
@@ -31,7 +31,6 @@ from scantrail.domain.recall_look import (
     Told,
     concern,
     findings_of,
-    is_inside,
     out_of,
     reasons_inside,
     reasons_of,

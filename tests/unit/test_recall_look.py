@@ -15,6 +15,7 @@ from scantrail.domain.hold import (
     Hold,
     HoldReason,
     by_recalls,
+    is_inside,
 )
 from scantrail.domain.recall import Recall, Selector
 from scantrail.domain.recall_look import (
@@ -24,7 +25,6 @@ from scantrail.domain.recall_look import (
     Told,
     concern,
     findings_of,
-    is_inside,
     reasons_inside,
     reasons_of,
 )

@@ -7,6 +7,7 @@ from bench import (
     identity,
     lookup,
     projector,
+    recall_preview,
     recalls,
     receiving,
     tracker,
@@ -30,6 +31,7 @@ PARTS = (
     chain.PART,
     lookup.PART,
     recalls.PART,
+    recall_preview.PART,
     receiving.PART,
     verdict.PART,
 )

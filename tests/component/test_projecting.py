@@ -1,7 +1,7 @@
 """The projector's loop: while a batch is written the next is made ready, and none too many."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +16,7 @@ from scantrail.infra.topic_admin import name_of
 from scantrail.projector import app
 from scantrail.projector.app import Projector
 from scantrail.projector.rows import Rows
+from scantrail.projector.writing import Batch, Writer
 
 SETTINGS = Settings()
 PARTITION = TopicPartition(name_of(SETTINGS, Topic.MOVEMENTS), 0)
@@ -50,39 +51,38 @@ def unreadable(offset: int) -> Any:
     )
 
 
-class Projected(Projector):
+class Written(Writer):
     """Writes into a list; each write begins when it is let go."""
 
-    def __init__(self, log: Log) -> None:
-        super().__init__(SETTINGS, SimpleNamespace(), log)  # type: ignore[arg-type]
+    def __init__(self) -> None:
+        super().__init__(SimpleNamespace(), {})  # type: ignore[arg-type]
         self.written: list[str] = []
         self.writes: list[int] = []
-        self.writing = asyncio.Event()
         self.may_write = asyncio.Event()
         self.fails_with: Exception | None = None
 
-    async def _stored_offsets(self) -> dict[TopicPartition, int]:
-        return {PARTITION: len(self.written)}
+    async def begin(self, assigned: Iterable[TopicPartition]) -> None:
+        self.next = {PARTITION: len(self.written)}
 
-    async def _write_patiently(
-        self, rows: Rows, nexts: dict[TopicPartition, int], health: Health
-    ) -> None:
-        self.writing.set()
+    async def write(self, batch: Batch, rows: Rows, health: Health) -> None:
         await self.may_write.wait()
         if self.fails_with is not None:
             raise self.fails_with
         self.written += [place.rpartition("/")[2] for place in rows.rejected]
         self.writes.append(len(rows.rejected))
-        self._next.update(nexts)
+        self.next = {PARTITION: batch[PARTITION][-1].offset + 1}
 
 
 @asynccontextmanager
-async def projecting(log: Log) -> AsyncIterator[tuple[Projected, asyncio.Task[None]]]:
-    projector = Projected(log)
+async def projecting(
+    log: Log,
+) -> AsyncIterator[tuple[Projector, Written, asyncio.Task[None]]]:
+    projector, writer = Projector(SETTINGS, SimpleNamespace(), log), Written()  # type: ignore[arg-type]
+    projector._writer = writer
     await projector.on_partitions_assigned([PARTITION])
     task = asyncio.create_task(projector.project(Health()))
     try:
-        yield projector, task
+        yield projector, writer, task
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
@@ -99,49 +99,49 @@ async def test_what_comes_while_a_batch_is_written_is_gathered_up_to_a_bound(
 ) -> None:
     monkeypatch.setattr(app, "RECORDS_MAX", 5)
     log = Log(records=9)
-    async with projecting(log) as (projector, _):
+    async with projecting(log) as (_, writer, _):
         await until(lambda: log.given == list(range(7)))
         await asyncio.sleep(0.02)
-        assert (log.given, projector.written) == (list(range(7)), [])
-        projector.may_write.set()
-        await until(lambda: len(projector.written) == 9)
-    assert projector.written == [str(n) for n in range(9)]
-    assert projector.writes == [2, 5, 2]
+        assert (log.given, writer.written) == (list(range(7)), [])
+        writer.may_write.set()
+        await until(lambda: len(writer.written) == 9)
+    assert writer.written == [str(n) for n in range(9)]
+    assert writer.writes == [2, 5, 2]
 
 
 async def test_what_was_fetched_before_partitions_came_anew_is_fetched_and_written_once() -> None:
     log = Log(records=6)
-    async with projecting(log) as (projector, _):
+    async with projecting(log) as (projector, writer, _):
         await until(lambda: log.given == list(range(6)))
         revoked = asyncio.create_task(projector.on_partitions_revoked([PARTITION]))
         await asyncio.sleep(0.01)
         assert not revoked.done(), "the batch that is being written is finished first"
-        projector.may_write.set()
+        writer.may_write.set()
         await revoked
         await projector.on_partitions_assigned([PARTITION])
-        await until(lambda: len(projector.written) == 6)
-    assert projector.written == [str(n) for n in range(6)]
+        await until(lambda: len(writer.written) == 6)
+    assert writer.written == [str(n) for n in range(6)]
     assert log.given == [*range(6), *range(2, 6)]
 
 
 async def test_what_was_fetched_before_the_place_to_begin_was_known_is_not_written() -> None:
     log = Log(records=4)
-    async with projecting(log) as (projector, _):
-        projector.may_write.set()
-        await until(lambda: len(projector.written) == 4)
+    async with projecting(log) as (projector, writer, _):
+        writer.may_write.set()
+        await until(lambda: len(writer.written) == 4)
         await projector.on_partitions_revoked([PARTITION])
         log.end, log.position = 8, 1  # as aiokafka would begin where Kafka's committed offset is
         await until(lambda: 7 in log.given)
-        assert len(projector.written) == 4
+        assert len(writer.written) == 4
         await projector.on_partitions_assigned([PARTITION])
-        await until(lambda: len(projector.written) == 8)
-    assert projector.written == [str(n) for n in range(8)]
+        await until(lambda: len(writer.written) == 8)
+    assert writer.written == [str(n) for n in range(8)]
 
 
 async def test_a_failed_write_ends_the_projector_and_its_look_ahead() -> None:
-    async with projecting(Log(records=100)) as (projector, task):
-        projector.fails_with = RuntimeError("no such column")
-        projector.may_write.set()
+    async with projecting(Log(records=100)) as (_, writer, task):
+        writer.fails_with = RuntimeError("no such column")
+        writer.may_write.set()
         with pytest.raises(RuntimeError, match="no such column"):
             await task
         left = [t for t in asyncio.all_tasks() if "Projector" in repr(t.get_coro())]

@@ -567,6 +567,8 @@ async def test_the_desks_page_works_as_it_is_told(site: "Site") -> None:
             continue
         path = address.removeprefix("$api")
         assert path != address, address
+        if path.endswith("/void"):  # needs the gateway and the tracker: test_voiding_edge.py
+            continue
         await ok(site, method, path, content=body)
     old = await ok(site, "GET", f"/units/{site.barcode('A1')}/warranty")
     assert (old["state"], old["replaced_by"]) == ("replaced", site.unit("B7"))

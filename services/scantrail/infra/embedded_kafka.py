@@ -27,7 +27,7 @@ from scantrail.infra.child_processes import (
 )
 
 JARS_LOCK = Path(__file__).with_name("kafka-jars.lock")
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 120.0
 _FORMAT_LIMIT_S = 60.0
 _DOWNLOADS_AT_ONCE = 6
 _VERIFIED = "kafka-jars.verified"  # in the cache: the digest of the lock it was checked by

@@ -391,7 +391,10 @@ class Site:
             return connection.execute(query, parameters).fetchall()
 
     def execute(self, statement: str, *parameters: Any) -> None:
+        """Fails where what runs in this loop holds a lock that the statement wants: it would wait
+        for ever."""
         with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
+            connection.execute("SET lock_timeout = '20s'")
             connection.execute(statement, parameters)
 
     # ---------------------------------------------------------------------------------- things

@@ -25,6 +25,7 @@ from scantrail.api.bodies import (
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.handing_on import hand_on
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import unit_of
 from scantrail.contracts.keyed import KEYED_READER, KeyedRead
@@ -145,11 +146,7 @@ async def near_units(connection: AsyncConnection, key: str) -> list[str]:
 
 async def _send(gateway: httpx.AsyncClient, read: KeyedRead) -> None:
     """Raises Problem 503 where the gateway is away, 409 where it refuses."""
-    try:
-        answer = await gateway.post("/ingest/v1/keyed", content=encode(read))
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise Problem(503, "Gateway away", f"nothing was taken, try again: {error}") from error
-    for refusal in answer.json()["rejected"]:
+    refused = await hand_on(gateway, "keyed", encode(read), away="nothing was taken, try again")
+    for refusal in refused.values():
         told = {"reason": refusal["reason"], "detail": refusal["detail"]}
         raise Problem(409, "Refused", field="code", **told)

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from scantrail.api.problems import Problem
+from scantrail.api.handing_on import hand_on
 
 
 async def replay_reads(
@@ -15,9 +15,5 @@ async def replay_reads(
 
     Raises Problem 503 where the gateway is away: then nothing was replayed.
     """
-    try:
-        answer = await gateway.post("/ingest/v1/replay", content=b"[" + b",".join(payloads) + b"]")
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        raise Problem(503, "Gateway away", f"nothing was replayed, try again: {error}") from error
-    return {refusal.pop("index"): refusal for refusal in answer.json()["rejected"]}
+    content = b"[" + b",".join(payloads) + b"]"
+    return await hand_on(gateway, "replay", content, away="nothing was replayed, try again")

@@ -22,8 +22,9 @@ from scantrail.api.access import Role
 from scantrail.api.bodies import TEXT_LENGTH_MAX, checked_id, told_time
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.folding import folded, identified
+from scantrail.api.handing_on import hand_on
 from scantrail.api.notice_csv import BadLine, Fault, Row, read_rows
-from scantrail.api.problems import Problem, bad_field
+from scantrail.api.problems import bad_field
 from scantrail.contracts.records import encode
 from scantrail.contracts.stock import STOCK_READER, STOCK_READS_MAX, StockRead
 from scantrail.domain.identifiers import NotIdentified, product_id, product_serial
@@ -220,10 +221,6 @@ def stock_line(row: Row) -> StockLine:
 
 async def _sent(gateway: httpx.AsyncClient, reads: Sequence[StockRead]) -> dict[int, str]:
     """Why reads were refused, by their place. Raises Problem 503 where the gateway is away."""
-    try:
-        answer = await gateway.post("/ingest/v1/stock", content=encode(reads))
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        detail = f"send the file again, no line is taken twice: {error}"
-        raise Problem(503, "Gateway away", detail) from error
-    return {each["index"]: each["detail"] for each in answer.json()["rejected"]}
+    away = "send the file again, no line is taken twice"
+    refused = await hand_on(gateway, "stock", encode(reads), away=away)
+    return {index: refusal["detail"] for index, refusal in refused.items()}

@@ -32,6 +32,7 @@ from scantrail.api.bodies import (
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.handing_on import hand_on
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.stock import LOT_LENGTH_MAX
 from scantrail.api.whereabouts import find_unit
@@ -220,14 +221,10 @@ async def _reads(change: Change, wrong: Row[Any], right: RightScanBody | None) -
 
 async def _send(gateway: httpx.AsyncClient, reads: Sequence[CorrectionRead]) -> None:
     """Have the gateway make scans of them. Raises Problem; then it took none."""
-    try:
-        answer = await gateway.post("/ingest/v1/corrections", content=encode(reads))
-        answer.raise_for_status()
-    except httpx.HTTPError as error:
-        detail = f"nothing was voided that is told of, send it again: {error}"
-        raise Problem(503, "Gateway away", detail) from error
-    for refusal in answer.json()["rejected"]:
-        which = "scan" if refusal["index"] else "void"
+    away = "nothing was voided that is told of, send it again"
+    refused = await hand_on(gateway, "corrections", encode(reads), away=away)
+    for index, refusal in refused.items():
+        which = "scan" if index else "void"
         raise Problem(
             409, "Refused", f"{which}: {refusal['detail']}", reason=refusal["reason"], field=which
         )

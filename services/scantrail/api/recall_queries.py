@@ -5,11 +5,16 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, and_, collate, false, func, or_, true
 
-from scantrail.domain.recall import DIGIT, Recall, Selector, SelectorKind, text_range
+from scantrail.domain.recall import (
+    BY_LOT,
+    BY_UNREAD_MARKS,
+    DIGIT,
+    Recall,
+    Selector,
+    SelectorKind,
+    text_range,
+)
 from scantrail.infra.tables import unit
-
-_BY_LOT = (SelectorKind.LOT, SelectorKind.LOT_RANGE)
-_BY_UNREAD_MARKS = (*_BY_LOT, SelectorKind.DATE)
 
 
 def means(recall: Recall) -> ColumnElement[bool]:
@@ -25,7 +30,7 @@ def means(recall: Recall) -> ColumnElement[bool]:
     by_serial = [
         clause
         for clause, selector in zip(clauses, recall.selectors, strict=True)
-        if selector.kind not in (*_BY_UNREAD_MARKS, SelectorKind.ALL)
+        if selector.kind not in (*BY_UNREAD_MARKS, SelectorKind.ALL)
     ]
     return or_(
         and_(
@@ -37,7 +42,7 @@ def means(recall: Recall) -> ColumnElement[bool]:
 
 def _clause(selector: Selector) -> ColumnElement[bool]:
     kind = SelectorKind(selector.kind)
-    text: Any = unit.c.lot if kind in _BY_LOT else unit.c.serial
+    text: Any = unit.c.lot if kind in BY_LOT else unit.c.serial
     match kind:
         case SelectorKind.ALL:
             return true()

@@ -58,6 +58,11 @@ class SelectorKind(StrEnum):
     ALL = "all"
 
 
+#: They go by what a scan need not show.
+BY_LOT = frozenset({SelectorKind.LOT, SelectorKind.LOT_RANGE})
+BY_UNREAD_MARKS = BY_LOT | {SelectorKind.DATE}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selector:
     """One clause of a notice: of `list` the serials, of `range` and `lot_range` low and high, both
@@ -337,7 +342,4 @@ def within_days(day: date, first: date | None, last: date | None) -> bool:
 
 def goes_by_unread_marks(recall: Recall) -> bool:
     """Whether it has a clause by lot or production date, which a scan need not show."""
-    return any(
-        selector.kind in (SelectorKind.LOT, SelectorKind.LOT_RANGE, SelectorKind.DATE)
-        for selector in recall.selectors
-    )
+    return any(selector.kind in BY_UNREAD_MARKS for selector in recall.selectors)

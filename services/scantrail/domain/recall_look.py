@@ -17,11 +17,9 @@ from scantrail.domain.departures import Departures
 from scantrail.domain.finding import Finding, FindingKind
 from scantrail.domain.hold import Clearance, HoldReason, inside_id, is_remedied, standing
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.recall import Marks, Recall, SelectorKind
+from scantrail.domain.recall import BY_LOT, Marks, Recall, SelectorKind
 from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.scan import made_id
-
-_BY_LOT = (SelectorKind.LOT, SelectorKind.LOT_RANGE)
 
 
 class Told(NamedTuple):
@@ -111,7 +109,7 @@ def _reason(recall: Recall, text: str, now: datetime) -> HoldReason:
 
 def _lacking(recall: Recall, lots: str, days: str) -> str:
     kinds = {SelectorKind(selector.kind) for selector in recall.selectors}
-    by_lot = not lots and not kinds.isdisjoint(_BY_LOT)
+    by_lot = not lots and not kinds.isdisjoint(BY_LOT)
     by_day = not days and SelectorKind.DATE in kinds
     return " and ".join(["lot"] * by_lot + ["day of production"] * by_day) or "marks"
 

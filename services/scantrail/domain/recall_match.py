@@ -8,6 +8,7 @@ from math import inf
 from typing import NamedTuple
 
 from scantrail.domain.recall import (
+    BY_LOT,
     DIGIT,
     Marks,
     Recall,
@@ -241,7 +242,7 @@ class _ClauseIndex:
             elif isinstance(what, _Days):
                 self._days.setdefault(what, set()).add(recall_id)
                 self._by_day[recall_id] += 1
-            elif clause.kind in (SelectorKind.LOT, SelectorKind.LOT_RANGE):
+            elif clause.kind in BY_LOT:
                 self._lots.add(recall_id, what)
                 self._by_lot[recall_id] += 1
             else:
@@ -259,7 +260,7 @@ class _ClauseIndex:
                 ids.discard(recall_id)
                 if not ids:
                     self._days.pop(what, None)
-            elif clause.kind in (SelectorKind.LOT, SelectorKind.LOT_RANGE):
+            elif clause.kind in BY_LOT:
                 if what is not None:
                     self._lots.remove(recall_id, what)
             elif what is not None:

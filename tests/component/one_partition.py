@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from scantrail.alerter.app import Notices, judge_batch
+from scantrail.alerter.app import Notices, judge_movements, read_movements
 from scantrail.contracts.records import (
     Movement,
     decode_state,
@@ -80,7 +80,7 @@ class Topics:
         matcher = RecallMatcher()
         matcher.put(RECALL)
         records = [Record(n, None, encode(told)) for n, told in enumerate(self.movements)]
-        return judge_batch([records], Notices(matcher, {}, {}, {}), 1800.0)
+        return judge_movements(read_movements([records], {}), Notices(matcher, {}, {}, {}), 1800.0)
 
 
 def decide(records: list[Record], stored: dict[bytes, bytes]) -> Any:

@@ -46,7 +46,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic, schemas_dir, topic_specs
 from scantrail.domain.alert import SEVERITY, Alert, AlertKind, AlertStatus, alert_id, judge
-from scantrail.domain.alert_policy import AlertPolicy, PolicyException, Severity
+from scantrail.domain.alert_policy import AlertPolicy, PolicyException
 from scantrail.domain.custody import (
     Fact,
     FactKind,
@@ -59,7 +59,7 @@ from scantrail.domain.custody import (
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
 from scantrail.domain.hold import Clearance, Hold, HoldKind, HoldReason
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
-from scantrail.domain.product import AlertLevel, Captured, Policy, Product, Serials
+from scantrail.domain.product import Captured, Policy, Product, Serials
 from scantrail.domain.reader import ReaderStatus
 from scantrail.domain.recall import (
     Recall,
@@ -71,6 +71,7 @@ from scantrail.domain.recall import (
 )
 from scantrail.domain.recall_watch import Watched
 from scantrail.domain.scan import Origin, Scan, Transaction
+from scantrail.domain.severity import Severity
 from scantrail.domain.station import Station, claim
 from scantrail.domain.unit_ids import Identifier, join_id, told_scan
 from scantrail.domain.vocabulary import BusinessStep, Phase
@@ -192,8 +193,8 @@ ENUMS: dict[tuple[Topic, str], type[StrEnum]] = {
     (Topic.ALERT_POLICIES, "severity"): Severity,
     (Topic.STATIONS, "business_step"): BusinessStep,
     (Topic.PRODUCTS, "captured"): Captured,
-    (Topic.PRODUCTS, "serial_missing"): AlertLevel,
-    (Topic.PRODUCTS, "serial_not_expected"): AlertLevel,
+    (Topic.PRODUCTS, "serial_missing"): Severity,
+    (Topic.PRODUCTS, "serial_not_expected"): Severity,
     (Topic.PRODUCTS, "serials"): Serials,
     (Topic.PRODUCTS, "steps"): BusinessStep,
 }
@@ -796,8 +797,8 @@ def test_a_station_conforms(station: Station) -> None:
             st.builds(
                 Policy,
                 valid_from=st.none() | TIMES,
-                serial_missing=st.sampled_from(AlertLevel),
-                serial_not_expected=st.sampled_from(AlertLevel),
+                serial_missing=st.sampled_from(Severity),
+                serial_not_expected=st.sampled_from(Severity),
             ),
             max_size=3,
         ).map(tuple),

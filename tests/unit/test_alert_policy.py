@@ -13,10 +13,10 @@ from scantrail.domain.alert_policy import (
     AlertPolicy,
     PolicyException,
     PolicyRefused,
-    Severity,
     by_policy,
     check_policy,
 )
+from scantrail.domain.severity import Severity
 from scantrail.infra.notices import Unreadable, take_policy
 
 CLONE, STOLEN, RECALLED = (

@@ -17,7 +17,6 @@ from scantrail.contracts.minting import (
 )
 from scantrail.domain.near import near_serials
 from scantrail.domain.product import (
-    AlertLevel,
     Captured,
     Policy,
     Product,
@@ -30,6 +29,7 @@ from scantrail.domain.product import (
 from scantrail.domain.scan import Scan
 from scantrail.domain.serial_alerts import judge_with_serial, judge_without_serial
 from scantrail.domain.serial_format import BadFormat, check_format, fits
+from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import BusinessStep
 
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)
@@ -250,7 +250,7 @@ def _scan(unit: str, at: datetime, event_id: str = "e-1", **more: object) -> Sca
 
 
 def test_a_serial_where_none_is_used_is_told_of_once_for_each_unit_as_its_owner_wants() -> None:
-    loud = replace(EVER, serial_not_expected=AlertLevel.INFO)
+    loud = replace(EVER, serial_not_expected=Severity.INFO)
     product = replace(PUMP, policies=(loud, FROM_JUNE))
     unit, may = "sn:PUMP-7.1", JUNE - timedelta(days=1)
     (first,) = judge_with_serial(product, _scan(unit, may))
@@ -265,8 +265,8 @@ def test_a_serial_where_none_is_used_is_told_of_once_for_each_unit_as_its_owner_
 
 
 def test_a_unit_without_the_serial_it_needs_is_told_of_once_for_each_read() -> None:
-    loud = replace(FROM_JUNE, serial_missing=AlertLevel.CRITICAL)
-    off = replace(FROM_JULY, serial_missing=AlertLevel.OFF)
+    loud = replace(FROM_JUNE, serial_missing=Severity.CRITICAL)
+    off = replace(FROM_JULY, serial_missing=Severity.OFF)
     product = replace(PUMP, policies=(EVER, loud, off))
 
     def judged(event_id: str, at: datetime) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ An empty poll is a batch of nothing, so that a recall takes effect where nothing
 """
 
 import asyncio
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime
 from functools import partial
@@ -46,7 +46,7 @@ from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.product import Product, folded_key
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import Matched, RecallMatcher
-from scantrail.domain.serial_alerts import judge_with_serial, judge_without_serial
+from scantrail.domain.serial_alerts import SERIAL_MISSING, judge_with_serial, judge_without_serial
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
 from scantrail.infra.failpoints import passing
@@ -72,10 +72,6 @@ MIRRORED = ("recalls", "holds", "products", "policies")
 _INERT = (Outcome.NOT_INSIDE, Outcome.REFOLDED, Outcome.RELEASED)
 
 
-#: Why the gateway set a read aside that named a product, and needed its unit's serial.
-_SERIAL_MISSING = "serial_missing"
-
-
 class Notices(NamedTuple):
     """What speaks against units, and how urgent that is here."""
 
@@ -83,6 +79,14 @@ class Notices(NamedTuple):
     holds: dict[str, Hold]
     products: dict[str, Product]
     policies: dict[AlertKind, AlertPolicy]
+
+
+class Moved(NamedTuple):
+    """A movement, every key by which a notice may name its unit, and Kafka's record of it."""
+
+    movement: Movement
+    keys: list[str]
+    record: Any
 
 
 async def run_alerter(settings: Settings, health: Health) -> None:
@@ -128,11 +132,12 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             begins = await watch.begins(consumer, told[moved])
             if not batch and not begins:
                 continue
-            raised = judge_batch(told[moved].values(), notices, settings.site_travel_s)
+            seen = read_movements(told[moved].values(), notices.products)
+            raised = judge_movements(seen, notices, settings.site_travel_s)
             raised += judge_findings(told[found].values(), notices.policies)
             raised += judge_reads(told[unread].values(), notices)
             await _send(producer, settings, raised)
-            await watch.tell_hits(consumer, hits(told[moved].values(), notices))
+            await watch.tell_hits(consumer, hits(seen, notices))
             passing("judged")
             nexts = {place: begins[place] for place in begins if place not in told[moved]}
             nexts |= {place: records[-1].offset + 1 for place, records in batch.items()}
@@ -147,39 +152,44 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         await stop_producer(producer)
 
 
-def judge_batch(
-    batch: Iterable[Iterable[Any]], notices: Notices, site_travel_s: float
-) -> list[Alert]:
-    """The alerts of a batch of movement records, in their order."""
+def read_movements(batch: Iterable[Iterable[Any]], known: Mapping[str, Product]) -> list[Moved]:
+    """The movements of a batch of records, in their order."""
+    found: list[Moved] = []
+    for record in chain.from_iterable(batch):
+        try:
+            movement = movements.decode(record.value)
+        except UnreadableRecord as error:
+            log.error("movement cannot be read", reason=str(error), offset=record.offset)
+            continue
+        found.append(Moved(movement, _keys_of(movement, known), record))
+    return found
+
+
+def judge_movements(seen: Iterable[Moved], notices: Notices, site_travel_s: float) -> list[Alert]:
+    """The alerts of movements, in their order."""
     raised: list[Alert] = []
-    for records in batch:
-        for record in records:
-            try:
-                movement = movements.decode(record.value)
-            except UnreadableRecord as error:
-                log.error("movement cannot be read", reason=str(error), offset=record.offset)
-                continue
-            keys = _keys_of(movement, notices.products)
-            judged = judge(
-                movement.scan,
-                facts(movement.facts_added, movement.scan),
-                facts(movement.facts_withdrawn, movement.scan),
-                recalls_of(movement, notices),
-                visit_id=movement.visit_id or movement.scan.event_id,
-                site_travel_s=site_travel_s,
-                is_inert=movement.outcome in _INERT,
-                is_held_where_staged=_is_held_where_staged(movement),
-                revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
-                holds=_reasons(keys, notices.holds),
-            )
-            if movement.outcome not in _INERT and not _tells_of_others(movement):
-                product = notices.products.get(product_and_serial(movement.unit)[0] or "")
-                judged += judge_with_serial(product, movement.scan)
-            of_products = {product_and_serial(key)[0] for key in keys}
-            raised += _by_policy(judged, notices.policies, of_products)
-            metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
-            age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
-            metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
+    for moved in seen:
+        movement, keys = moved.movement, moved.keys
+        judged = judge(
+            movement.scan,
+            facts(movement.facts_added, movement.scan),
+            facts(movement.facts_withdrawn, movement.scan),
+            recalls_of(moved, notices),
+            visit_id=movement.visit_id or movement.scan.event_id,
+            site_travel_s=site_travel_s,
+            is_inert=movement.outcome in _INERT,
+            is_held_where_staged=_is_held_where_staged(movement),
+            revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
+            holds=_reasons(keys, notices.holds),
+        )
+        if movement.outcome not in _INERT and not _tells_of_others(movement):
+            product = notices.products.get(product_and_serial(movement.unit)[0] or "")
+            judged += judge_with_serial(product, movement.scan)
+        of_products = {product_and_serial(key)[0] for key in keys}
+        raised += _by_policy(judged, notices.policies, of_products)
+        metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
+        age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
+        metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
     metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
     return raised
 
@@ -209,7 +219,7 @@ def judge_reads(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Alert]
         except UnreadableRecord as error:
             log.error("read cannot be read", reason=str(error), offset=record.offset)
             continue
-        if read.reason == _SERIAL_MISSING:
+        if read.reason == SERIAL_MISSING:
             product = notices.products.get(read.of_product or "")
             judged = judge_without_serial(
                 product, event_id=read.event_id, station=read.station, at=read.event_time
@@ -271,31 +281,27 @@ def take_product(known: dict[str, Product], key: str, value: bytes | None) -> No
         log.error("record cannot be read", topic=Topic.PRODUCTS.value, key=key, reason=str(error))
 
 
-def recalls_of(movement: Movement, notices: Notices) -> list[Recall]:
+def recalls_of(moved: Moved, notices: Notices) -> list[Recall]:
     """The active recalls under which a unit falls by any of its keys and what its scan shows, and
     of which it is not cleared."""
-    scan = movement.scan
-    left = _standing(movement, notices, scan.lot, scan.produced_on)
+    scan = moved.movement.scan
+    left = _standing(moved.keys, notices, scan.lot, scan.produced_on)
     return [*left.recalled, *left.likely]
 
 
-def hits(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Hit]:
+def hits(seen: Iterable[Moved], notices: Notices) -> list[Hit]:
     """Of the movements of a batch those whose unit a recall means or may mean: by what the scan
     shows, and by what one that shows less would leave open. The desk finds out."""
     found = list[Hit]()
     if not len(notices.recalls):
         return found
-    for record in chain.from_iterable(batch):
-        try:
-            movement = movements.decode(record.value)
-        except UnreadableRecord:  # told of where it is judged
-            continue
+    for movement, keys, record in seen:
         scan = movement.scan
         shown = {(scan.lot, scan.produced_on), (None, None)}
         recalls = {
             recall.id: recall
             for lot, day in shown
-            for several in _standing(movement, notices, lot, day)
+            for several in _standing(keys, notices, lot, day)
             for recall in several
         }
         found += [Hit(recalls[each], movement.unit, record) for each in sorted(recalls)]
@@ -303,9 +309,8 @@ def hits(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Hit]:
 
 
 def _standing(
-    movement: Movement, notices: Notices, lot: str | None, produced_on: date | None
+    keys: Sequence[str], notices: Notices, lot: str | None, produced_on: date | None
 ) -> Matched:
-    keys = _keys_of(movement, notices.products)
     matched = [
         notices.recalls.match(Marks(*product_and_serial(key), lot, produced_on)) for key in keys
     ]

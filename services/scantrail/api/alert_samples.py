@@ -11,7 +11,7 @@ from scantrail.api.description import Sample
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.alert_life import AlertStanding, AlertStep
 from scantrail.domain.alert_policy import PolicyException
-from scantrail.domain.alert_policy import Severity as PolicySeverity
+from scantrail.domain.severity import Severity as PolicySeverity
 
 _AT = "2026-03-02T08:15:00Z"
 

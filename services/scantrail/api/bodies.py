@@ -14,10 +14,10 @@ from scantrail.api.problems import bad_field
 from scantrail.contracts.fields import field_of
 from scantrail.contracts.records import Time, holds_nul
 from scantrail.domain.alert import AlertKind
-from scantrail.domain.alert_policy import Severity as PolicySeverity
 from scantrail.domain.hold import HoldKind
 from scantrail.domain.identifiers import Identified, NotIdentified, product_id
-from scantrail.domain.product import AlertLevel, Captured, Serials
+from scantrail.domain.product import Captured, Serials
+from scantrail.domain.severity import Severity as PolicySeverity
 from scantrail.domain.vocabulary import BusinessStep
 
 #: Ids stand in addresses, topics and labels; they are kept to what all of these take.
@@ -56,8 +56,8 @@ class ProductBody(Body, frozen=True, kw_only=True):
     serials: Serials = Serials.MANDATORY
     steps: tuple[BusinessStep, ...] = ()
     captured: Captured = Captured.RECEIVING
-    serial_missing: AlertLevel = AlertLevel.WARNING
-    serial_not_expected: AlertLevel = AlertLevel.OFF
+    serial_missing: PolicySeverity = PolicySeverity.WARNING
+    serial_not_expected: PolicySeverity = PolicySeverity.OFF
     valid_from: Moment | None = None
     schemes: tuple[str, ...] = ()
     serial_formats: tuple[str, ...] = ()

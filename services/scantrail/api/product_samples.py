@@ -7,7 +7,8 @@ import msgspec
 from scantrail.api.answers import page_of, with_published
 from scantrail.api.bodies import KeyedBody, MintBody, ProductBody
 from scantrail.api.description import Sample
-from scantrail.domain.product import AlertLevel, Captured, Product, Serials
+from scantrail.domain.product import Captured, Product, Serials
+from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import BusinessStep
 
 _AT = "2026-06-01T00:00:00+00:00"
@@ -62,8 +63,8 @@ class PolicyTold(msgspec.Struct, kw_only=True):
     serials: Serials
     steps: list[BusinessStep]
     captured: Captured
-    serial_missing: AlertLevel = AlertLevel.WARNING
-    serial_not_expected: AlertLevel = AlertLevel.OFF
+    serial_missing: Severity = Severity.WARNING
+    serial_not_expected: Severity = Severity.OFF
 
 
 POLICIES = page_of(

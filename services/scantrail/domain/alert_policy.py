@@ -6,9 +6,9 @@ that can be made of it is a warning.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from scantrail.domain.alert import SEVERITY, Alert, AlertKind, AlertStatus
+from scantrail.domain.severity import Severity
 
 #: Exceptions that one kind may have: more are a slip of a program.
 EXCEPTIONS_MAX = 200
@@ -21,15 +21,6 @@ GUARDED = frozenset(
         AlertKind.RECALLED_AT_SHIPPING,
     }
 )
-
-
-class Severity(StrEnum):
-    """From the least urgent to the most. OFF: such an alert is not raised."""
-
-    OFF = "off"
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

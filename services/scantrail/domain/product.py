@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from scantrail.domain.identifiers import product_and_serial
+from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
 
 
@@ -22,15 +23,6 @@ class Captured(StrEnum):
     RECEIVING = "receiving"
     SHIPPING = "shipping"
     WARRANTY = "warranty"  # not before a claim: units leave without
-
-
-class AlertLevel(StrEnum):
-    """How urgent a finding about a product's units is, or that nobody is told of it."""
-
-    OFF = "off"
-    INFO = "info"
-    WARNING = "warning"
-    CRITICAL = "critical"
 
 
 #: In a product's schemes: its maker's serials, which have no mark of their own.
@@ -54,8 +46,8 @@ class Policy:
     serials: Serials = Serials.MANDATORY
     steps: tuple[BusinessStep, ...] = ()
     captured: Captured = Captured.RECEIVING
-    serial_missing: AlertLevel = AlertLevel.WARNING
-    serial_not_expected: AlertLevel = AlertLevel.OFF
+    serial_missing: Severity = Severity.WARNING
+    serial_not_expected: Severity = Severity.OFF
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,12 @@ urgently as the product's owner wants."""
 from datetime import datetime
 
 from scantrail.domain.alert import Alert, AlertKind, AlertStatus, alert_id
-from scantrail.domain.product import AlertLevel, Product, Serials, policy_at
+from scantrail.domain.product import Product, Serials, policy_at
 from scantrail.domain.scan import Scan, ordered_at
+from scantrail.domain.severity import Severity
+
+#: Why the gateway sets a read aside that named a product, and needed its unit's serial.
+SERIAL_MISSING = "serial_missing"
 
 
 def judge_without_serial(
@@ -16,7 +20,7 @@ def judge_without_serial(
     if known is None:
         return []
     product = policy_at(known, at)
-    if product.serial_missing is AlertLevel.OFF:
+    if product.serial_missing is Severity.OFF:
         return []
     document = f"product {product.id}"
     alert = Alert(
@@ -41,7 +45,7 @@ def judge_with_serial(known: Product | None, scan: Scan) -> list[Alert]:
     if known is None or scan.derived_from is not None:
         return []
     product = policy_at(known, ordered_at(scan))
-    if product.serials is not Serials.NOT_USED or product.serial_not_expected is AlertLevel.OFF:
+    if product.serials is not Serials.NOT_USED or product.serial_not_expected is Severity.OFF:
         return []
     alert = Alert(
         id=alert_id(AlertKind.SERIAL_NOT_EXPECTED, scan.unit, "", product.id),

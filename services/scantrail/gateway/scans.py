@@ -22,6 +22,7 @@ from scantrail.domain.product import (
     policy_at,
 )
 from scantrail.domain.scan import ORDER_LENGTH_MAX, clock_skew_s, is_order_reference
+from scantrail.domain.serial_alerts import SERIAL_MISSING
 from scantrail.domain.serial_format import fits
 from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import OUTBOUND_STEPS, BusinessStep
@@ -31,9 +32,6 @@ from scantrail.gateway.spool import Outgoing
 
 #: Why a code makes no scan that names a product, or a place.
 NOT_A_UNIT = "not_a_unit"
-
-#: Why a product's code makes no scan where its units need their serial.
-SERIAL_MISSING = "serial_missing"
 
 #: Why what a person typed makes no scan: whether it is right nobody knows here.
 KEYED_UNCONFIRMED = "keyed_unconfirmed"

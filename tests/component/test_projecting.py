@@ -1,22 +1,25 @@
 """The projector's loop: while a batch is written the next is made ready, and none too many."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
+from psycopg import OperationalError
+from sqlalchemy import Table
 
 from scantrail.contracts.topics import Topic
+from scantrail.infra import tables
 from scantrail.infra.health import Health
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 from scantrail.projector import app
 from scantrail.projector.app import Projector
 from scantrail.projector.rows import Rows
-from scantrail.projector.writing import Batch, Writer
+from scantrail.projector.writing import Batch, Copied, Writer
 
 SETTINGS = Settings()
 PARTITION = TopicPartition(name_of(SETTINGS, Topic.MOVEMENTS), 0)
@@ -60,12 +63,28 @@ class Written(Writer):
         self.writes: list[int] = []
         self.may_write = asyncio.Event()
         self.fails_with: Exception | None = None
+        #: for each write the rows that came with it in the words of COPY
+        self.came_copied: list[list[str]] = []
+        self.copying_fails_with: Exception | None = None
 
     async def begin(self, assigned: Iterable[TopicPartition]) -> None:
         self.next = {PARTITION: len(self.written)}
 
-    async def write(self, batch: Batch, rows: Rows, health: Health) -> None:
+    async def copied(self, rows: Rows) -> dict[Table, Copied]:
+        if self.copying_fails_with is not None:
+            raise self.copying_fails_with
+        return {tables.rejected: [place.encode() for place in rows.rejected]}
+
+    async def write(
+        self,
+        batch: Batch,
+        rows: Rows,
+        health: Health,
+        copied: Mapping[Table, Copied] | None = None,
+    ) -> None:
         await self.may_write.wait()
+        told = (copied or {}).get(tables.rejected, [])
+        self.came_copied.append([bytes(place).decode().rpartition("/")[2] for place in told])
         if self.fails_with is not None:
             raise self.fails_with
         self.written += [place.rpartition("/")[2] for place in rows.rejected]
@@ -107,6 +126,20 @@ async def test_what_comes_while_a_batch_is_written_is_gathered_up_to_a_bound(
         await until(lambda: len(writer.written) == 9)
     assert writer.written == [str(n) for n in range(9)]
     assert writer.writes == [2, 5, 2]
+    assert writer.came_copied == [[], ["2", "3", "4", "5", "6"], []], "the full one was ready"
+
+
+async def test_a_batch_that_could_not_be_copied_ahead_is_written_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(app, "RECORDS_MAX", 5)
+    async with projecting(Log(records=9)) as (projector, writer, _):
+        writer.copying_fails_with = OperationalError("no connection")
+        await until(lambda: projector._consumer.given == list(range(7)))
+        writer.may_write.set()
+        await until(lambda: len(writer.written) == 9)
+    assert writer.written == [str(n) for n in range(9)]
+    assert writer.came_copied == [[], [], []]
 
 
 async def test_what_was_fetched_before_partitions_came_anew_is_fetched_and_written_once() -> None:

@@ -29,8 +29,9 @@ from scantrail.infra.child_processes import free_ports
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.topic_admin import apply_topics, name_of
-from scantrail.projector.rows import rejected_read_id
-from scantrail.projector.writing import StaleWriter
+from scantrail.projector import app
+from scantrail.projector.rows import Rows, rejected_read_id
+from scantrail.projector.writing import StaleWriter, Writer
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -425,9 +426,11 @@ def encode_big(told: Any) -> bytes:
     return json.dumps(msgspec.to_builtins(told)).encode()
 
 
+@pytest.mark.parametrize("records_max", [5_000, 3])
 async def test_of_a_batch_only_the_record_that_postgresql_refuses_is_set_aside(
-    site: "Site",
+    site: "Site", records_max: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(app, "RECORDS_MAX", records_max)
     site.execute(
         "CREATE FUNCTION narrow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         " IF new.serial = 'odd' THEN RAISE 'too wide for an index' USING ERRCODE = '54000'; END IF;"
@@ -451,6 +454,39 @@ async def test_of_a_batch_only_the_record_that_postgresql_refuses_is_set_aside(
     await move(site, "9")
     await caught_up(site)
     assert site.rows("SELECT 1 FROM unit WHERE serial = '9'") == [(1,)]
+
+
+async def test_full_batches_are_copied_ahead_and_every_value_comes_as_it_was(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "RECORDS_MAX", 3)
+    ahead: list[int] = []
+
+    async def copied(writer: Writer, rows: Rows) -> Any:
+        told = await copied_in_truth(writer, rows)
+        ahead.append(len(rows.movements))
+        return told
+
+    copied_in_truth = Writer.copied
+    monkeypatch.setattr(Writer, "copied", copied)
+    reads = {
+        f"{number:03}": odd
+        for number, odd in enumerate(
+            ("\\N", "a\tb", "a\nb\r", "\\.", "ünï\u2028", "\\", " ", "'\"") * 8
+        )
+    }
+    for serial, read in reads.items():
+        await move(site, serial, read=read, **(MADE if read == " " else {}))
+    await site.start("projector")
+    await caught_up(site)
+    rows = site.rows(
+        "SELECT u.serial, m.read, m.lot, u.lot FROM movement m JOIN unit u USING (unit)"
+    )
+    lots = {" ": MADE["lot"]}
+    told = {(serial, read, lots.get(read), lots.get(read)) for serial, read in reads.items()}
+    assert (set(rows), len(rows)) == (told, len(reads))
+    assert ahead
+    assert set(ahead) <= {1, 2, 3}
 
 
 # ---------------------------------------------------------------------------- rows and offset

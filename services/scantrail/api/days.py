@@ -30,6 +30,10 @@ class Days:
         sites, else in UTC."""
         return at.astimezone(self._zones.get(where or "", self._default)).date()
 
+    def latest(self, at: datetime) -> date:
+        """The latest day of a moment at any site."""
+        return max(self.day(at, where) for where in (None, *self._zones))
+
     def day_at(self, at: datetime, where: Column[Any]) -> ColumnElement[date]:
         """The same in a query: `where` is the column that has the site."""
         otherwise = self.day(at)

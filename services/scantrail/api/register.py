@@ -47,6 +47,7 @@ from scantrail.api.register_watch import (
     one_at_a_time,
 )
 from scantrail.domain.register import MENDABLE, EntryKind, Regulation, entered_late, mended, missing
+from scantrail.infra.regulated import tell_product
 from scantrail.infra.tables import party, product, register, regulation, stay_of, unit
 
 AnyRequest = Request[Any, Any, Any]
@@ -119,7 +120,7 @@ def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
             await connection.execute(
                 regulation.update().where(regulation.c.id == product_id).values(document=document)
             )
-            await mark_stale(connection, product=product_id)
+            await tell_product(connection, product_id)
             return Answer(document)
 
         made = await changes.make(request, write)

@@ -1,8 +1,10 @@
 """The desk's watch: it fills the register from movements, and minds licences and loans.
 
-1. a regulated unit whose version, orders or day is another than when it was entered is taken.
+1. a regulated unit of which the projector tells that it changed is taken, and one whose orders or
+   day is another than when it was entered.
 2. its history is read, and the register's new entries, its hold and its findings are committed
-   together, with the version up to which that was. Died before: it is taken again.
+   together, with the version up to which that was; what told of it is removed. Died before: it is
+   taken again.
 
 Two apis may watch: one at a time enters, and the other finds nothing left.
 """
@@ -15,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Select, func, insert, or_, select, text, union_all, update
+from sqlalchemy import Select, delete, func, insert, select, text, union_all, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -50,6 +52,7 @@ from scantrail.domain.scan import made_id
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.database import is_away
 from scantrail.infra.logs import logger
+from scantrail.infra.regulated import tell_differing
 from scantrail.infra.tables import (
     advance_notice,
     advance_notice_unit,
@@ -57,6 +60,7 @@ from scantrail.infra.tables import (
     movement,
     party,
     register,
+    register_change,
     register_unit,
     regulation,
     sales_order,
@@ -68,6 +72,10 @@ log = logger(__name__)
 
 POLL_S = 2.0
 UNITS = 200
+
+#: Each unit is compared with what was entered of it, whoever told: a projector of a former version,
+#: still running, tells of none.
+COMPARE_EVERY_S = 3_600.0
 
 #: One watch at a time enters, or a stay could be entered twice.
 _ENTERING = 7_264_511
@@ -96,6 +104,7 @@ class RegisterWatch:
         self._outbox = outbox
         self._kick = asyncio.Event()
         self._entering = asyncio.Lock()
+        self._compare_at = time.monotonic()
 
     def kick(self) -> None:
         """Something changed at the desk: look now."""
@@ -120,6 +129,7 @@ class RegisterWatch:
         started = now or datetime.now(UTC)
         failed = set[str]()
         async with self._entering:
+            await self._compare()
             await self._loans(started)
             while waiting := await self._waiting(started, failed):
                 for key in waiting:
@@ -161,52 +171,64 @@ class RegisterWatch:
             ]
             await state_findings(connection, self._outbox, _LOANS, late)
 
+    async def _compare(self) -> None:
+        if time.monotonic() < self._compare_at:
+            return
+        async with self._engine.begin() as connection:
+            await tell_differing(connection)
+        self._compare_at = time.monotonic() + COMPARE_EVERY_S
+
     async def _waiting(self, now: datetime, failed: Collection[str]) -> Sequence[str]:
-        known = register_unit
+        """Some of the units that are to be looked at. Each question has an index of its own."""
+        known, told = register_unit, register_change.c.unit
         async with self._engine.connect() as connection:
-            today = (await Days.read(connection)).day_at(now, unit.c.site)
-            query = (
-                select(unit.c.unit)
-                .join(regulation, regulation.c.id == unit.c.product)
-                .outerjoin(known, known.c.unit == unit.c.unit)
+            days = await Days.read(connection)
+            somewhere = days.latest(now)
+            due = (
+                select(known.c.unit)
+                .join(unit, unit.c.unit == known.c.unit)
                 .where(
-                    unit.c.unit.not_in(failed),
-                    or_(
-                        known.c.unit.is_(None),
-                        known.c.version != unit.c.version,
-                        known.c.is_stale,
-                        known.c.look_again_on <= today,
-                    ),
+                    known.c.look_again_on <= somewhere,
+                    known.c.look_again_on <= days.day_at(now, unit.c.site),
                 )
-                .order_by(unit.c.unit)
-                .limit(UNITS)
             )
-            return (await connection.execute(query)).scalars().all()
+            waiting = set[str]()
+            for query, column in (
+                (select(told).distinct(), told),
+                (select(known.c.unit).where(known.c.is_stale), known.c.unit),
+                (due, known.c.unit),
+            ):
+                some = query.where(column.not_in(failed)).order_by(column).limit(UNITS)
+                waiting.update((await connection.execute(some)).scalars())
+            return sorted(waiting)
 
     async def _enter(self, key: str, now: datetime) -> None:
         """Bring all that hangs on one unit up to date."""
         async with self._engine.begin() as connection:
             await one_at_a_time(connection)
+            # What tells of the unit from here on is seen the next time.
+            told = delete(register_change).where(register_change.c.unit == key)
+            await connection.execute(told)
             # Whoever marks the unit from here on waits, and has it looked at once more.
             marked = update(register_unit).where(register_unit.c.unit == key)
-            seen = await connection.execute(marked.values(is_stale=False))
-            row = (await connection.execute(select(unit).where(unit.c.unit == key))).one()
-            rule = await _regulation(connection, row.product)
-            if rule is None:  # the regulation was taken back meanwhile
+            seen = await connection.execute(marked.values(is_stale=False, look_again_on=None))
+            row = (await connection.execute(select(unit).where(unit.c.unit == key))).first()
+            rule = None if row is None else await _regulation(connection, row.product)
+            if row is None or rule is None:  # the regulation was taken back meanwhile
                 return
             found = await find_unit(self._engine, key)
             moves = [] if found is None else await self._moves(connection, found, key)
             refs = sorted({move.order for move in moves if move.order is not None})
             orders = await _parties_of(connection, refs)
-            told = stays(moves, orders)
+            stayed = stays(moves, orders)
             lines = await lines_of(connection, key)
-            await append_entries(connection, row, rule, appended(lines, told))
+            await append_entries(connection, row, rule, appended(lines, stayed))
             current = [
                 (line, entries[-1].stay)
                 for line, entries in (await lines_of(connection, key)).items()
                 if entries[-1].kind is not EntryKind.VOID
             ]
-            assigned = _assigned(moves, told)
+            assigned = _assigned(moves, stayed)
             days = await Days.read(connection)
             today = days.day(now, row.site)
             hold_text = await _why_held(connection, rule, assigned, orders, today)
@@ -282,22 +304,16 @@ async def mark_stale(
     connection: AsyncConnection,
     *,
     orders: Iterable[str] = (),
-    product: str | None = None,
     of_unit: str | None = None,
     notice: str | None = None,
     supplier: str | None = None,
 ) -> None:
-    """Let the watch look again at units of these orders, of a product, at one, or at those that a
-    notice, or any notice of a supplier, announces."""
+    """Let the watch look again at units of these orders, at one, or at those that a notice, or any
+    notice of a supplier, announces."""
     refs = list(orders)
     if refs:
         named = register_unit.c.orders.overlap(refs)
         await connection.execute(update(register_unit).where(named).values(is_stale=True))
-    if product is not None:
-        of_product = select(unit.c.unit).where(unit.c.product == product)
-        await connection.execute(
-            update(register_unit).where(register_unit.c.unit.in_(of_product)).values(is_stale=True)
-        )
     if of_unit is not None:
         await connection.execute(
             update(register_unit).where(register_unit.c.unit == of_unit).values(is_stale=True)

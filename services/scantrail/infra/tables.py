@@ -696,6 +696,18 @@ register_unit = Table(
     Column("orders", ARRAY(Text), nullable=False),
     Column("look_again_on", Date),  # days pass: a licence ends, an entry is due
     Index("register_unit_by_orders", "orders", postgresql_using="gin"),
+    Index("register_unit_stale", "unit", postgresql_where=text("is_stale")),
+    Index(
+        "register_unit_by_day", "look_again_on", postgresql_where=text("look_again_on IS NOT NULL")
+    ),
+)
+
+#: Regulated units that changed, until the desk has looked at them: see infra/regulated.py.
+register_change = Table(
+    "register_change",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("version", BigInteger, primary_key=True),
 )
 
 #: What the desk's watch states now, so that it can be withdrawn.

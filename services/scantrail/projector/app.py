@@ -1,29 +1,31 @@
 """The projector's shell.
 
-1. records are fetched, from where the database says, and made into rows while PostgreSQL writes the
-   batch before them. Died here: they are fetched again.
+1. records are fetched, from where the database says, and made into rows and these into the words of
+   COPY while PostgreSQL writes the batch before them. Died here: they are fetched again.
 2. rows and offsets are written together: see writing.py.
 
 Kafka's own committed offset is only a hint for tools that show lag.
 """
 
 import asyncio
+import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from scantrail.infra.database import connect_database, until_answers
+from scantrail.infra.database import DATABASE_ERRORS, connect_database, until_answers
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 from scantrail.projector.rows import Rows, add_records
-from scantrail.projector.writing import TOPICS, Batch, Writer
+from scantrail.projector.writing import TOPICS, Batch, Copied, Writer
 
 log = logger(__name__)
 
@@ -32,8 +34,12 @@ COMMIT_EVERY_S = 1.0
 #: Records that are written in one transaction.
 RECORDS_MAX = 5_000
 
-#: Records that are made into rows at once: what is being written waits for so many at most.
-RECORDS_AT_ONCE = 200
+#: Records that are made into rows at once: what is being written waits for so many at most. Each of
+#: its dozen statements waits once.
+RECORDS_AT_ONCE = 50
+
+#: Records that are taken out of what was fetched at once: it goes as fast, and is one piece too.
+RECORDS_FETCHED = 500
 
 #: Bytes of one partition that are fetched at once: of fewer, a batch would have one partition's.
 FETCH_BYTES_MAX = 4 << 20
@@ -47,6 +53,8 @@ class Taken:
     batch: Batch = field(default_factory=dict)
     rows: Rows = field(default_factory=Rows)
     records: int = 0
+    #: the rows in the words of COPY, where there was time
+    copied: Mapping[Table, Copied] | None = None
 
 
 async def run_projector(settings: Settings, health: Health) -> None:
@@ -106,7 +114,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             while True:
                 if fetching is None and taken.records < RECORDS_MAX:
-                    fetching = asyncio.create_task(self._fetch(RECORDS_MAX - taken.records))
+                    fetching = asyncio.create_task(self._fetch(min(RECORDS_FETCHED, RECORDS_MAX - taken.records)))
                 await asyncio.wait(
                     {task for task in (fetching, writing) if task is not None},
                     return_when=asyncio.FIRST_COMPLETED,
@@ -120,6 +128,8 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 if writing is None and taken.records:
                     writing = asyncio.create_task(self._write_taken(taken, health))
                     taken = Taken(self._assignment)
+                elif taken.records >= RECORDS_MAX and taken.copied is None:
+                    taken.copied = await self._copied(taken.rows)
                 if time.monotonic() - committed_at > COMMIT_EVERY_S:
                     committed_at = time.monotonic()
                     await self._hint()
@@ -149,13 +159,19 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 await asyncio.sleep(0)
         return taken
 
+    async def _copied(self, rows: Rows) -> Mapping[Table, Copied]:
+        """Nothing where that fails: whoever writes meets the same, and knows what to do."""
+        with contextlib.suppress(*DATABASE_ERRORS):
+            return await self._writer.copied(rows)
+        return {}
+
     async def _write_taken(self, taken: Taken, health: Health) -> None:
         """Write it where it begins where the rows end: what was fetched under another assignment,
         or before this one's places to begin were known, is fetched again from there."""
         async with self._writing:
             is_ours = taken.batch.keys() <= self._writer.next.keys()
             if is_ours and taken.assignment == self._assignment:
-                await self._writer.write(taken.batch, taken.rows, health)
+                await self._writer.write(taken.batch, taken.rows, health, taken.copied)
 
     async def _hint(self) -> None:
         offsets = {partition: offset for partition, offset in self._writer.next.items() if offset}

@@ -39,6 +39,7 @@ from scantrail.infra.database import (
 from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
+from scantrail.infra.regulated import tell_differing
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of, partitions_of
 from scantrail.projector.writing import TOPICS, Batch, Writer, stored_offsets
@@ -374,6 +375,7 @@ class _Rebuild:
             exchanging = time.monotonic()
             for table in TABLES:
                 await self._take_place(connection, table)
+            await tell_differing(connection)
             passing("exchanged")
         done = time.monotonic()
         passing("committed")

@@ -12,7 +12,9 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+import psycopg
 from aiokafka import TopicPartition
+from psycopg.copy import AsyncWriter
 from sqlalchemy import Table, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -27,6 +29,7 @@ from scantrail.infra.database import (
 )
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
+from scantrail.infra.regulated import tell_written
 from scantrail.projector.alerts import write_alerts
 from scantrail.projector.recalled import mark_recalled
 from scantrail.projector.rows import Row, Rows, add_records, refused_row
@@ -44,7 +47,13 @@ TOPICS = (
 )
 RETRY_S = 0.5
 
+#: Rows that are put into words at once: what is being written waits for so many at most.
+ROWS_AT_ONCE = 50
+
 Batch = dict[TopicPartition, list[Any]]
+
+#: Rows in the words of COPY.
+Copied = list[bytes | bytearray | memoryview]
 
 
 class StaleWriter(Exception):
@@ -91,12 +100,27 @@ class Writer:
             add_records(rows, self._topics[partition.topic], records)
         await self.write(batch, rows, health)
 
-    async def write(self, batch: Batch, rows: Rows, health: Health) -> None:
-        """Write a batch, of which `rows` were made; where PostgreSQL refuses values, by halves,
-        down to the guilty record."""
+    async def copied(self, rows: Rows) -> dict[Table, Copied]:
+        """What is written of most records, in the words of COPY: it may be made while a batch is
+        written. Raises what writing would raise."""
+        async with self._engine.connect() as connection:
+            return {
+                table: await _copied(connection, some.values())
+                for table, some in ((tables.movement, rows.movements), (tables.unit, rows.units))
+            }
+
+    async def write(
+        self,
+        batch: Batch,
+        rows: Rows,
+        health: Health,
+        copied: Mapping[Table, Copied] | None = None,
+    ) -> None:
+        """Write a batch, of which `rows` were made, and `copied` of these; where PostgreSQL refuses
+        values, by halves, down to the guilty record."""
         nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
         try:
-            await self._write_patiently(rows, nexts, health)
+            await self._write_patiently(rows, nexts, health, copied or {})
         except DATABASE_ERRORS as error:
             if not is_refusal(error):
                 raise
@@ -115,16 +139,20 @@ class Writer:
             )
             metrics.REJECTED.labels("movements", "refused_by_database").inc()
             refused = refused_row(record, sqlstate_of(error))
-            await self._write_patiently(refused, nexts, health)
+            await self._write_patiently(refused, nexts, health, {})
 
     async def _write_patiently(
-        self, rows: Rows, nexts: dict[TopicPartition, int], health: Health
+        self,
+        rows: Rows,
+        nexts: dict[TopicPartition, int],
+        health: Health,
+        copied: Mapping[Table, Copied],
     ) -> None:
         while True:
             started = time.monotonic()
             try:
                 async with self._engine.begin() as connection:
-                    await self._write(connection, rows, nexts)
+                    await self._write(connection, rows, nexts, copied)
                 break
             except DATABASE_ERRORS as error:
                 if not is_away(error):
@@ -142,15 +170,30 @@ class Writer:
             age_seconds.observe(max((now - record_time).total_seconds(), 0.0))
 
     async def _write(
-        self, connection: AsyncConnection, rows: Rows, nexts: dict[TopicPartition, int]
+        self,
+        connection: AsyncConnection,
+        rows: Rows,
+        nexts: dict[TopicPartition, int],
+        copied: Mapping[Table, Copied],
     ) -> None:
-        await _merge(connection, tables.movement, rows.movements.values(), _BY_VERSION)
-        await _merge(connection, tables.unit, rows.units.values(), _BY_VERSION, kept=TOLD_ONCE)
+        async def merge(
+            table: Table,
+            some: Mapping[Any, Row],
+            on_conflict: str,
+            kept: frozenset[str] = frozenset(),
+        ) -> None:
+            if some:
+                told = copied.get(table) or await _copied(connection, some.values())
+                await _merge(connection, table, told, on_conflict, kept)
+
+        await merge(tables.movement, rows.movements, _BY_VERSION)
+        await merge(tables.unit, rows.units, _BY_VERSION, TOLD_ONCE)
+        if rows.units:
+            await tell_written(connection)
         await write_alerts(connection, rows.alerts, tells_webhooks=self._tells_webhooks)
-        await _merge(connection, tables.rejected, rows.rejected.values(), _REJECTED)
-        await _merge(connection, tables.reader_status, rows.readers.values(), _LAST)
-        positions = rows.recall_positions.values()
-        await _merge(connection, tables.recall_position, positions, _LATEST)
+        await merge(tables.rejected, rows.rejected, _REJECTED)
+        await merge(tables.reader_status, rows.readers, _LAST)
+        await merge(tables.recall_position, rows.recall_positions, _LATEST)
         await mark_recalled(connection, rows.recall_hits)
         for partition, offset in nexts.items():
             await _advance(connection, partition, self.next[partition], offset)
@@ -193,18 +236,33 @@ _LATEST = (
 )
 
 
+class _Words(AsyncWriter):
+    """Keeps what a COPY would send."""
+
+    def __init__(self) -> None:
+        self.told: Copied = []
+
+    async def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.told.append(data)
+
+
+async def _copied(connection: AsyncConnection, rows: Iterable[Row]) -> Copied:
+    """`rows` as COPY takes them. Of `connection` only the way is used in which it tells values."""
+    driver: Any = (await connection.get_raw_connection()).driver_connection
+    words = _Words()
+    async with psycopg.AsyncCopy(driver.cursor(), writer=words) as copy:
+        for number, row in enumerate(rows):
+            await copy.write_row(row)
+            if number % ROWS_AT_ONCE == 0:
+                await asyncio.sleep(0)
+    return words.told
+
+
 async def _merge(
-    connection: AsyncConnection,
-    table: Table,
-    rows: Iterable[Row],
-    on_conflict: str,
-    kept: frozenset[str] = frozenset(),
+    connection: AsyncConnection, table: Table, told: Copied, on_conflict: str, kept: frozenset[str]
 ) -> None:
-    """Copy `rows` into a staging table of this transaction and merge it into `table`, where the
-    columns `kept` are not emptied."""
-    rows = list(rows)
-    if not rows:
-        return
+    """Copy what is `told` into a staging table of this transaction and merge it into `table`, where
+    the columns `kept` are not emptied."""
     staging = f"staging_{table.name}"
     columns = [column.name for column in table.columns]
     names = ", ".join(columns)
@@ -216,8 +274,8 @@ async def _merge(
         driver.cursor() as cursor,
         cursor.copy(f"COPY {staging} ({names}) FROM STDIN") as copy,
     ):
-        for row in rows:
-            await copy.write_row(row)
+        for some in told:
+            await copy.write(some)
     keys = ", ".join(column.name for column in table.primary_key)
     update = ", ".join(
         f"{name} = coalesce(excluded.{name}, {table.name}.{name})"

@@ -1,0 +1,24 @@
+"""Regulated units that changed are told of, and what the register's watch asks for has an index."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0024"
+down_revision = "0023"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "register_change",
+        sa.Column("unit", sa.Text(), primary_key=True),
+        sa.Column("version", sa.BigInteger(), primary_key=True),
+    )
+    op.create_index(
+        "register_unit_stale", "register_unit", ["unit"], postgresql_where=sa.text("is_stale")
+    )
+    op.create_index(
+        "register_unit_by_day",
+        "register_unit",
+        ["look_again_on"],
+        postgresql_where=sa.text("look_again_on IS NOT NULL"),
+    )

@@ -12,7 +12,7 @@ INSTALL_LOG := .scantrail/install.log
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test broker test-faults check demo bench clean
+.PHONY: help install up test broker browser test-faults check demo bench clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -66,7 +66,7 @@ up: install ## starts everything and prints the address of the page (EMPTY=1: no
 	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty)
 
 # One test at a time to each worker, in the order of the list: those that run alone come last.
-test: install check broker ## checks, then runs every test
+test: install check broker browser ## checks, then runs every test
 	@$(VENV)/bin/pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
 # The tests' MQTT broker, and openssl for its certificate. Debian has mosquitto outside of PATH.
@@ -82,6 +82,18 @@ broker:
 	fi; \
 	if lacks_one; then \
 	  echo "make: the tests need mosquitto and openssl: install the system's packages" >&2; exit 1; \
+	fi
+
+# The browser in which the tests look at the page.
+browser:
+	@if ! command -v chromium >/dev/null && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "chromium, for the tests (progress in $(INSTALL_LOG))"; mkdir -p $(dir $(INSTALL_LOG)); \
+	  { apt-get update && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -y --no-install-recommends chromium fonts-dejavu-core; } > $(INSTALL_LOG) 2>&1 \
+	  || { echo "make: chromium could not be installed: see $(INSTALL_LOG)" >&2; exit 1; }; \
+	fi; \
+	if ! command -v chromium >/dev/null; then \
+	  echo "make: the tests need chromium: install the system's package" >&2; exit 1; \
 	fi
 
 check: install ## style, types and the direction of imports

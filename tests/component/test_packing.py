@@ -17,7 +17,9 @@ from component.one_partition import (
     packed,
     scanned,
 )
-from scantrail.api.page import sentence
+from scantrail.api.days import Days
+from scantrail.api.pages.find import sentence
+from scantrail.api.pages.frame import Times
 from scantrail.contracts.records import (
     decode_link,
     decode_scan,
@@ -229,7 +231,7 @@ def test_the_rows_and_the_sentence_say_inside_what_it_is() -> None:
         "order": unit["order_ref"],
         "purchaser": None,
     }
-    assert sentence(shown) == (
+    assert sentence(shown, Times(Days({}))) == (
         "Shipped on Thursday 1 January 2026, 13:00 UTC, order SO-1, inside"
         f" {CARTON}; in custody of haul."
     )

@@ -33,6 +33,9 @@ BURST_S = 4.0
 #: Under it the caller stands in a connection's state.
 _CALLER = "caller"
 
+#: Where a browser keeps the token with which a person signed in.
+TOKEN_COOKIE = "scantrail_token"
+
 
 class Role(StrEnum):
     """What a token may do; each may what those before it may. Routes only: PUBLIC needs none."""
@@ -90,6 +93,12 @@ ANYBODY = Caller(id="anonymous", role=Role.ADMIN)
 def caller_of(connection: AnyConnection) -> Caller:
     """Who made this request, as the guard found."""
     caller: Caller = connection.state[_CALLER]
+    return caller
+
+
+def caller_if_known(connection: AnyConnection) -> Caller | None:
+    """Who made this request; None before, or where, the guard found nobody."""
+    caller: Caller | None = connection.state.get(_CALLER)
     return caller
 
 
@@ -162,6 +171,12 @@ class Guard:
         # A browser shows a password by itself, also where another site's page has it ask.
         reads = connection.scope["method"] in ("GET", "HEAD")  # type: ignore[typeddict-item]
         token = _token(connection.headers.get("authorization", ""), takes_password=reads)
+        if not token and (reads or _is_of_our_page(connection)):
+            token = connection.cookies.get(TOKEN_COOKIE, "")
+        return await self.caller_by(token)
+
+    async def caller_by(self, token: str) -> Caller:
+        """Whose token it is. Raises Problem 401."""
         if not token:
             raise _unauthorized("show a token: Authorization: Bearer TOKEN")
         query = select(api_token).where(api_token.c.token_sha256 == digest_of(token))
@@ -176,6 +191,16 @@ def _unauthorized(detail: str) -> Problem:
     detail += "; `scantrail token person` makes one"
     challenge = 'Bearer realm="scantrail", Basic realm="scantrail"'
     return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _is_of_our_page(connection: AnyConnection) -> bool:
+    """Whether a browser says that a page of ours asks. The cookie is same-site strict; here another
+    page of the same site, behind another port, is kept out too."""
+    fetched = connection.headers.get("sec-fetch-site")
+    if fetched is not None:
+        return fetched == "same-origin"
+    origin = connection.headers.get("origin", "").partition("://")[2]
+    return bool(origin) and origin == connection.headers.get("host")
 
 
 def _token(authorization: str, *, takes_password: bool) -> str:

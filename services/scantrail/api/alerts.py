@@ -55,7 +55,7 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
         if status is not None:
             query = _standing(query, status)
         if unit is not None:
-            query = query.where(alert.c.unit.in_(await _keys(engine, unit)))
+            query = query.where(alert.c.unit.in_(await keys_of(engine, unit)))
         async with engine.connect() as connection:
             rows = (await connection.execute(query.limit(limit))).all()
         return page("alerts", [dict(row._mapping) for row in rows], limit)
@@ -71,7 +71,9 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
         by one where `repeats` is true."""
         begin = number_behind(cursor, "history")
         async with engine.connect() as connection:
-            told = await _told(connection, alert_id, repeats=repeats, behind=begin, limit=limit)
+            told = await told_alert(
+                connection, alert_id, repeats=repeats, behind=begin, limit=limit
+            )
         return with_etag(told, told["events"])
 
     async def take_step(
@@ -100,7 +102,7 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
             )
             await write_happened(connection, [happened])
             change.note("alert", alert_id, old=row.events, new=row.events + 1)
-            return Answer(await _told(connection, alert_id))
+            return Answer(await told_alert(connection, alert_id))
 
         return await changes.make(request, write)
 
@@ -149,7 +151,7 @@ def _standing(query: Select[Any], status: AlertStanding) -> Select[Any]:
     return query.where(alert.c.status == status.value)
 
 
-async def _told(
+async def told_alert(
     connection: AsyncConnection,
     alert_id: str,
     *,
@@ -157,6 +159,7 @@ async def _told(
     behind: int = 0,
     limit: int = 100,
 ) -> dict[str, Any]:
+    """An alert with its history, as `GET /alerts/{id}` answers. Raises Problem 404."""
     row = (await connection.execute(select(alert).where(alert.c.id == alert_id))).first()
     if row is None:
         raise _unknown(alert_id)
@@ -187,7 +190,7 @@ def _unknown(alert_id: str) -> Problem:
     return Problem(404, "Not found", f"there is no alert {alert_id!r}: take `id` as it is listed")
 
 
-async def _keys(engine: AsyncEngine, spelling: str) -> list[str]:
+async def keys_of(engine: AsyncEngine, spelling: str) -> list[str]:
     """Every key of the unit of any spelling. Raises Problem 400 for what names no unit."""
     key = unit_key(spelling, "unit")
     found = await find_unit(engine, key)

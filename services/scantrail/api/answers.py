@@ -446,4 +446,3 @@ VERIFIED = Sample(
     kind=VerifiedTold,
     example={"verifies": True, "rows": 120, "last_hash": "c4" * 32, "broken": None},
 )
-PAGE = Sample(kind=str, example="<!doctype html>…", media="text/html")

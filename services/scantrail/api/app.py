@@ -8,9 +8,7 @@ import psycopg
 from litestar import Litestar, Router
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
-from litestar.plugins.jinja import JinjaTemplateEngine
 from litestar.static_files import create_static_files_router
-from litestar.template.config import TemplateConfig
 from sqlalchemy.exc import DataError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -34,7 +32,11 @@ from scantrail.api.keyed import build_keyed
 from scantrail.api.minting import build_minting
 from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
-from scantrail.api.page import STATIC, TEMPLATES, build_page
+from scantrail.api.pages.alerts import build_alerts_screen
+from scantrail.api.pages.find import build_find
+from scantrail.api.pages.frame import STATIC, as_screen, template_config
+from scantrail.api.pages.live import Live, build_live
+from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.paging import check_query
 from scantrail.api.parties import build_parties
 from scantrail.api.problems import (
@@ -100,7 +102,8 @@ async def run_api(settings: Settings, health: Health) -> None:
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
             sweep = RecallSweep(settings, engine, outbox)
-            app = build_api(engine, outbox, gateway, settings, watch, sweep, reader=reader)
+            live = Live(settings, reader)
+            app = build_api(engine, outbox, gateway, settings, watch, sweep, live, reader=reader)
             async with asyncio.TaskGroup() as tasks:
                 serving = serve_http(
                     app,
@@ -112,6 +115,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(outbox.relay(health))
                 tasks.create_task(deliver(settings))
                 await until_answers(engine)
+                tasks.create_task(live.run())
                 tasks.create_task(watch.run())
                 tasks.create_task(sweep.run())
                 health.has("database")
@@ -127,19 +131,29 @@ def build_api(
     settings: Settings,
     watch: RegisterWatch | None = None,
     sweep: RecallSweep | None = None,
+    live: Live | None = None,
     *,
     reader: AsyncEngine | None = None,
 ) -> Litestar:
-    """The application: the page at `/`, the API beside it, its description at `/schema`.
+    """The application: screens at `/` and `/page`, the API, and its description at `/schema`.
 
     `reader` is asked where units are; without it, `engine`.
     """
     watch = watch or RegisterWatch(engine, outbox)
     sweep = sweep or RecallSweep(settings, engine, outbox)
+    live = live or Live(settings, reader or engine)
+    guard = Guard(
+        engine,
+        is_required=settings.api_tokens == "required",
+        requests_per_s_max=settings.api_requests_per_s_max,
+    )
     changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
     app = Litestar(
         route_handlers=[
-            *build_page(engine),
+            *build_find(reader or engine),
+            *build_alerts_screen(reader or engine),
+            *build_live(live),
+            *build_sign_in(guard),
             *build_units(reader or engine),
             *build_entities(engine, changes, watch),
             *build_products(engine, changes),
@@ -176,26 +190,25 @@ def build_api(
             ),
         ],
         guards=[
-            Guard(
-                engine,
-                is_required=settings.api_tokens == "required",
-                requests_per_s_max=settings.api_requests_per_s_max,
-            ),
+            guard,
             check_query,
             Folding(engine),
         ],
-        template_config=TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine),
+        template_config=template_config(),
         exception_handlers={
-            Problem: answer_problem,
-            HTTPException: answer_http,
-            OperationalError: answer_database_away,
-            InterfaceError: answer_database_away,
-            PoolTimeoutError: answer_database_away,
-            DataError: answer_bad_value,
-            # of COPY, which SQLAlchemy does not see
-            psycopg.OperationalError: answer_database_away,
-            psycopg.DataError: answer_bad_value,
-            Exception: answer_bug,
+            error: as_screen(answer)
+            for error, answer in (
+                (Problem, answer_problem),
+                (HTTPException, answer_http),
+                (OperationalError, answer_database_away),
+                (InterfaceError, answer_database_away),
+                (PoolTimeoutError, answer_database_away),
+                (DataError, answer_bad_value),
+                # of COPY, which SQLAlchemy does not see
+                (psycopg.OperationalError, answer_database_away),
+                (psycopg.DataError, answer_bad_value),
+                (Exception, answer_bug),
+            )
         },
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # ours is set up

@@ -28,7 +28,11 @@ class Days:
     def day(self, at: datetime, where: str | None = None) -> date:
         """The day of a moment at a site; where it has no zone, or none is told, in the one of all
         sites, else in UTC."""
-        return at.astimezone(self._zones.get(where or "", self._default)).date()
+        return self.local(at, where).date()
+
+    def local(self, at: datetime, where: str | None = None) -> datetime:
+        """A moment as the clocks of that site show it."""
+        return at.astimezone(self._zones.get(where or "", self._default))
 
     def latest(self, at: datetime) -> date:
         """The latest day of a moment at any site."""

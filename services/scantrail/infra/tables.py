@@ -143,6 +143,7 @@ alert = Table(
     Column("events", Integer, nullable=False, server_default=text("0")),  # the last one's number
     Index("alert_by_unit", "unit"),
     Index("alert_by_status", "status", "id"),
+    Index("alert_by_time", "status", "event_time", "id"),
     Index("alert_by_recall", "recall", "id"),
 )
 

@@ -114,7 +114,9 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         try:
             while True:
                 if fetching is None and taken.records < RECORDS_MAX:
-                    fetching = asyncio.create_task(self._fetch(min(RECORDS_FETCHED, RECORDS_MAX - taken.records)))
+                    fetching = asyncio.create_task(
+                        self._fetch(min(RECORDS_FETCHED, RECORDS_MAX - taken.records))
+                    )
                 await asyncio.wait(
                     {task for task in (fetching, writing) if task is not None},
                     return_when=asyncio.FIRST_COMPLETED,

@@ -1,4 +1,4 @@
-"""Regulated units that changed are told of, and what the register's watch asks for has an index."""
+"""Regulated units that changed are told of; indexes for the register's watch and the inbox."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -22,3 +22,4 @@ def upgrade() -> None:
         ["look_again_on"],
         postgresql_where=sa.text("look_again_on IS NOT NULL"),
     )
+    op.create_index("alert_by_time", "alert", ["status", "event_time", "id"])

@@ -1,0 +1,126 @@
+"""Events for open pages: something moved, an alert came, somebody changed something.
+
+One question to PostgreSQL every LOOK_EVERY_S while anybody listens, whoever and however many they
+are. An event says only that there is news: the page asks for it as for anything else.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from litestar import Request, get
+from litestar.response import ServerSentEvent, ServerSentEventMessage
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scantrail.api.access import Role
+from scantrail.contracts.topics import Topic
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
+
+log = logger(__name__)
+
+AnyRequest = Request[Any, Any, Any]
+
+#: A scan is to be seen a second after it was made; it is a row after some tenths.
+LOOK_EVERY_S = 0.3
+
+#: So long nothing is sent at most: proxies end connections on which nothing is said.
+QUIET_S = 15.0
+
+LISTENERS_MAX = 500
+
+_NEWS = text(
+    "SELECT topic, sum(next_offset)::bigint FROM consumer_offset GROUP BY topic"
+    " UNION ALL SELECT 'audit', coalesce(max(number), 0) FROM audit"
+)
+
+_EVENTS = {
+    Topic.MOVEMENTS: "moved",
+    Topic.ALERTS: "alerts",
+    Topic.READER_STATUS: "readers",
+    Topic.SCANS_REJECTED: "rejected",
+    Topic.READS_REJECTED: "rejected",
+}
+
+
+class Live:
+    """Looks for news while anybody listens, until cancelled."""
+
+    def __init__(self, settings: Settings, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._events = {name_of(settings, topic): event for topic, event in _EVENTS.items()}
+        self._events["audit"] = "changed"
+        self._listeners = set[asyncio.Queue[str | None]]()
+        self._listening = asyncio.Event()
+
+    async def run(self) -> None:
+        """Look until cancelled; then the pages that listen are told to go."""
+        known: dict[str, int] = {}
+        try:
+            while True:
+                await self._listening.wait()
+                with contextlib.suppress(DBAPIError, PoolTimeoutError):
+                    now = await self._look()
+                    news = {self._events[name] for name, to in now.items() if known.get(name) != to}
+                    if known:
+                        self._tell(news)
+                    known = now
+                await asyncio.sleep(LOOK_EVERY_S)
+        finally:
+            for listener in self._listeners:
+                listener.put_nowait(None)
+
+    async def _look(self) -> dict[str, int]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(_NEWS)
+            return {name: to for name, to in rows if name in self._events}
+
+    def _tell(self, news: set[str]) -> None:
+        for listener in self._listeners:
+            for event in sorted(news):
+                # Whoever does not keep up has not seen the last one either.
+                with contextlib.suppress(asyncio.QueueFull):
+                    listener.put_nowait(event)
+
+    async def events(self) -> AsyncIterator[ServerSentEventMessage]:
+        """What is new from now on."""
+        listener = asyncio.Queue[str | None](maxsize=2 * len(self._events) + 1)
+        self._listeners.add(listener)
+        self._listening.set()
+        try:
+            yield ServerSentEventMessage(event="open", data="", retry=2000)
+            while True:
+                try:
+                    async with asyncio.timeout(QUIET_S):
+                        event = await listener.get()
+                except TimeoutError:
+                    yield ServerSentEventMessage(comment="still there")
+                    continue
+                if event is None:
+                    return
+                yield ServerSentEventMessage(event=event, data="")
+        finally:
+            self._listeners.discard(listener)
+            if not self._listeners:
+                self._listening.clear()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no more can listen."""
+        return len(self._listeners) >= LISTENERS_MAX
+
+
+def build_live(live: Live) -> list[Any]:
+    """The route handlers."""
+
+    @get("/page/live", role=Role.READ, include_in_schema=False)
+    async def listen() -> ServerSentEvent:
+        """Events: moved, alerts, readers, rejected, changed."""
+        return ServerSentEvent(live.events())
+
+    return [listen]

@@ -21,7 +21,7 @@ from scantrail.infra.tokens import new_token
 if TYPE_CHECKING:
     from integration.conftest import Site
 
-EVIL = "<img src=x onerror=alert(1)>"
+EVIL = "<img/src=/onerror=a>"  # as long as a serial may be
 OUT = {"business_step": BusinessStep.SHIPPING, "business_location": None, "station": "gate"}
 
 
@@ -247,12 +247,12 @@ async def test_no_barcode_becomes_markup_on_any_screen_and_none_keeps_people_out
     key = site.unit(EVIL)
     for path in (*SCREENS, f"/?q={key}", f"/page/alerts/{alert(site, EVIL).id}"):
         await screen.open(path.replace("<", "%3C").replace(" ", "%20"))
-        assert await screen.page.locator("img[src=x]").count() == 0, path
+        assert await screen.page.locator("img").count() == 0, path
         assert await screen.barriers() == [], path
     await screen.open("/")
     await screen.scan(EVIL)
     await screen.sees(EVIL)
-    assert await screen.page.locator("img[src=x]").count() == 0
+    assert await screen.page.locator("img").count() == 0
     assert [told for told in screen.complaints if "Content Security Policy" in told] == []
 
 

@@ -33,10 +33,12 @@ from scantrail.api.minting import build_minting
 from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
 from scantrail.api.pages.alerts import build_alerts_screen
+from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import STATIC, as_screen, template_config
 from scantrail.api.pages.live import Live, build_live
 from scantrail.api.pages.sign_in import build_sign_in
+from scantrail.api.pages.work import build_work
 from scantrail.api.paging import check_query
 from scantrail.api.parties import build_parties
 from scantrail.api.problems import (
@@ -152,6 +154,8 @@ def build_api(
         route_handlers=[
             *build_find(reader or engine),
             *build_alerts_screen(reader or engine),
+            *build_check_many(reader or engine),
+            *build_work(reader or engine),
             *build_live(live),
             *build_sign_in(guard),
             *build_units(reader or engine),

@@ -73,7 +73,7 @@ class MintBody(Body, frozen=True, kw_only=True):
 
 class KeyedBody(Body, frozen=True, kw_only=True):
     """`POST /keyed`: what a person typed at a station. `confirmed`: that it is right, however near
-    it is to another."""
+    it is to another; `scanned`: that a scanner read it, which mistypes nothing."""
 
     code: str
     station: str
@@ -84,6 +84,7 @@ class KeyedBody(Body, frozen=True, kw_only=True):
     parent: str | None = None
     location: str | None = None
     confirmed: bool = False
+    scanned: bool = False
 
 
 class PurchaserBody(Body, frozen=True, kw_only=True):

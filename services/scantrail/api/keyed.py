@@ -28,7 +28,7 @@ from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.handing_on import hand_on
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import unit_of
-from scantrail.contracts.keyed import KEYED_READER, KeyedRead
+from scantrail.contracts.keyed import KeyedRead
 from scantrail.contracts.records import NAME_LENGTH_MAX, encode
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.near import near_serials
@@ -53,8 +53,9 @@ def build_keyed(changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
         status_code=200,
     )
     async def post_keyed(request: AnyRequest) -> Response[Any]:
-        """Scan a unit by what a person typed. One that is not known, and near to units that are, is
-        answered by 409 with these as `candidates`: send the right one, or `confirmed`."""
+        """Scan a unit by what a person typed, or `scanned` where no reader of ours is. One that was
+        typed, is not known, and near to units that are, is answered by 409 with these as
+        `candidates`: send the right one, or `confirmed`."""
         body = decode_body(await request.body(), KeyedBody)
         station = checked_id(body.station, "station")
         product = None if body.product is None else product_key(body.product, "product")
@@ -75,7 +76,7 @@ def build_keyed(changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
                 raise bad_field("station", f"there is no station {station!r}: PUT /stations/{{id}}")
             change.caller.check_site(at_site)
             is_known = await _is_known(connection, key)
-            if not is_known and not body.confirmed:
+            if not (is_known or body.confirmed or body.scanned):
                 candidates = await near_units(connection, key)
                 if candidates:
                     raise Problem(
@@ -99,12 +100,13 @@ def build_keyed(changes: Changes, gateway: httpx.AsyncClient) -> list[Any]:
                 rma=body.rma,
                 parent=body.parent,
                 location=location,
+                keyed=not body.scanned,
             )
             await _send(gateway, read)
             change.note("keyed", read.id)
             return Answer(
                 {
-                    "event_id": f"{KEYED_READER}/{read.id}",
+                    "event_id": read.event_id,
                     "unit": await unit_of(connection, key),
                     "known": is_known,
                 }

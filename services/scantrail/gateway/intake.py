@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from scantrail.contracts.corrections import CORRECTION_READER, CorrectionRead
-from scantrail.contracts.keyed import KEYED_READER, KeyedRead
+from scantrail.contracts.keyed import KeyedRead
 from scantrail.contracts.records import (
     RejectedRead,
 )
@@ -261,26 +261,25 @@ class Intake:
         return Taken(len(records), tuple(rejected))
 
     async def take_keyed(self, read: KeyedRead) -> Taken:
-        """Make a scan of what a person typed and the api found to be right.
+        """Make a scan of what a person typed and the api found to be right, or scanned on the page.
 
         A refusal is told and not set aside: the person is there and mends it.
         """
         now = self._now()
-        event_id = f"{KEYED_READER}/{read.id}"
         made = self._maker.make(
-            KEYED_READER,
+            read.reader,
             Read(
                 read.text,
                 unit=read.unit,
-                event_id=event_id,
+                event_id=read.event_id,
                 order=read.order,
                 rma=read.rma,
                 parent=read.parent,
                 location=read.location,
-                keyed=True,
-                confirmed=True,
+                keyed=read.keyed,
+                confirmed=read.keyed,
             ),
-            event_id=event_id,
+            event_id=read.event_id,
             sequence=0,
             event_time=read.at or now,
             record_time=now,

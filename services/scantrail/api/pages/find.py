@@ -87,7 +87,7 @@ async def _shown(engine: AsyncEngine, text: str) -> dict[str, Any]:
     every = (unit["unit"], *unit["aliases"])
     async with engine.connect() as connection:
         times = Times(await Days.read(connection))
-        holds = await _reasons(connection, every)
+        holds = await reasons_of(connection, every)
         recalls = await recalls_of(connection, as_keys(every))
     warranty = await warranty_in_short(engine, every if unit["has_warranty"] else ())
     return {
@@ -101,7 +101,7 @@ async def _shown(engine: AsyncEngine, text: str) -> dict[str, Any]:
     }
 
 
-async def _reasons(connection: AsyncConnection, keys: Sequence[str]) -> list[dict[str, Any]]:
+async def reasons_of(connection: AsyncConnection, keys: Sequence[str]) -> list[dict[str, Any]]:
     """Why the unit with these keys is held."""
     query = select(tables.hold.c.document).where(tables.hold.c.id.in_(keys))
     documents = (await connection.execute(query)).scalars().all()

@@ -48,6 +48,8 @@ class Entry:
 
 MENU = (
     Entry("/", "Find"),
+    Entry("/page/check", "Check many"),
+    Entry("/page/work", "Work", Role.OPERATE),
     Entry("/page/alerts", "Alerts"),
 )
 

@@ -4,7 +4,8 @@
    <form data-api="POST /alerts/7/resolve" data-version="3" data-then="refresh #alert">
      sends its fields as JSON: `a.b` is a field of a field, data-as="list" a line each, "number",
      "yes" of a checkbox; empty fields are left out. data-version: the version that is changed.
-     data-then: `refresh #id`, `go /address` ({id} is of the answer), or nothing: the page anew.
+     data-then: `refresh #id`, `go /address` ({id} is of the answer), `void`: nothing; without it
+     the page anew. The event scantrail:done tells the answer.
    <input data-keep-focus>  the box into which a scanner types: it has the focus whenever no other
      field wants it. */
 (() => {
@@ -60,6 +61,7 @@
   const then = (form, answer) => {
     const [what, where] = (form.dataset.then || "").split(" ");
     if (what === "refresh") return htmx.trigger(where, "refresh");
+    if (what === "void") return undefined; // whoever listens shows it
     if (what === "go") {
       return location.assign(where.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name] ?? "")));
     }

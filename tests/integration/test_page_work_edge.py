@@ -1,0 +1,171 @@
+"""Check many and Work in a real browser: a scanner alone does a day's work."""
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import pytest_asyncio
+
+from integration.browser import Screen, browsing
+from integration.conftest import GTIN
+from integration.test_page_edge import EVIL, OUT, seen
+from scantrail.contracts.records import decode_scan
+from scantrail.contracts.topics import Topic
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+SSCC = "00095060001343520017"
+
+
+@pytest_asyncio.fixture
+async def screen(site: "Site") -> AsyncIterator[Screen]:
+    """A browser before an api and a projector."""
+    await site.start("projector")
+    await site.start("api")
+    async with browsing(site.settings.api_port) as shown:
+        yield shown
+
+
+async def recalled(site: "Site", serial: str) -> None:
+    selectors = [{"kind": "list", "serials": [serial]}]
+    told = {"title": "Battery", "reason": "may overheat", "selectors": selectors}
+    answer = await site.ask("PUT", "/recalls/R-1", json=told | {"products": [GTIN]})
+    assert answer.status_code == 200, answer.text
+
+
+async def words(screen: Screen) -> list[str]:
+    return [word.lower() for word in await screen.page.locator(".lines .word").all_inner_texts()]
+
+
+async def until_words(site: "Site", screen: Screen, expected: list[str]) -> None:
+    async def are() -> bool:
+        return await words(screen) == expected
+
+    with contextlib.suppress(AssertionError):
+        await site.until(are)
+    assert await words(screen) == expected
+
+
+async def test_a_list_is_checked_line_by_line_and_comes_out_as_csv(
+    site: "Site", screen: Screen
+) -> None:
+    await seen(site, "1")
+    await seen(site, "2")
+    await seen(site, "3", {}, OUT)
+    await seen(site, EVIL)
+    await recalled(site, "2")
+    await screen.open("/page/check")
+    await screen.scan(site.barcode("1"))
+    await until_words(site, screen, ["here"])
+    pasted = [site.barcode(each) for each in ("2", "3", "1", "never")] + [site.unit(EVIL)]
+    await screen.page.locator("#box").fill("\n".join(pasted))
+    await screen.page.get_by_role("button", name="Check").click()
+    await until_words(
+        site, screen, ["here", "never scanned", "here", "shipped", "recalled", "here"]
+    )
+    assert await screen.page.locator("#count").inner_text() == "6"
+    assert await screen.page.locator("#count-stop").inner_text() == "1"
+    assert await screen.page.locator("#count-again").inner_text() == "1"
+    assert await screen.page.evaluate("document.activeElement.id") == "box"
+    async with screen.page.expect_download() as downloading:
+        await screen.page.get_by_role("button", name="As CSV").click()
+    told = (await (await downloading.value).path()).read_text().splitlines()
+    assert told[0] == "code,unit,word,recalled,held,duplicate,text"
+    assert len(told) == 7
+    assert told[2].startswith(f"{site.barcode('2')},{site.unit('2')},recalled,yes,no,no,")
+    assert await screen.page.locator("img").count() == 0
+    assert await screen.barriers() == []
+    assert screen.complaints == []
+    many = "\n".join(str(n) for n in range(51))
+    answer = await site.ask("POST", "/page/check/lines", data={"codes": many})
+    assert (answer.status_code, "at most 50" in answer.text) == (400, True)
+
+
+async def work_site(site: "Site", **stations: str) -> None:
+    """The whole chain but the tracker, which the test plays."""
+    await site.start("gateway")
+    for name, step in stations.items():
+        body: dict[str, Any] = {"site": "north", "business_step": step, "read_point": name}
+        assert (await site.ask("PUT", f"/stations/{name}", json=body)).status_code == 200
+    await site.until(lambda: site.rows("SELECT 1 FROM station") == [(1,)] * len(stations))
+
+
+async def track(site: "Site", count: int) -> list[Any]:
+    """What a tracker would do with the scans that came: the last `count` become movements."""
+    records = await (await site.log(Topic.SCANS)).until(count)
+    scans = [decode_scan(record.key, record.value) for record in records]
+    for movement, scan in zip(site.movements(*scans), scans, strict=True):
+        await site.put_movement(movement, scan.unit)
+    return scans
+
+
+async def test_a_shelf_and_units_are_scanned_and_the_last_one_is_voided(
+    site: "Site", screen: Screen
+) -> None:
+    await work_site(site, put="storing")
+    await recalled(site, "2")
+    await screen.open("/page/work")
+    await screen.page.get_by_role("link", name="storing put").press("Enter")
+    await screen.sees("Storing at put, north")
+    await screen.scan("L-A4.2")
+    await screen.sees("location: A4.2")
+    await screen.scan(site.barcode("1"))
+    await until_words(site, screen, ["sent"])
+    (scan,) = await track(site, 1)
+    assert (scan.unit, scan.business_location, scan.station) == (site.unit("1"), "A4.2", "put")
+    assert (scan.reader, scan.keyed) == ("page", False)
+    await until_words(site, screen, ["done"])
+    await screen.scan(site.barcode("2"))
+    await site.until(lambda: _count(screen, 2))
+    await screen.page.get_by_role("button", name="Void").first.press("Enter")
+    await screen.sees("it counts no more")
+    told = site.rows("SELECT unit, reason FROM scan_void")
+    assert told == [(site.unit("1"), "voided at the station")]
+    assert await screen.page.evaluate("document.activeElement.id") == "box"
+    await screen.scan("nonsense")
+    await screen.page.locator("#refused:not(:empty)").wait_for()
+    assert await screen.barriers() == []
+
+
+async def _count(screen: Screen, count: int) -> bool:
+    return await screen.page.locator(".lines li").count() == count
+
+
+async def test_units_are_packed_into_the_carton_that_was_scanned_first(
+    site: "Site", screen: Screen
+) -> None:
+    await work_site(site, pack="packing")
+    await screen.open("/page/work?station=pack")
+    await screen.scan(SSCC)
+    await screen.sees(f"inside: {SSCC}")
+    await screen.scan(site.barcode("1"))
+    await until_words(site, screen, ["sent"])
+    (scan,) = await track(site, 1)
+    assert scan.parent == f"sscc:{SSCC[2:]}"
+
+
+async def test_what_was_typed_and_is_near_to_a_unit_is_asked_about(
+    site: "Site", screen: Screen
+) -> None:
+    await work_site(site, put="storing")
+    await seen(site, "A100")
+    await screen.open("/page/work?station=put")
+    await screen.page.keyboard.type(site.barcode("A1O0"), delay=60)
+    await screen.page.keyboard.press("Enter")
+    await screen.sees("was never seen, and is near to")
+    await screen.page.keyboard.press("Enter")  # the right one has the focus
+    await until_words(site, screen, ["sent"])
+    (scan,) = await track(site, 1)
+    assert (scan.unit, scan.keyed) == (site.unit("A100"), True)
+
+
+async def test_without_a_gateway_nothing_is_taken_and_the_page_says_so(
+    site: "Site", screen: Screen
+) -> None:
+    body = {"site": "north", "business_step": "storing", "read_point": "put"}
+    await site.ask("PUT", "/stations/put", json=body)
+    await screen.open("/page/work?station=put")
+    await screen.scan(site.barcode("1"))
+    await screen.sees("nothing was taken, try again")
+    assert await screen.page.locator(".lines li").count() == 0

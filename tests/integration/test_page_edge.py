@@ -71,11 +71,13 @@ async def test_a_scanner_finds_one_unit_after_another_without_a_touch(
 ) -> None:
     purchaser = {"id": "p-1", "name": "Ada Buyer", "address": "1 Dock Road, York"}
     await site.ask("PUT", "/orders/SO-1", json={"purchaser": purchaser})
+    await site.ask("PUT", f"/products/{GTIN}", json={"name": "Phone, 128 GB"})
     await seen(site, "1")
     await seen(site, "2", {}, {"order": "SO-1", **OUT})
     await screen.open("/")
     await screen.scan(site.barcode("1"))
     await screen.sees("In Hall A, site north, since")
+    await screen.sees("Phone, 128 GB")
     assert await screen.page.evaluate("document.activeElement.id") == "q"
     await screen.scan(site.unit("2"))
     await screen.sees("to Ada Buyer, 1 Dock Road, York, order SO-1")
@@ -196,6 +198,19 @@ async def test_who_has_no_token_signs_in_and_comes_back_and_sees_what_the_role_m
         await screen.sees("Your token")
         await screen.open("/")
         assert "/page/sign-in" in screen.page.url
+
+
+async def test_a_page_for_the_wall_offers_nothing_that_changes_anything(site: "Site") -> None:
+    await site.start("projector")
+    await raised(site, alert(site, "7"))
+    await site.until(lambda: site.rows("SELECT 1 FROM alert") == [(1,)])
+    path = f"/page/alerts/{alert(site, '7').id}"
+    for page, buttons in (("full", 2), ("read_only", 0)):
+        running = await site.start("api", replace(site.settings, page=page))
+        shown = (await site.ask("GET", path)).text
+        assert shown.count("<button>") == buttons
+        assert ('href="/page/work"' in shown) is (page == "full")
+        await site.stop(running)
 
 
 async def test_a_cookie_changes_nothing_for_a_page_of_somebody_else(site: "Site") -> None:

@@ -6,6 +6,7 @@ from functools import partial
 import httpx
 import psycopg
 from litestar import Litestar, Router
+from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.static_files import create_static_files_router
@@ -35,7 +36,7 @@ from scantrail.api.outbox import Outbox
 from scantrail.api.pages.alerts import build_alerts_screen
 from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.find import build_find
-from scantrail.api.pages.frame import STATIC, as_screen, template_config
+from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
 from scantrail.api.pages.live import Live, build_live
 from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.pages.work import build_work
@@ -216,6 +217,7 @@ def build_api(
         },
         request_max_body_size=BODY_BYTES_MAX,
         logging_config=None,  # ours is set up
+        state=State({READ_ONLY: settings.page == "read_only"}),
         openapi_config=OpenAPIConfig(
             title="Scantrail",
             version=__version__,

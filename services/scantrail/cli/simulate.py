@@ -20,6 +20,8 @@ log = logger(__name__)
 
 BEAT_S = 0.5
 CLONED_SHARE = 0.01
+#: The first that is cloned, for whoever has just started it and looks on.
+FIRST_CLONED = 3
 FURNISH_RETRY_S = 1.0
 
 _NO_SITE = "the simulated site has readers of its own: run `make up` without EMPTY=1"
@@ -31,20 +33,33 @@ async def simulate(settings: Settings) -> None:
     async with open_floor(
         page_address(settings), settings.gateway_url, ports, api_shown=api_headers(settings)
     ) as floor:
+        start = secrets.token_hex(2).upper()
         while True:
             try:
                 await furnish(floor.api)
+                await _draft_recall(floor.api, start)
                 break
             except httpx.HTTPError as error:
                 log.warning("the api does not take the stations yet", reason=str(error))
                 await asyncio.sleep(FURNISH_RETRY_S)
-        start = secrets.token_hex(2).upper()
         number = 0
         async with asyncio.TaskGroup() as lives:
             while True:
                 number += 1
                 lives.create_task(_live(floor, f"{start}{number:05}", number))
                 await asyncio.sleep(BEAT_S * 5)
+
+
+async def _draft_recall(api: httpx.AsyncClient, start: str) -> None:
+    """A recall of every tenth unit to come, which can be previewed and activated."""
+    recall = {
+        "title": "Battery may overheat (simulated)",
+        "reason": "a weld of the cell may come loose",
+        "products": list(PRODUCTS),
+        "selectors": [{"kind": "pattern", "pattern": f"{start}####5"}],
+    }
+    answer = await api.put(f"/recalls/SIM-{start}", json={**recall, "status": "draft"})
+    answer.raise_for_status()
 
 
 async def _live(floor: Floor, serial: str, number: int) -> None:
@@ -60,7 +75,7 @@ async def _live(floor: Floor, serial: str, number: int) -> None:
     await wait()
     await floor.text[SHELF].send([(SHELF.label or "").encode(), code.encode()])
     await wait()
-    if chance.random() < CLONED_SHARE:
+    if chance.random() < CLONED_SHARE or number == FIRST_CLONED:
         await floor.text[SOUTH].send([code.encode()])
         return
     if chance.random() < 0.4:

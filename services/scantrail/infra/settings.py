@@ -87,6 +87,11 @@ class Settings:
     api_requests_per_s_max: float = _setting(
         1000.0, "what the api answers of one token, or of one address without; 0: any number"
     )
+    page: str = _setting(
+        "full",
+        "whether the page offers what changes something; the API itself is bound by roles",
+        choices="full read_only",
+    )
     readers_file: str = _setting("", "TOML file with a [[reader]] table per reader")
     ack_limit_s: float = _setting(
         1.5, "without Kafka's answer for so long, a scan goes to disk", least=0.01

@@ -89,9 +89,13 @@ async def _shown(engine: AsyncEngine, text: str) -> dict[str, Any]:
         times = Times(await Days.read(connection))
         holds = await reasons_of(connection, every)
         recalls = await recalls_of(connection, as_keys(every))
+        named = select(tables.product.c.document["name"].astext)
+        named = named.where(tables.product.c.id == unit["product"])
+        product_name = (await connection.execute(named)).scalar()
     warranty = await warranty_in_short(engine, every if unit["has_warranty"] else ())
     return {
         "unit": unit,
+        "product_name": product_name,
         "sentence": sentence(unit, times),
         "trail": list(reversed(await find_trail(engine, unit))),
         "times": times,

@@ -33,6 +33,9 @@ SECURITY_HEADERS = {
     "Cache-Control": "no-store",  # names and addresses are on it
 }
 
+#: Under it the application's state says whether screens offer no changes.
+READ_ONLY = "page_is_read_only"
+
 #: A route with it is a screen: it is not described as API, and its problems are told as a page.
 SCREEN = {"screen": True}
 
@@ -60,8 +63,13 @@ def screen(request: AnyRequest, template: str, *, status: int = 200, **context: 
     is_public = handler is None or role_of(handler) is Role.PUBLIC
     caller = None if is_public else caller_if_known(request)
 
+    is_read_only = request.app.state.get(READ_ONLY, False)
+
     def may(role: str) -> bool:
-        return caller is not None and caller.role.covers(Role(role))
+        needed = Role(role)
+        if caller is None or (is_read_only and needed is not Role.READ):
+            return False
+        return caller.role.covers(needed)
 
     return Template(
         template_name=template,

@@ -169,3 +169,31 @@ async def test_without_a_gateway_nothing_is_taken_and_the_page_says_so(
     await screen.scan(site.barcode("1"))
     await screen.sees("nothing was taken, try again")
     assert await screen.page.locator(".lines li").count() == 0
+
+
+async def test_the_shipping_screen_tells_the_last_unit_that_left_from_afar(
+    site: "Site", screen: Screen
+) -> None:
+    await work_site(site, gate="shipping", put="storing")
+    await recalled(site, "2")
+    await seen(site, "1", {}, OUT)
+    await screen.open("/page/shipping")
+    assert await screen.page.get_by_role("link", name="put").count() == 0
+    await screen.page.get_by_role("link", name="gate, north").press("Enter")
+    last = screen.page.get_by_label("Last scan")
+    await last.get_by_text("ok", exact=True).wait_for()
+    assert site.unit("1") in await last.inner_text()
+    size = await last.locator(".word").evaluate("e => parseFloat(getComputedStyle(e).fontSize)")
+    assert size >= 100, "letters of a tenth of the screen are read at 3 m"
+    await seen(site, "2", {}, {"order": EVIL, **OUT})
+    await last.get_by_text("recalled", exact=True).wait_for()
+    assert await screen.page.locator("img").count() == 0
+    assert await screen.page.locator(".lines li").count() == 1
+    await seen(site, "3")  # elsewhere
+    await seen(site, "4", {}, OUT)
+    await last.locator(".unit", has_text=site.unit("4")).wait_for()
+    await last.get_by_text("ok", exact=True).wait_for()
+    assert await screen.barriers() == []
+    assert screen.complaints == []
+    await screen.open("/page/shipping?station=nowhere")
+    await screen.sees("there is no station 'nowhere'")

@@ -6,6 +6,7 @@ import pytest
 
 from scantrail.api.pages.check_many import harmless
 from scantrail.api.pages.judging import Tone, judge, unknown
+from scantrail.api.pages.shipping import out_word
 from scantrail.api.pages.work import context_of, outcome_word
 from scantrail.api.problems import Problem
 from scantrail.domain.vocabulary import BusinessStep
@@ -88,6 +89,15 @@ def test_what_stops_a_unit_is_said_before_what_became_of_its_scan(
 ) -> None:
     told = judge("x", shown(), recalls=recalls, holds=[], where="In Hall A.")
     assert outcome_word(told, outcome, is_voided=is_voided)[1] == word
+
+
+def test_a_unit_whose_row_is_not_there_yet_is_waited_for_and_not_called_unknown() -> None:
+    told = unknown("x", Problem(404, "Never scanned", "never here"))
+    assert out_word(told)[1] == "wait"
+    shipped = judge("x", shown(phase="shipped"), recalls=[], holds=[], where="Shipped.")
+    assert out_word(shipped)[:2] == (Tone.GO, "ok")
+    recalled = judge("x", shown(phase="shipped"), recalls=["R"], holds=[], where="Shipped.")
+    assert out_word(recalled)[:2] == (Tone.STOP, "recalled")
 
 
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])

@@ -2,6 +2,7 @@
 
 import asyncio
 from functools import partial
+from typing import NamedTuple
 
 import httpx
 import psycopg
@@ -38,6 +39,7 @@ from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
 from scantrail.api.pages.live import Live, build_live
+from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.pages.work import build_work
 from scantrail.api.paging import check_query
@@ -61,6 +63,7 @@ from scantrail.api.register import build_register
 from scantrail.api.register_watch import RegisterWatch
 from scantrail.api.returns import build_returns
 from scantrail.api.sites import build_sites
+from scantrail.api.station_feed import StationFeed
 from scantrail.api.stock import build_stock
 from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
@@ -88,6 +91,13 @@ STATEMENT_S_MAX = 10.0
 HTTP = "http"
 
 
+class Onlookers(NamedTuple):
+    """What open pages are told of as it comes."""
+
+    live: Live
+    feed: StationFeed
+
+
 async def run_api(settings: Settings, health: Health) -> None:
     """Answer, and relay the outbox, until cancelled."""
     if settings.api_tokens == "off" and settings.listen_host not in _LOOPBACK:
@@ -105,8 +115,10 @@ async def run_api(settings: Settings, health: Health) -> None:
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
             sweep = RecallSweep(settings, engine, outbox)
-            live = Live(settings, reader)
-            app = build_api(engine, outbox, gateway, settings, watch, sweep, live, reader=reader)
+            onlookers = Onlookers(Live(settings, reader), StationFeed(settings))
+            app = build_api(
+                engine, outbox, gateway, settings, watch, sweep, onlookers, reader=reader
+            )
             async with asyncio.TaskGroup() as tasks:
                 serving = serve_http(
                     app,
@@ -118,7 +130,8 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(outbox.relay(health))
                 tasks.create_task(deliver(settings))
                 await until_answers(engine)
-                tasks.create_task(live.run())
+                tasks.create_task(onlookers.live.run())
+                tasks.create_task(onlookers.feed.run())
                 tasks.create_task(watch.run())
                 tasks.create_task(sweep.run())
                 health.has("database")
@@ -134,7 +147,7 @@ def build_api(
     settings: Settings,
     watch: RegisterWatch | None = None,
     sweep: RecallSweep | None = None,
-    live: Live | None = None,
+    onlookers: Onlookers | None = None,
     *,
     reader: AsyncEngine | None = None,
 ) -> Litestar:
@@ -144,7 +157,7 @@ def build_api(
     """
     watch = watch or RegisterWatch(engine, outbox)
     sweep = sweep or RecallSweep(settings, engine, outbox)
-    live = live or Live(settings, reader or engine)
+    onlookers = onlookers or Onlookers(Live(settings, reader or engine), StationFeed(settings))
     guard = Guard(
         engine,
         is_required=settings.api_tokens == "required",
@@ -157,7 +170,8 @@ def build_api(
             *build_alerts_screen(reader or engine),
             *build_check_many(reader or engine),
             *build_work(reader or engine),
-            *build_live(live),
+            *build_shipping(reader or engine, onlookers.feed),
+            *build_live(onlookers.live),
             *build_sign_in(guard),
             *build_units(reader or engine),
             *build_entities(engine, changes, watch),

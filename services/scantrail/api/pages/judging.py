@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -16,6 +16,10 @@ from scantrail.api.problems import Problem
 from scantrail.api.units import look_up
 from scantrail.api.warranties import recalls_of
 from scantrail.infra import tables
+
+
+#: The word for a unit that was understood, and of which there is no row.
+NEVER_SCANNED: Final = "never scanned"
 
 
 class Tone(StrEnum):

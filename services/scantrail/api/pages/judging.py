@@ -17,7 +17,6 @@ from scantrail.api.units import look_up
 from scantrail.api.warranties import recalls_of
 from scantrail.infra import tables
 
-
 #: The word for a unit that was understood, and of which there is no row.
 NEVER_SCANNED: Final = "never scanned"
 

@@ -6,6 +6,7 @@ from bench import (
     gateway,
     identity,
     lookup,
+    page,
     projector,
     recall_preview,
     recalls,
@@ -33,6 +34,7 @@ PARTS = (
     recalls.PART,
     recall_preview.PART,
     receiving.PART,
+    page.PART,
     verdict.PART,
 )
 

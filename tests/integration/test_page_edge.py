@@ -91,6 +91,25 @@ async def test_a_scanner_finds_one_unit_after_another_without_a_touch(
     assert screen.complaints == []
 
 
+async def test_what_is_inside_what_is_told_and_a_long_trail_is_cut_and_shown_whole(
+    site: "Site", screen: Screen
+) -> None:
+    carton = "sscc:095060001343520017"
+    packing = {"business_step": BusinessStep.PACKING, "parent": carton}
+    rounds = [{"business_location": f"Hall {number}"} for number in range(60)]
+    await seen(site, "1", *rounds, packing)
+    await screen.open(f"/?q={site.barcode('1')}")
+    await screen.sees("All 61 scans")
+    assert await screen.page.locator(".trail > li").count() == 50
+    await screen.page.get_by_text("What is, and was, inside what").click()
+    await screen.sees("Now inside")
+    await screen.sees("It was inside")
+    assert await screen.barriers() == []
+    await screen.page.get_by_role("link", name="All 61 scans").click()
+    await screen.page.locator(".trail > li").nth(60).wait_for()
+    assert screen.complaints == []
+
+
 async def test_near_spellings_are_offered_for_a_code_that_was_never_scanned(
     site: "Site", screen: Screen
 ) -> None:
@@ -248,6 +267,10 @@ async def test_a_cookie_changes_nothing_for_a_page_of_somebody_else(site: "Site"
         assert (answer.status_code, answer.headers["location"]) == (303, "/")
 
 
+#: The stream of events is open: what is still on its way is not among the entries.
+_LISTENS = "document.body['htmx-internal-data']?.sseEventSource?.readyState === 1"
+
+
 # ------------------------------------------------------------------------------ what must not be
 
 SCREENS = ["/", f"/?q={EVIL}", "/page/alerts", f"/page/alerts?unit={EVIL}", "/page/sign-in"]
@@ -290,10 +313,8 @@ async def test_an_open_page_does_not_keep_the_api_from_stopping(site: "Site") ->
     running = await site.start("api")
     async with browsing(site.settings.api_port) as screen:
         await screen.open("/")
-        live = "performance.getEntriesByName(location.origin + '/page/live').length"
-        await screen.page.wait_for_function(
-            f"document.body.matches('[sse-connect]') && {live} >= 0"
-        )
+        await screen.page.wait_for_load_state("load")
+        await site.until(lambda: screen.page.evaluate(_LISTENS))
         begun = asyncio.get_running_loop().time()
         await site.stop(running)
         assert asyncio.get_running_loop().time() - begun < 3.0

@@ -15,6 +15,7 @@ from scantrail.api.access import Role
 from scantrail.api.days import Days
 from scantrail.api.histories import as_keys
 from scantrail.api.keyed import near_units
+from scantrail.api.kinship import find_kinship
 from scantrail.api.pages.frame import SCREEN, SECURITY_HEADERS, Times, screen
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_trail
@@ -24,6 +25,9 @@ from scantrail.infra import tables
 
 AnyRequest = Request[Any, Any, Any]
 
+#: Of a long trail so many scans are shown at first: a screen is to be there at once.
+TRAIL_SHOWN = 50
+
 _UNITS, _EVENTS = "/page/units/", "/page/events/"
 
 
@@ -31,9 +35,11 @@ def build_find(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
 
     @get("/", role=Role.READ, opt=SCREEN, include_in_schema=False)
-    async def find(request: AnyRequest, q: FromQuery[str] = "") -> Response[Any]:
-        """The search box; with `q`, what it names."""
-        told: dict[str, Any] = {"q": q}
+    async def find(
+        request: AnyRequest, q: FromQuery[str] = "", whole: FromQuery[bool] = False
+    ) -> Response[Any]:
+        """The search box; with `q`, what it names, its trail `whole` where it is a long one."""
+        told: dict[str, Any] = {"q": q, "most": None if whole else TRAIL_SHOWN}
         if q.strip():
             try:
                 told |= await _once_more(_shown, engine, q)
@@ -50,7 +56,17 @@ def build_find(engine: AsyncEngine) -> list[Any]:
         if unit["version"] == version and not unit["alerts"]:
             return Response(None, status_code=204, headers=SECURITY_HEADERS)
         told = await _shown(engine, unit["unit"])
-        return screen(request, "find_unit.html", **told, q=q or unit["unit"])
+        told |= {"q": q or unit["unit"], "most": TRAIL_SHOWN}
+        return screen(request, "find_unit.html", **told)
+
+    @get("/page/kinship", role=Role.READ, opt=SCREEN, include_in_schema=False)
+    async def show_kinship(request: AnyRequest, unit: FromQuery[str]) -> Response[Any]:
+        """What is and was inside the unit, and inside what it is and was."""
+        found = await look_up(engine, unit)
+        async with engine.connect() as connection:
+            times = Times(await Days.read(connection))
+        told = await find_kinship(engine, found)
+        return screen(request, "kinship.html", kinship=told, times=times, site=found["site"])
 
     @get("/page/events/{event_id:path}", role=Role.READ, opt=SCREEN, include_in_schema=False)
     async def show_event(
@@ -69,7 +85,7 @@ def build_find(engine: AsyncEngine) -> list[Any]:
         shown = msgspec.json.format(told, indent=2).decode()
         return screen(request, "event.html", text=shown)
 
-    return [find, find_again, show_event]
+    return [find, find_again, show_kinship, show_event]
 
 
 async def _once_more(ask: Any, engine: AsyncEngine, text: str) -> Any:

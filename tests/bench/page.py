@@ -1,0 +1,124 @@
+"""How long people wait for a screen of the page, where a large site is in the database."""
+
+import asyncio
+import time
+from pathlib import Path
+from urllib.parse import quote
+
+import httpx
+import psycopg
+from playwright.async_api import Browser, async_playwright
+
+from bench import inventory
+from bench.installation import installed, leave_only
+from bench.measure import Measure, Part, Unfinished, percentile, say
+from integration.browser import CHROMIUM, FLAGS
+from scantrail.cli.addresses import page_address
+from scantrail.cli.stack import Stack
+
+UNITS = 1_000_000
+ALERTS = 100_000
+ASKED = 100
+PAINTED = 20
+
+_ALERTS = f"""
+INSERT INTO alert (id, kind, severity, status, unit, event_id, station, site, event_time, text)
+SELECT md5(n::text), 'duplicate_serial', 'warning',
+    CASE WHEN n % 4 = 0 THEN 'open' ELSE 'resolved' END, unit, 'e-' || n, station, site,
+    now() - n * interval '1 s', unit || ' was seen twice'
+FROM (SELECT unit, station, site, row_number() OVER () AS n FROM unit LIMIT {ALERTS}) AS chosen
+"""
+
+_FIRST_PAINT = """new Promise((tell) => new PerformanceObserver((seen) => {
+    const [paint] = seen.getEntriesByName("first-contentful-paint");
+    if (paint) tell(paint.startTime);
+}).observe({ type: "paint", buffered: true }))"""
+
+
+def measure_page() -> list[Measure]:
+    """`page_screen_p95_ms`: 1,000,000 units and 100,000 alerts are in the database; each screen is
+    asked for 100 times, one after the other: from the request to the end of the answer, p95, the
+    worst screen. `page_first_paint_ms`: each is opened 20 times in a new tab of a Chromium that
+    keeps nothing: from the navigation to the first paint of content, p95, the worst screen.
+    """
+    if not Path(CHROMIUM).exists():
+        raise Unfinished(f"there is no {CHROMIUM}: install the system's package chromium")
+    with installed() as stack:
+        leave_only(stack, "api")
+        return asyncio.run(_measure(stack))
+
+
+async def _measure(stack: Stack) -> list[Measure]:
+    inventory.fill(stack.settings.database_url, range(UNITS))
+    with psycopg.connect(stack.settings.database_url, autocommit=True) as database:
+        database.execute(_ALERTS)
+        database.execute("ANALYZE")
+    screens = _screens()
+    base = page_address(stack.settings).rstrip("/")
+    asked: dict[str, float] = {}
+    async with httpx.AsyncClient(base_url=base, timeout=60) as api:
+        for name, path in screens.items():
+            asked[name] = await _ask(api, path)
+            say(f"{name}: answered in {asked[name]} ms (p95)")
+    painted: dict[str, float] = {}
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        for name, path in screens.items():
+            painted[name] = await _paint(browser, base + path)
+            say(f"{name}: painted after {painted[name]} ms (p95)")
+        await browser.close()
+    return [
+        _measured("page_screen_p95_ms", asked),
+        _measured("page_first_paint_ms", painted),
+    ]
+
+
+def _screens() -> dict[str, str]:
+    """Each screen with an address that shows much on it."""
+    long_lived = inventory.long_lived(range(UNITS))[0]
+    return {
+        "find": "/",
+        "find a unit": f"/?q={quote(inventory.spellings(17)[-1], safe='')}",
+        "find a long trail": f"/?q={quote(inventory.key(long_lived), safe='')}",
+        "find nothing": "/?q=never-seen",
+        "check": "/page/check",
+        "work": "/page/work",
+        "work at a station": "/page/work?station=gate-1",
+        "shipping": "/page/shipping?station=gate-1",
+        "alerts": "/page/alerts",
+        "alerts of a kind": "/page/alerts?kind=duplicate_serial&status=resolved",
+    }
+
+
+async def _ask(api: httpx.AsyncClient, path: str) -> float:
+    took = []
+    for _ in range(ASKED):
+        at = time.perf_counter()
+        answer = await api.get(path)
+        took.append((time.perf_counter() - at) * 1e3)
+        if answer.status_code != 200:
+            raise Unfinished(f"{path} answered {answer.status_code}")
+    return round(percentile(took[1:], 95), 1)
+
+
+async def _paint(browser: Browser, address: str) -> float:
+    took = []
+    for _ in range(PAINTED):
+        context = await browser.new_context()
+        page = await context.new_page()
+        await page.goto(address)
+        took.append(float(await page.evaluate(_FIRST_PAINT)))
+        await context.close()
+    return round(percentile(took, 95), 1)
+
+
+def _measured(name: str, of: dict[str, float]) -> Measure:
+    return Measure(
+        name=name,
+        value=max(of.values()),
+        unit="ms",
+        detail={"units": UNITS, "alerts": ALERTS, "screens": of},
+    )
+
+
+PART = Part(names=("page_screen_p95_ms", "page_first_paint_ms"), run=measure_page)

@@ -13,9 +13,9 @@ from scantrail.contracts.notices import (
     SelectorForm,
     list_of,
     listed,
-    may_be_marked,
     notice_of,
 )
+from scantrail.contracts.printed import may_be_marked
 from scantrail.domain.recall import RecallRefused, RecallStatus, Selector
 from unit.test_identifiers import SPELLINGS
 
@@ -103,7 +103,7 @@ def test_what_is_left_empty_is_as_if_it_were_not_there() -> None:
     ids=range(10),
 )
 def test_a_serial_is_entered_as_it_is_printed(printed: str, forms: tuple[str, ...]) -> None:
-    assert list_of(listed([printed], "serials")).serials == forms
+    assert list_of(listed([printed], "serials").forms).serials == forms
 
 
 @example(IMEI)
@@ -183,11 +183,58 @@ RANGE = {"kind": "range", "low": "1", "high": "2"}
         (notice(RANGE, products=["P", "09506000134353"]), "products[1]", "should end in 2"),
         (notice(RANGE, products=[""]), "products[0]", "1 to 64"),
         (notice(RANGE, status="open"), "status", "open"),
+        (notice({"kind": "list", "serials": ["A1, A2"]}), "selectors[0].serials[0]", "several"),
+        (notice({"kind": "list", "serials": ["A1\tx"]}), "selectors[0].serials[0]", "several"),
+        (notice({"kind": "list", "serials": ["A1 - A9"]}), "selectors[0].serials[0]", "a range"),
+        (notice({"kind": "list", "serials": ["A1 \u2013 A9"]}), "selectors[0].serials[0]", "range"),
+        (notice({"kind": "list", "serials": ["4.90154E+14"]}), "selectors[0].serials[0]", "cut"),
+        (notice({"kind": "list", "serials": ["1,234"]}), "selectors[0].serials[0]", "in groups"),
+        (notice({"kind": "list", "serials": ["AB##"]}), "selectors[0].serials[0]", "pattern alone"),
+        (
+            notice({"kind": "range", "low": "1,000,001", "high": "1,000,999"}),
+            "selectors[0].low",
+            "in groups",
+        ),
+        (notice({"kind": "range", "low": "A*001", "high": "A*999"}), "selectors[0]", "open"),
+        (notice({"kind": "range", "low": "A1C", "high": "A1C"}), "selectors[0]", "list it"),
+        (notice({"kind": "prefix", "prefix": "AB*"}), "selectors[0].prefix", "leaves"),
+        (notice({"kind": "prefix", "prefix": "AB##"}), "selectors[0].prefix", "leaves"),
+        (notice({"kind": "lot", "lots": ["L1", "L2, L3"]}), "selectors[0].lots[1]", "several"),
+        (notice(RANGE, products=["9506000-134352"]), "products[0]", "write 9506000134352"),
     ],
-    ids=range(25),
+    ids=range(39),
 )
 def test_a_notice_that_cannot_be_read_is_refused(document: Any, field: str, words: str) -> None:
     with pytest.raises(RecallRefused) as refused:
         notice_of(document)
     assert refused.value.field == field
     assert words in refused.value.reason
+
+
+def test_a_code_of_another_product_is_refused() -> None:
+    listing = {"kind": "list", "serials": ["A1", "(01)09506000134369(21)A1"]}
+    for products, words in (
+        (["09506000134352"], "which the notice does not"),
+        (["09506000134352", "09506000134369"], "one of several"),
+        ([], "not all do"),
+    ):
+        with pytest.raises(RecallRefused) as refused:
+            notice_of(notice(listing, products=products))
+        assert refused.value.field == "selectors[0].serials[1]"
+        assert words in refused.value.reason
+    assert notice_of(notice(listing, products=["09506000134369"])).selectors
+
+
+def test_a_range_of_codes_of_another_product_is_refused() -> None:
+    low, high = (f"(01)09506000134369(21)A0{end}" for end in (1, 9))
+    with pytest.raises(RecallRefused, match="which the notice does not"):
+        notice_of(notice({"kind": "range", "low": low, "high": high}))
+
+
+def test_a_notice_of_nothing_but_codes_names_their_product() -> None:
+    codes = [f"(01)09506000134352(21)A{n}" for n in range(3)]
+    told = notice({"kind": "list", "serials": codes}, products=[])
+    assert notice_of(told).products == ("09506000134352",)
+    with_range = notice(RANGE, {"kind": "list", "serials": codes}, products=[])
+    with pytest.raises(RecallRefused, match="not all do"):
+        notice_of(with_range)

@@ -96,6 +96,148 @@ def test_one_notice(
     assert {name: answer[name] for name in unit} == unit
 
 
+LAPTOP = "09506000134369"
+
+
+def listing(*serials: str) -> dict[str, Any]:
+    return {"kind": "list", "serials": list(serials)}
+
+
+def between(low: str, high: str, kind: str = "range") -> dict[str, Any]:
+    return {"kind": kind, "low": low, "high": high}
+
+
+def like(pattern: str) -> dict[str, Any]:
+    return {"kind": "pattern", "pattern": pattern}
+
+
+@pytest.mark.parametrize(
+    ("clause", "serial", "recalled"),
+    [
+        # as word processors and spreadsheets leave them
+        (listing("\ufeffA1"), "A1", True),
+        (listing("A\u200b1"), "A1", True),
+        (listing("A1"), "\ufeffA1", True),
+        (listing("AB\u2011001"), "AB-001", True),
+        (listing("AB-001"), "AB\u2013001", True),
+        (listing("\uff21\uff22\uff11"), "AB1", True),
+        (listing("AB\u00a0001"), "AB 001", True),
+        # blanks inside, which no key has
+        (listing("AB 001"), "AB001", True),
+        (listing("AB001"), "AB 001", True),
+        (listing("AB 001"), "AB01", False),
+        (between("AB 001", "AB 099"), "AB050", True),
+        (between("AB001", "AB099"), "AB 050", True),
+        (between("AB 001", "AB 099"), "AB100", False),
+        ({"kind": "prefix", "prefix": "AB 0"}, "AB050", True),
+        (like("AB ###"), "AB050", True),
+        # bounds of IMEIs are round numbers, and devices have their check digit
+        (between("490154203237000", "490154203237999"), "490154203237518", True),
+        (between("490154203237000", "490154203237999"), "imei:49015420323751", True),
+        (between("490154203237518", "490154203237999"), "imei:49015420323751", True),
+        (between("490154203237519", "490154203237999"), "imei:49015420323751", False),
+        (between("490154203237000", "490154203237518"), "imei:49015420323751", True),
+        (between("490154203237000", "490154203237517"), "imei:49015420323751", False),
+        (between("000000000000100", "000000000000200"), "00000000000015", False),
+        (like("49015420323####"), "imei:49015420323751", True),
+        (like("00000000000####"), "00000000000015", False),
+        # each VIN has its own check digit
+        (between("1HGCM82633A004352", "1HGCM82633A004400"), "1HGCM826X3A004360", True),
+        (between("1HGCM82633A004352", "1HGCM82633A004400"), "1hgcm82633a004352", True),
+        (between("1HGCM82633A004352", "1HGCM82633A004400"), "1HGCM826X3A004401", False),
+        (between("1HGCM82633A004352", "1HGCM82633A004400"), "1HGCM825X3A004360", False),
+        (between("1HGCM82633A004352", "1HGCM826X3A004400"), "1HGCM82603A004360", True),
+        (between("1hgcm82633a004352", "1hgcm826x3a004400"), "1HGCM82603A004360", True),
+        (between("1HGCM826*3A004352", "1HGCM826*3A004400"), "1HGCM826X3A004360", True),
+        (between("WDB1240661J000001", "WDB1240661J000100"), "WDB1240661J000050", True),
+        (between("WDB1240661J000001", "WDB1240661J000100"), "WDB1240671J000050", False),
+        (between("10000000000000001", "10000000000000100"), "10000000000000050", True),
+        (between("10000000000000001", "10000000000000100"), "10000000900000050", False),
+        (like("1HGCM826#3A00####"), "1HGCM826X3A004353", True),
+        (like("1HGCM826#3A00####"), "1HGCM826Y3A004353", False),
+        # whole barcodes
+        ({"kind": "prefix", "prefix": f"(01){GTIN}(21)AB"}, "AB1", True),
+    ],
+)
+def test_a_notice_means_units_however_it_spells_them(
+    tmp_path: Path, clause: dict[str, Any], serial: str, recalled: bool
+) -> None:
+    unit = {"product": GTIN, "serial": serial}
+    if serial.startswith("imei:"):
+        notice = {"id": "R-1", "selectors": [clause]}
+    else:
+        notice = {"id": "R-1", "products": [GTIN], "selectors": [clause]}
+    (answer,) = answers(tmp_path, notice, unit)
+    assert answer["recalled"] is recalled, answer
+
+
+@pytest.mark.parametrize(
+    ("clause", "lot", "recalled"),
+    [
+        ({"kind": "lot", "lots": ["L 07"]}, "L07", True),
+        ({"kind": "lot", "lots": ["L07"]}, "L 07", True),
+        ({"kind": "lot", "lots": ["24\u2013117"]}, "24-117", True),
+        (between("L 07", "L 12", "lot_range"), "L09", True),
+        (between("L-07", "L-12", "lot_range"), "L-09", True),
+        (between("L-07", "L-12", "lot_range"), "L-13", False),
+    ],
+)
+def test_a_notice_means_lots_however_it_spells_them(
+    tmp_path: Path, clause: dict[str, Any], lot: str, recalled: bool
+) -> None:
+    notice = {"id": "R-1", "products": [GTIN], "selectors": [clause]}
+    (answer,) = answers(tmp_path, notice, {"product": GTIN, "serial": "1", "lot": lot})
+    assert answer["recalled"] is recalled, answer
+
+
+def test_a_barcode_means_a_unit_of_its_own_product(tmp_path: Path) -> None:
+    notice = {"id": "R-1", "selectors": [listing(f"(01){GTIN}(21)A1")]}
+    told = answers(
+        tmp_path,
+        notice,
+        {"product": GTIN, "serial": "A1"},
+        {"product": LAPTOP, "serial": "A1"},
+        {"serial": "A1"},
+        {"serial": f"(01){GTIN}(21)A1"},
+    )
+    assert [each["recalled"] for each in told] == [True, False, None, True]
+
+
+BY_SERIAL_OR_LOT = {"id": "R-1", "products": [GTIN], "selectors": [
+    listing("A9"), {"kind": "lot", "lots": ["L1"]}]}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("unit", "recalled", "words"),
+    [
+        # what a code tells is told
+        ({"serial": f"(01){LAPTOP}(21)B1"}, False, f"not of product {LAPTOP}"),
+        ({"serial": f"(01){GTIN}(21)B1(10)L2"}, False, "no clause"),
+        ({"serial": f"(01){GTIN}(21)B1(10)L1"}, True, "lot L1"),
+        # what contradicts itself is for a person
+        ({"product": LAPTOP, "serial": f"(01){GTIN}(21)A9"}, None, f"its code says {GTIN}"),
+        ({"product": GTIN, "serial": f"(01){GTIN}(21)B1(10)L1", "lot": "L9"}, None, "says L1"),
+        ({"product": GTIN, "serial": "A9, B1", "lot": "L9"}, None, "several"),
+        ({"product": GTIN, "serial": "4.90154E+14", "lot": "L9"}, None, "spreadsheet"),
+        ({"product": "950-6000-134352", "serial": "A9"}, None, "write 9506000134352"),
+        ({"product": GTIN, "serial": "B1", "lot": "L9", "also": ["x"]}, False, "no clause"),
+    ],
+)
+def test_what_a_line_tells_twice(
+    tmp_path: Path, unit: dict[str, Any], recalled: bool | None, words: str
+) -> None:
+    (answer,) = answers(tmp_path, BY_SERIAL_OR_LOT, unit)
+    assert answer["recalled"] is recalled, answer
+    assert words in answer["why"]
+    assert "also" not in answer
+
+
+def test_of_many_notices_the_first_is_told_first(tmp_path: Path) -> None:
+    many = [SERIALS | {"id": f"R-{n}"} for n in range(11)]
+    (told,) = answers(tmp_path, many, {"product": GTIN, "serial": "A9"})
+    assert [told["by"], *told["also"]] == [f"R-{n}" for n in range(11)]
+
+
 def test_several_notices_one_that_means_the_unit_is_enough(tmp_path: Path) -> None:
     several = [BY_LOT, SERIALS]
     told = answers(
@@ -153,6 +295,8 @@ def test_a_status_does_not_matter(tmp_path: Path) -> None:
         (SERIALS | {"selectors": [{"kind": "lots", "lots": ["L1"]}]}, "give one of list, range"),
         (SERIALS | {"products": ["9506000134353"]}, "should end in 2"),
         ({"selectors": []}, "id"),
+        ('{"id": "R-1", "selectors": [], "selectors": []}', "'selectors' stands twice"),
+        ("[" * 100_000, "recursion"),
     ],
 )
 def test_a_file_that_is_no_notice_is_refused(tmp_path: Path, document: Any, words: str) -> None:
@@ -168,11 +312,18 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 def test_lines_that_cannot_be_read_are_answered_and_the_others_too(tmp_path: Path) -> None:
     out = io.StringIO()
-    lines = [b"{", b"\n", b"[1]", b'{"serial": "\xff"}', b'{"product": "x-1", "serial": "A9"}']
+    lines = [
+        b"{",
+        b"\n",
+        b"[1]",
+        b'{"serial": "A9", "serial": "B1"}',
+        b'{"serial": "\xff"}',
+        b'{"product": "x-1", "serial": "A9"}',
+    ]
     assert match_lines(load_notices(file_of(tmp_path, SERIALS)), lines, out) == 1
     told = [json.loads(line) for line in out.getvalue().splitlines()]
-    assert [each["recalled"] for each in told] == [None, None, None, False]
-    assert [each.get("line") for each in told] == [1, 3, 4, None]
+    assert [each["recalled"] for each in told] == [None, None, None, None, False]
+    assert [each.get("line") for each in told] == [1, 3, 4, 5, None]
     assert "cannot be read" in told[0]["why"]
 
 

@@ -7,8 +7,15 @@ from typing import Final, NamedTuple
 
 from scantrail.api.notice_csv import FAULTS_MAX, Fault
 from scantrail.api.problems import Problem
-from scantrail.contracts.notices import Forms, other_forms
-from scantrail.domain.identifiers import TEXT_LENGTH_MAX, NotIdentified, product_id
+from scantrail.contracts.printed import (
+    Forms,
+    flaw_of,
+    forms_and_product,
+    plain_of,
+    product_named,
+)
+from scantrail.domain.identifiers import TEXT_LENGTH_MAX, NotIdentified
+from scantrail.domain.recall import DIGIT
 
 SERIAL: Final = "serial"
 PRODUCT: Final = "product"
@@ -39,15 +46,19 @@ def read_serials(content: bytes, products: Collection[str]) -> Serials:
             if not cells or not any(cell.strip() for cell in cells):
                 continue
             fault = _fault(number, cells, place, product_place, width, products)
-            if fault is not None:
-                faults.append(fault)
-                if len(faults) == FAULTS_MAX:
-                    break
+            if fault is None and (plain := plain_of(cells[place])) not in listed:
+                forms, product = forms_and_product(plain)
+                if product is None or [product] == [*products]:
+                    listed[plain] = forms
+                else:
+                    told = f"its code names product {product}: let the recall name it alone"
+                    fault = Fault(number, SERIAL, told)
+            if fault is None:
+                lines += 1
                 continue
-            lines += 1
-            plain = cells[place].strip()
-            if plain not in listed:
-                listed[plain] = other_forms(plain)
+            faults.append(fault)
+            if len(faults) == FAULTS_MAX:
+                break
     except (csv.Error, UnicodeDecodeError) as error:
         raise Problem(400, "Bad input", f"the file is no such CSV: {error}", field="") from error
     if faults:
@@ -99,17 +110,24 @@ def _fault(
     if len(cells) != width:
         told = f"{len(cells)} fields, and the first line names {width}: quote commas"
         return Fault(number, "", told)
-    serial = cells[place].strip()
+    serial = plain_of(cells[place])
     if not serial:
         return Fault(number, SERIAL, "the serial is missing")
     if len(serial) > TEXT_LENGTH_MAX:
         return Fault(number, SERIAL, f"{len(serial)} characters: no serial is that long")
     if "\0" in serial:
         return Fault(number, SERIAL, "the character U+0000 cannot be stored: leave it out")
-    if product_place is None or not products or not (name := cells[product_place].strip()):
+    if (flaw := flaw_of(serial)) is not None:
+        return Fault(number, SERIAL, flaw)
+    if serial.startswith('="') and serial.endswith('"'):
+        return Fault(number, SERIAL, f"{serial} is a formula of a spreadsheet: give its text alone")
+    if DIGIT in serial:
+        told = f"{DIGIT} stands for a digit in a pattern alone: no serial has it"
+        return Fault(number, SERIAL, told)
+    if product_place is None or not products or not plain_of(cells[product_place]):
         return None
     try:
-        product = product_id(name)
+        product = product_named(cells[product_place])
     except NotIdentified as error:
         return Fault(number, PRODUCT, error.detail)
     if product not in products:

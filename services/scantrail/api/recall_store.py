@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scantrail.api.changes import Change
 from scantrail.api.folding import folded_recall
 from scantrail.api.problems import Problem
-from scantrail.contracts.notices import Forms, told_of
+from scantrail.contracts.notices import told_of
+from scantrail.contracts.printed import Forms
 from scantrail.contracts.records import encode, recalls
 from scantrail.contracts.topics import Topic
 from scantrail.domain.recall import Recall, RecallStatus

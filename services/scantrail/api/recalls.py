@@ -173,6 +173,9 @@ def build_recalls(engine: AsyncEngine, changes: Changes) -> list[Any]:
             if before.status is RecallStatus.CLOSED:
                 told = f"recall {recall_id!r} is closed: PUT it with its status to open it again"
                 raise Problem(409, "Closed", told)
+            if list(before.products) != products:
+                told = f"recall {recall_id!r} was amended meanwhile: send the file again"
+                raise Problem(409, "Amended", told)
             others = [each for each in before.selectors if each.kind != SelectorKind.LIST]
             recall = replace(before, selectors=(*others, list_of(serials.listed)))
             stored = await store_recall(change, recall, old, note=why, listed=serials.listed)

@@ -6,15 +6,22 @@ does not tell, so that a person must decide.
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
-from scantrail.contracts.identity import readings
-from scantrail.contracts.notices import forms_of, may_be_marked, notice_of
-from scantrail.domain.identifiers import NotIdentified, product_and_serial, product_id
+from scantrail.contracts.notices import notice_of
+from scantrail.contracts.printed import (
+    flaw_of,
+    forms_of,
+    joined_of,
+    plain_of,
+    product_named,
+    reads_of,
+)
+from scantrail.domain.identifiers import NotIdentified, product_and_serial
 from scantrail.domain.recall import (
     Decision,
     Marks,
@@ -25,6 +32,8 @@ from scantrail.domain.recall import (
     check_recall,
 )
 from scantrail.domain.recall_match import RecallMatcher
+
+T = TypeVar("T")
 
 _DAY_LENGTH = len("2026-03-31")
 
@@ -54,8 +63,8 @@ class Notices:
 
     def __post_init__(self) -> None:
         for place, recall in enumerate(self.recalls):
-            # By its place: in a list two may bear one id.
-            numbered = replace(recall, id=str(place), status=RecallStatus.ACTIVE)
+            # By its place: in a list two may bear one id, and the first is told first.
+            numbered = replace(recall, id=f"{place:09}", status=RecallStatus.ACTIVE)
             notice = self._decided[numbered.id] = Notice(recall)
             try:
                 check_recall(numbered)
@@ -68,12 +77,18 @@ class Notices:
         """Whether any of them means a unit, and the ids of those that say so, or leave it open."""
         made = [each for marks in told.ways for each in self._decisions(marks)]
         for outcome in (True, None):
-            found = {id_: each for each, id_ in made if each.recalled is outcome}
+            found = dict[str, Decision]()
+            for each, id_ in made:
+                if each.recalled is outcome:
+                    found.setdefault(id_, each)
             if found:
                 why = "; ".join(dict.fromkeys(each.why for each in found.values()))
                 return Decision(outcome, _because(why, told if outcome is None else None)), [*found]
-        only = self._decided["0"].decide(told.ways[0]).why if len(self.recalls) == 1 else None
-        return Decision(False, only or f"none of {len(self.recalls)} notices means it"), []
+        why = f"none of {len(self.recalls)} notices means it"
+        if len(self.recalls) == 1:
+            (only,) = self._decided.values()
+            why = only.decide(told.ways[0]).why
+        return Decision(False, why), []
 
     def _decisions(self, marks: Marks) -> Iterator[tuple[Decision, str]]:
         """Those that are not false."""
@@ -95,10 +110,10 @@ def _because(why: str, told: Told | None) -> str:
 def load_notices(path: Path) -> Notices:
     """The notices of a file: a JSON object, or a list of them. Raises CannotMatch."""
     try:
-        document = json.loads(path.read_bytes())
+        document = _json(path.read_bytes())
     except OSError as error:
         raise CannotMatch(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CannotMatch(f"{path} is not JSON: {error}") from error
     documents = document if isinstance(document, list) else [document]
     if not documents:
@@ -123,7 +138,7 @@ def match_lines(notices: Notices, lines: Iterable[bytes], out: TextIO) -> int:
         if not line.strip():
             continue
         try:
-            unit: Any = json.loads(line)
+            unit: Any = _json(line)
             if not isinstance(unit, dict):
                 raise ValueError("it is no JSON object")
         except (ValueError, RecursionError) as error:
@@ -140,7 +155,8 @@ def answer_of(notices: Notices, unit: dict[str, Any]) -> dict[str, Any]:
     """The unit with `recalled`, `by` (the first notice that decides), `also` where there are more
     of them, and `why`."""
     decision, ids = notices.decide(told_of(unit))
-    answer = {**unit, "recalled": decision.recalled, "by": ids[0] if ids else None}
+    asked = {name: value for name, value in unit.items() if name != "also"}
+    answer = {**asked, "recalled": decision.recalled, "by": ids[0] if ids else None}
     if len(ids) > 1:
         answer["also"] = ids[1:]
     return {**answer, "why": decision.why}
@@ -152,38 +168,67 @@ def told_of(unit: dict[str, Any]) -> Told:
 
     def text(name: str) -> str | None:
         value = unit.get(name)
-        if value is None or (isinstance(value, str) and not value.strip()):
+        if value is None or (isinstance(value, str) and not plain_of(value)):
             return None
         if not isinstance(value, str):
             doubts.append(f"{name} must be text: a number has lost its leading zeros")
             return None
-        return value.strip()
+        return plain_of(value)
 
     product, serial, lot, day = text("product"), text("serial"), text("lot"), text("date")
     if product is not None:
         try:
-            product = product_id(product)
+            product = product_named(product)
         except NotIdentified as error:
             doubts.append(f"product: {error.detail}")
             product = None
+    if serial is not None and (flaw := flaw_of(serial)) is not None:
+        doubts.append(f"serial: {flaw}")
+        serial = None
     produced_on = None
     if day is not None:
         try:
             produced_on = _day(day)
         except ValueError:
             doubts.append(f"date {day!r} is no day: give it as 2026-03-31")
-    ways = [Marks(product, form, lot, produced_on) for form in forms_of(serial or "")]
-    if serial is not None and may_be_marked(serial):
-        ways += [
-            Marks(
-                product or product_and_serial(found.key)[0],
-                product_and_serial(found.key)[1],
-                lot or found.lot,
-                produced_on or found.production,
-            )
-            for found in readings(serial)
-        ]
-    return Told(tuple(dict.fromkeys(ways)) or (Marks(product, None, lot, produced_on),), (*doubts,))
+    found = reads_of(serial) if serial is not None else ()
+    named = [product_and_serial(each.key)[0] for each in found]
+    product = _agreed("product", product, named, doubts)
+    lot = _agreed("lot", lot, [each.lot for each in found], doubts)
+    produced_on = _agreed("date", produced_on, [each.production for each in found], doubts)
+    forms = forms_of(serial or "") or (None,)
+    lots = dict.fromkeys((lot, lot and joined_of(lot)))
+    return Told(
+        tuple(Marks(product, f, lot, produced_on) for f in forms for lot in lots), (*doubts,)
+    )
+
+
+def _agreed(
+    name: str, told: T | None, in_code: Collection[T | None], doubts: list[str]
+) -> T | None:
+    """What the line tells, or the code that is its serial; None where they contradict each other,
+    which is added to the doubts."""
+    read = {each for each in in_code if each is not None}
+    if told is None:
+        return read.pop() if len(read) == 1 else None
+    if read - {told}:
+        doubts.append(f"{name} {told} is told, and its code says {read.pop()}")
+        return None
+    return told
+
+
+def _json(text: bytes) -> Any:
+    """Raises ValueError, also for a name that stands twice: one of its values would be lost."""
+    return json.loads(text, object_pairs_hook=_object)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{twice!r} stands twice: give it once")
+    return found
 
 
 def _day(text: str) -> date:

@@ -5,6 +5,8 @@ import re
 import msgspec
 
 _AT = re.compile(r" - at `\$\.?(?P<place>[^`]*)`$")
+#: What msgspec says of a day, for people.
+_MENDS = {"Invalid RFC3339 encoded date": "it is no date: give a day as 2026-03-31"}
 _NAMED = re.compile(r"field `(?P<name>[^`]+)`")
 
 
@@ -15,4 +17,5 @@ def field_of(error: msgspec.ValidationError) -> tuple[str, str, str]:
     at, named = _AT.search(told), _NAMED.search(told)
     place = at["place"] if at else ""
     field = ".".join(part for part in (place, named["name"] if named else "") if part)
-    return field, place, _AT.sub("", told)
+    reason = _AT.sub("", told)
+    return field, place, _MENDS.get(reason, reason)

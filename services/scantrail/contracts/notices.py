@@ -9,8 +9,7 @@ Serials are entered as they are printed: with blanks around them, an IMEI with i
 VIN in small letters, a whole barcode. A recall has them so, and as unit keys have them.
 """
 
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from hashlib import sha256
@@ -19,25 +18,29 @@ from typing import Any, NamedTuple
 import msgspec
 
 from scantrail.contracts.fields import field_of
-from scantrail.contracts.identity import readings
-from scantrail.domain.identifiers import (
-    TEXT_LENGTH_MAX,
-    NotIdentified,
-    product_and_serial,
-    product_id,
+from scantrail.contracts.printed import (
+    Forms,
+    check_texts,
+    flaw_of,
+    forms_and_product,
+    is_range,
+    joined_of,
+    leaves_open,
+    lot_flaw_of,
+    other_clauses,
+    plain_of,
+    product_named,
 )
+from scantrail.domain.identifiers import TEXT_LENGTH_MAX, NotIdentified
 from scantrail.domain.recall import (
+    DIGIT,
     Recall,
     RecallRefused,
     RecallStatus,
     Selector,
     SelectorKind,
     check_notice,
-    text_range,
 )
-
-#: A listed serial as unit keys have it, where that is not as it is printed.
-Forms = tuple[str, ...]
 
 
 class SelectorForm(
@@ -86,15 +89,12 @@ _GOES_BY = {
     SelectorKind.ALL: (),
 }
 
+_RANGES = (SelectorKind.RANGE, SelectorKind.LOT_RANGE)
+
 _WRITTEN = {"first_day": "from", "last_day": "to"}
 
 #: Of long lists so many entries are told; the rest is counted.
 LISTED_MAX = 1000
-
-#: Text without these, and neither as long as nor shaped like what follows, is of no scheme.
-_MARKS = frozenset("](:<\x1d")
-_UNMARKED_LENGTH_MIN = 14
-_UNMARKED = re.compile(r"[0-9].*|[0-9A-Fa-f -]+|[A-Za-z0-9]{17}", re.DOTALL)
 
 
 def notice_of(document: Mapping[str, Any] | NoticeForm) -> Recall:
@@ -135,22 +135,33 @@ def read_notice(
     remedy: str | None = None,
 ) -> Read:
     """The recall of a notice; of a million serials it takes seconds. What its clauses say is not
-    judged, but for what no clause can say. Raises RecallRefused."""
+    judged, but for what no clause can say. One that lists barcodes of a product, and nothing else,
+    names that product. Raises RecallRefused."""
     serials = dict[str, Forms]()
-    clauses = []
+    clauses, others, codes = list[Selector](), list[Selector](), dict[str | None, str]()
     for place, form in enumerate(selectors):
         where = f"selectors[{place}]"
         found = listed(form.serials, f"{where}.serials")
-        clauses.append(_clause(form, where, found))
-        serials |= found
-    # Behind all others, so that a place is that of the notice.
-    clauses += [other for clause in list(clauses) for other in _other_ranges(clause)]
+        clause = _clause(form, where, found.forms)
+        more = list(other_clauses(clause))
+        codes = _codes_of(clause, where, found) | codes
+        if more and clause.kind in _RANGES and (leaves_open(clause) or not is_range(clause)):
+            clause = more.pop(0)  # between bounds as they are printed nothing lies
+        check_texts(clause, where)
+        serials |= found.forms
+        clauses.append(clause)
+        others += more
+    named = tuple(dict.fromkeys(_product(name, n) for n, name in enumerate(products)))
+    if not named and len(codes) == 1:
+        named = tuple(each for each in codes if each is not None)
+    _check_codes(codes, named)
+    clauses += others  # behind all others, so that a place is that of the notice
     recall = Recall(
         id=recall_id,
         title=title,
         reason=reason,
         selectors=tuple(clauses),
-        products=tuple(dict.fromkeys(_product(name, n) for n, name in enumerate(products))),
+        products=named,
         status=status,
         remedy=remedy,
     )
@@ -163,22 +174,6 @@ def list_of(serials: Mapping[str, Forms]) -> Selector:
     for others in serials.values():
         forms.update(dict.fromkeys(others))
     return Selector(kind=SelectorKind.LIST, serials=tuple(forms))
-
-
-def forms_of(serial: str) -> tuple[str, ...]:
-    """A serial as it is printed, without the blanks around it, and its other forms; nothing for a
-    blank one."""
-    plain = serial.strip()
-    return (plain, *other_forms(plain)) if plain else ()
-
-
-def other_forms(plain: str) -> Forms:
-    """A serial without blanks around it, as unit keys have it, where that is another: of one that
-    may be an MEID or an SSCC, both."""
-    if not may_be_marked(plain):
-        return ()
-    meant = dict.fromkeys(product_and_serial(found.key)[1] for found in readings(plain))
-    return tuple(form for form in meant if form != plain)
 
 
 def told_of(selector: Selector) -> dict[str, Any]:
@@ -197,25 +192,33 @@ def told_of(selector: Selector) -> dict[str, Any]:
     return told
 
 
-def may_be_marked(plain: str) -> bool:
-    """Whether it is worth asking of which unit a text is; of most serials it is not, and a list
-    may have a million."""
-    if not _MARKS.isdisjoint(plain):
-        return True
-    return len(plain) >= _UNMARKED_LENGTH_MIN and _UNMARKED.fullmatch(plain) is not None
+class Listed(NamedTuple):
+    """The serials of a list, each with its other forms, and the products that they name as barcodes
+    do, each with the field that does so first; None: that of those which name none."""
+
+    forms: dict[str, Forms]
+    codes: dict[str | None, str]
 
 
-def listed(serials: Iterable[str], where: str) -> dict[str, Forms]:
-    """Each serial of a list as it is printed, without blanks around it, and its other forms; blank
-    ones are left out. Raises RecallRefused."""
-    found = dict[str, Forms]()
+def listed(serials: Iterable[str], where: str) -> Listed:
+    """Each serial of a list as it is printed, without blanks around it; blank ones are left out.
+    Raises RecallRefused."""
+    forms, codes = dict[str, Forms](), dict[str | None, str]()
     for place, serial in enumerate(serials):
         if len(serial) > TEXT_LENGTH_MAX:
             raise RecallRefused(f"{where}[{place}]", "no serial is that long: one to each entry")
-        plain = serial.strip()
-        if plain and plain not in found:
-            found[plain] = other_forms(plain)
-    return found
+        plain = plain_of(serial)
+        if not plain or plain in forms:
+            continue
+        flaw = flaw_of(plain)
+        if flaw is None and DIGIT in plain:
+            flaw = f"{DIGIT} stands for a digit in a pattern alone: make {plain} one"
+        if flaw is not None:
+            raise RecallRefused(f"{where}[{place}]", flaw)
+        forms[plain], product = forms_and_product(plain)
+        if product not in codes:
+            codes[product] = f"{where}[{place}]"
+    return Listed(forms, codes)
 
 
 def _decoded(document: Mapping[str, Any]) -> NoticeForm:
@@ -229,15 +232,43 @@ def _decoded(document: Mapping[str, Any]) -> NoticeForm:
 def _clause(form: SelectorForm, where: str, serials: Mapping[str, Forms]) -> Selector:
     told = Selector(**msgspec.structs.asdict(form))
     _check_purpose(told, where)
+    lots = [plain_of(lot) for lot in told.lots]
+    for place, lot in enumerate(lots):
+        if (flaw := lot_flaw_of(lot)) is not None:
+            raise RecallRefused(f"{where}.lots[{place}]", flaw)
     return replace(
         told,
         serials=list_of(serials).serials,
-        low=told.low and told.low.strip(),
-        high=told.high and told.high.strip(),
-        prefix=told.prefix and told.prefix.strip(),
-        pattern=told.pattern and told.pattern.strip(),
-        lots=tuple(dict.fromkeys(lot.strip() for lot in told.lots if lot.strip())),
+        low=told.low and plain_of(told.low),
+        high=told.high and plain_of(told.high),
+        prefix=told.prefix and plain_of(told.prefix),
+        pattern=told.pattern and plain_of(told.pattern),
+        lots=tuple(dict.fromkeys(form for lot in lots if lot for form in (lot, joined_of(lot)))),
     )
+
+
+def _codes_of(clause: Selector, where: str, found: Listed) -> dict[str | None, str]:
+    """The products that a clause's texts name, each with a field that does so."""
+    if clause.kind == SelectorKind.LIST:
+        return found.codes
+    texts = {name: getattr(clause, name) for name in ("low", "high", "prefix")}
+    named = {forms_and_product(text)[1]: f"{where}.{name}" for name, text in texts.items() if text}
+    return named or {None: where}
+
+
+def _check_codes(codes: Mapping[str | None, str], named: Sequence[str]) -> None:
+    """Raises RecallRefused for a code of another product than the one that is recalled: its serial
+    would be recalled of that."""
+    for product, field in codes.items():
+        if product is None or (product,) == tuple(named):
+            continue
+        if product in named:
+            mend = "one of several: make a recall of each"
+        elif named:
+            mend = "which the notice does not: make a recall of it, or give the serial alone"
+        else:
+            mend = "and not all do: let `products` name that one, or make a recall of each"
+        raise RecallRefused(field, f"its code names product {product}, {mend}")
 
 
 def _check_purpose(told: Selector, where: str) -> None:
@@ -254,36 +285,8 @@ def _check_purpose(told: Selector, where: str) -> None:
             )
 
 
-def _other_ranges(clause: Selector) -> Iterator[Selector]:
-    """The range between the same bounds as unit keys have them: of IMEIs without check digits."""
-    if clause.kind != SelectorKind.RANGE or not clause.low or not clause.high:
-        return
-    lows, highs = (_by_kind(bound) for bound in (clause.low, clause.high))
-    for kind in lows.keys() & highs.keys():
-        other = replace(clause, low=lows[kind], high=highs[kind])
-        if (other.low, other.high) != (clause.low, clause.high) and _is_range(other):
-            yield other
-
-
-def _by_kind(bound: str) -> dict[tuple[str, str | None], str]:
-    """What a bound can name: the serial by its scheme and its product."""
-    found = {}
-    for each in readings(bound) if may_be_marked(bound) else ():
-        product, serial = product_and_serial(each.key)
-        found[each.key.partition(":")[0], product] = serial
-    return found
-
-
-def _is_range(clause: Selector) -> bool:
-    try:
-        text_range(clause, "")
-    except RecallRefused:
-        return False
-    return True
-
-
 def _product(name: str, place: int) -> str:
     try:
-        return product_id(name.strip())
+        return product_named(name)
     except NotIdentified as error:
         raise RecallRefused(f"products[{place}]", error.detail) from error

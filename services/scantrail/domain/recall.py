@@ -212,8 +212,12 @@ def text_range(selector: Selector, where: str) -> TextRange:
     prefix = _common_prefix(selector.low, selector.high)
     low, high = selector.low[len(prefix) :], selector.high[len(prefix) :]
     if not (low.isascii() and low.isdigit() and high.isascii() and high.isdigit()):
+        if low == high:
+            raise RecallRefused(where, f"low and high are both {selector.low}: list it")
         raise RecallRefused(
-            where, f"{selector.low} to {selector.high} differ in more than a number at the end"
+            where,
+            f"{selector.low} to {selector.high} differ in more than a number at the end: give a"
+            " pattern, or list them",
         )
     if int(low) > int(high):
         raise RecallRefused(where, f"low {selector.low} is above high {selector.high}")

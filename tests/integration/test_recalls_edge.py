@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from scantrail.api import outbox, recall_store
+from scantrail.api import recalls as routes
 from scantrail.api.paging import cursor_behind
 from scantrail.contracts.notices import list_of, listed
 from scantrail.contracts.records import recalls
@@ -219,8 +220,13 @@ async def test_serials_as_csv_amend_an_active_recall_and_leave_its_other_clauses
         (("serial,product", "A1,09506000134369"), 2, "product", "not of 09506000134369"),
         (("serial,product", "A1,09506000134353"), 2, "product", "should end in 2"),
         (("serial,note", 'A1,"a\nb"', "A2"), 4, "", "1 fields"),
+        (("serial", "4.90154E+14"), 2, "serial", "spreadsheet has cut"),
+        (("serial", '"=""0012"""'), 2, "serial", "formula"),
+        (("serial", "A1", '"A2, A3"'), 3, "serial", "several"),
+        (("serial", "AB##"), 2, "serial", "pattern alone"),
+        (("serial", "(01)09506000134369(21)A1"), 2, "serial", "names product 09506000134369"),
     ],
-    ids=range(12),
+    ids=range(17),
 )
 async def test_a_file_of_serials_that_cannot_be_used_is_refused_by_its_line(
     site: "Site", lines: tuple[str, ...], line: int | None, field: str, words: str
@@ -231,6 +237,36 @@ async def test_a_file_of_serials_that_cannot_be_used_is_refused_by_its_line(
     assert (problem["field"], words in problem["detail"]) == (field, True), problem
     assert [each["line"] for each in problem.get("lines", [])] == ([line] if line else [])
     assert (await ok(site, "GET", "/recalls/R-1"))["version"] == 1
+
+
+async def test_a_file_for_a_recall_that_was_amended_meanwhile_is_refused(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its lines were held against other products."""
+    await site.start("api")
+    await enter(site, status="draft")
+    real = routes.read_serials
+
+    def meanwhile(content: bytes, products: list[str]) -> Any:
+        for column in ("document", "summary"):
+            site.execute(f"UPDATE recall SET {column} = jsonb_set({column}, '{{products}}', '[]')")
+        return real(content, products)
+
+    monkeypatch.setattr(routes, "read_serials", meanwhile)
+    problem = await refused(site, 409, "PUT", "/recalls/R-1/serials", **csv("serial", "A1"))
+    assert problem["title"] == "Amended"
+    assert (await ok(site, "GET", "/recalls/R-1"))["version"] == 1
+
+
+async def test_bounds_of_vins_mean_each_with_its_own_check_digit(site: "Site") -> None:
+    await site.start("api")
+    vins = {"kind": "range", "low": "1HGCM826*3A004352", "high": "1HGCM826*3A004400"}
+    told = await enter(site, selectors=[vins])
+    assert [each["low"][8] for each in told["selectors"]] == [*"0123456789X"]
+    problem = await refused(
+        site, 400, "PUT", "/recalls/R-1", json=RECALL | {"selectors": [vins | {"low": "A*1"}]}
+    )
+    assert problem["field"] == "selectors[0]"
 
 
 async def test_a_file_that_is_no_text_is_refused(site: "Site") -> None:

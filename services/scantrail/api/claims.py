@@ -24,8 +24,9 @@ from scantrail.api.histories import Keys, cover_for, keys_of, line_of, plain, pu
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
+from scantrail.api.recall_lookup import recalls_of
 from scantrail.api.replacements import lock_returns, replace_unit
-from scantrail.api.warranties import named, nameless, proven_by, recalls_of, today
+from scantrail.api.warranties import named, nameless, proven_by, today
 from scantrail.api.warranty_bodies import ClaimBody, ClaimEventBody
 from scantrail.api.warranty_samples import CLAIM, CLAIM_EVENT, CLAIM_TOLD, CLAIMS_TOLD
 from scantrail.domain.claim import (

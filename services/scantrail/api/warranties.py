@@ -1,15 +1,13 @@
 """Warranty: what is promised with a product, who registered a unit, and how its warranty stands."""
 
-import asyncio
 from collections.abc import Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
-import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.params import FromPath
-from sqlalchemy import func, insert, or_, select, true
+from sqlalchemy import func, insert, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -39,6 +37,7 @@ from scantrail.api.histories import (
 from scantrail.api.parties import enter_party, known_party
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
+from scantrail.api.recall_lookup import recalls_of
 from scantrail.api.warranty_bodies import RegistrationBody, TermBody, WarrantyDecisionBody
 from scantrail.api.warranty_samples import (
     REGISTRATION,
@@ -48,9 +47,6 @@ from scantrail.api.warranty_samples import (
     WARRANTY_TOLD,
 )
 from scantrail.domain.claim import remarks_on
-from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.recall import Marks, Recall, RecallStatus
-from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.warranty import (
     MONTHS_MAX,
     Cover,
@@ -61,7 +57,6 @@ from scantrail.domain.warranty import (
 from scantrail.infra import tables
 from scantrail.infra.tables import (
     party,
-    recall,
     warranty_claim,
     warranty_event,
     warranty_term,
@@ -279,34 +274,6 @@ def nameless(told: dict[str, Any]) -> dict[str, Any]:
         if told.get(role) is not None
     }
     return told | hidden
-
-
-async def recalls_of(connection: AsyncConnection, keys: Keys) -> list[str]:
-    """The ids of the active recalls that have the unit under any of its keys."""
-    of_products = recall.c.document["products"]
-    told = [product_and_serial(key) for key in keys.every]
-    query = select(recall.c.document).where(
-        recall.c.document["status"].astext == RecallStatus.ACTIVE.value,
-        or_(
-            func.jsonb_array_length(of_products) == 0,
-            *(of_products.contains([name]) for name, _ in told if name is not None),
-            *([true()] if any(name is None for name, _ in told) else []),  # any product's
-        ),
-    )
-    documents = (await connection.execute(query)).scalars().all()
-    units = tables.unit.c
-    of_unit = select(units.lot, units.produced_on).where(units.unit.in_(keys.every))
-    marked = {tuple(row) for row in await connection.execute(of_unit)} or {(None, None)}
-    marks = [Marks(*name, *mark) for name in told for mark in marked]
-    return await asyncio.to_thread(_matching, documents, marks)
-
-
-def _matching(documents: Sequence[dict[str, Any]], marks: Sequence[Marks]) -> list[str]:
-    matcher = RecallMatcher()
-    for document in documents:
-        matcher.put(msgspec.convert(document, Recall))
-    found = [matcher.match(each) for each in marks]
-    return sorted({each.id for some in found for each in (*some.recalled, *some.likely)})
 
 
 async def proven_by(connection: AsyncConnection, name: str | None, order: str) -> bool:

@@ -192,6 +192,12 @@ def told_of(selector: Selector) -> dict[str, Any]:
     return told
 
 
+def clause_of(told: Mapping[str, Any]) -> Selector:
+    """The clause that told_of tells, as far as it does, or that a record has."""
+    named = {name: told[written] for name, written in _WRITTEN.items() if written in told}
+    return msgspec.convert({**told, **named}, Selector)
+
+
 class Listed(NamedTuple):
     """The serials of a list, each with its other forms, and the products that they name as barcodes
     do, each with the field that does so first; None: that of those which name none."""

@@ -304,6 +304,12 @@ recall_serial = Table(
     Column("recall", Text, primary_key=True),
     Column("serial", Text, primary_key=True),
     Column("forms", ARRAY(Text)),  # as unit keys have it, where that is another
+    Index(
+        "recall_serial_forms",
+        "forms",
+        postgresql_using="gin",
+        postgresql_where=text("forms IS NOT NULL"),
+    ),
 )
 
 #: What each version of a recall said, lists of serials by their number and digest.

@@ -19,8 +19,9 @@ from scantrail.api.kinship import find_kinship
 from scantrail.api.pages.frame import SCREEN, SECURITY_HEADERS, Times, screen
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_trail
+from scantrail.api.recall_lookup import recalls_of
 from scantrail.api.units import look_up
-from scantrail.api.warranties import recalls_of, warranty_in_short
+from scantrail.api.warranties import warranty_in_short
 from scantrail.infra import tables
 
 AnyRequest = Request[Any, Any, Any]

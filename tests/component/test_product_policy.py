@@ -3,7 +3,7 @@ serial, since when, how serials look, and what is typed."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -182,22 +182,30 @@ async def test_a_product_that_needs_none_leaves_and_is_counted(
 
 
 @pytest.mark.parametrize(
-    ("products", "selector", "reason"),
+    ("product", "products", "selector", "reason"),
     [
-        ((GTIN,), {"kind": "all"}, "recalled"),
+        (CABLE, (GTIN,), {"kind": "all"}, "recalled"),
         # whether it is one of these nobody can tell without its serial
-        ((GTIN,), {"kind": "list", "serials": ("A1",)}, "recalled"),
-        ((), {"kind": "list", "serials": ("A1",)}, "clear"),
-        (("PUMP-7",), {"kind": "all"}, "clear"),
+        (CABLE, (GTIN,), {"kind": "list", "serials": ("A1",)}, "recalled"),
+        (CABLE, (), {"kind": "list", "serials": ("A1",)}, "clear"),  # it has none
+        (SOME, (), {"kind": "list", "serials": ("A1",)}, "recalled"),
+        (CABLE, (), {"kind": "lot", "lots": ("L1",)}, "recalled"),
+        (CABLE, (), {"kind": "date", "last_day": date(2026, 3, 31)}, "recalled"),
+        (CABLE, ("PUMP-7",), {"kind": "all"}, "clear"),
+        (CABLE, ("PUMP-7",), {"kind": "lot", "lots": ("L1",)}, "clear"),
     ],
 )
 async def test_a_recall_of_some_of_a_product_holds_all_that_show_no_serial(
-    belt: Belt, products: tuple[str, ...], selector: dict[str, Any], reason: str
+    belt: Belt,
+    product: Product,
+    products: tuple[str, ...],
+    selector: dict[str, Any],
+    reason: str,
 ) -> None:
     recall(belt, "R-1", *products, **selector)
-    assert (await ask(belt, CABLE)).reason == reason
+    assert (await ask(belt, product)).reason == reason
     belt.notices.take(Topic.RECALLS, "R-1", None)
-    assert (await ask(belt, CABLE)).reason == "clear"
+    assert (await ask(belt, product)).reason == "clear"
 
 
 async def test_an_order_has_its_say_about_a_product_without_serials_too(belt: Belt) -> None:

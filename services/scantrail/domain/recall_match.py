@@ -18,6 +18,7 @@ from scantrail.domain.recall import (
     TextRange,
     check_recall,
     fits_pattern,
+    goes_by_unread_marks,
     text_range,
     within_days,
 )
@@ -51,6 +52,7 @@ class RecallMatcher:
         self._of_any_product = _ClauseIndex()
         self._of_all = _ClauseIndex()
         self._naming: dict[str, set[str]] = {}  # recalls by the products that they name
+        self._unnamed = set[str]()  # those that name none
 
     def __len__(self) -> int:
         return len(self._recalls)
@@ -71,6 +73,8 @@ class RecallMatcher:
         check_recall(recall)  # one that cannot be applied leaves the version before in force
         self.remove(recall.id)
         self._recalls[recall.id] = recall
+        if not recall.products:
+            self._unnamed.add(recall.id)
         for product in recall.products:
             self._naming.setdefault(product, set()).add(recall.id)
         clauses: list[_Clause] = []
@@ -91,6 +95,7 @@ class RecallMatcher:
         recall = self._recalls.pop(recall_id, None)
         if recall is None:
             return
+        self._unnamed.discard(recall_id)
         for product in recall.products:
             self._naming.get(product, set()).discard(recall_id)
         for selector in recall.selectors:
@@ -127,10 +132,16 @@ class RecallMatcher:
         lacking -= found
         return Matched(*(self._by_id(ids) for ids in (found, likely, lacking)))
 
-    def meaning_some_of(self, product: str) -> list[Recall]:
-        """The active recalls that name `product`, by which some of its units are recalled, or all,
-        by id."""
-        return self._by_id(self._naming.get(product, ()))
+    def meaning_some_of(self, product: str, *, has_serials: bool = True) -> list[Recall]:
+        """The active recalls by which some units of `product` are recalled, or all, by id: those
+        that name it, and of those that name none such as go by a lot or a day of production, and,
+        where its units may have serials, all."""
+        unnamed = (
+            recall_id
+            for recall_id in self._unnamed
+            if has_serials or goes_by_unread_marks(self._recalls[recall_id])
+        )
+        return self._by_id({*self._naming.get(product, ()), *unnamed})
 
     def _by_id(self, ids: Iterable[str]) -> list[Recall]:
         return [self._recalls[recall_id] for recall_id in sorted(ids)]

@@ -78,9 +78,10 @@ class Notices:
             left.undecided,
         )
 
-    def against_some_of(self, product: str) -> list[Recall]:
-        """The active recalls by which some units of a product are recalled, or all."""
-        return self._recalls.meaning_some_of(product)
+    def against_some_of(self, product: str, *, has_serials: bool) -> list[Recall]:
+        """The active recalls by which some units of a product are recalled, or all; whether they
+        may have serials, though none was read."""
+        return self._recalls.meaning_some_of(product, has_serials=has_serials)
 
     def unreadable(self, keys: Sequence[str]) -> list[str]:
         """The ids of recalls that cannot be read, and may mean a unit with these keys."""

@@ -24,7 +24,7 @@ from typing import Final, NamedTuple
 from scantrail.contracts.records import RejectedRead, decode_scan
 from scantrail.contracts.topics import Topic
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.product import Product, policy_at
+from scantrail.domain.product import Product, Serials, policy_at
 from scantrail.domain.station import Station
 from scantrail.domain.verdict import (
     ForOrder,
@@ -293,9 +293,10 @@ class Verdicts:
         if asked.order is not None:
             for_order = self._for_order(asked.order, (), [product.id])
             confirmed_s = _older(confirmed_s, self._orders.confirmed_s())
+        has_serials = product.serials is not Serials.NOT_USED
         judged = judge_product(
             product,
-            self._notices.against_some_of(product.id),
+            self._notices.against_some_of(product.id, has_serials=has_serials),
             for_order,
             unreadable=self._notices.unreadable_of([product.id]),
             confirmed_s=confirmed_s,

@@ -254,6 +254,26 @@ async def test_of_more_ranges_than_are_counted_the_first_are_told(
     assert [each["low"] for each in told] == ["10", "20"]
 
 
+async def test_a_range_is_told_once_in_however_many_spellings_keys_have_it(site: "Site") -> None:
+    """One of IMEIs is that of their keys, one of VINs has each check digit."""
+    await site.start("api")
+    site.execute(
+        "INSERT INTO unit (unit, serial, version, phase) VALUES"
+        " ('imei:49015420323751', '49015420323751', 1, 'on_site'),"
+        " ('vin:1HGCM826X3A004353', '1HGCM826X3A004353', 1, 'on_site'),"
+        " ('vin:1HGCM82633A004352', '1HGCM82633A004352', 1, 'on_site')"
+    )
+    ranges = [
+        {"kind": "range", "low": "490154203237000", "high": "490154203237999"},
+        {"kind": "range", "low": "1HGCM826*3A004352", "high": "1HGCM826*3A004361"},
+    ]
+    await ok(site, "POST", "/recalls", json=RECALL | {"products": [], "selectors": ranges})
+    told = await ok(site, "GET", "/recalls/R-1/preview")
+    assert told["on_site"] == 3
+    counts = [(each["numbers"], each["never_seen"]) for each in told["never_seen"]["ranges"]]
+    assert counts == [(100, 99), (10, 8)]
+
+
 async def test_a_draft_without_clauses_means_nothing(site: "Site") -> None:
     await site.start("api")
     await scanned(site, [site.scan("A01")])

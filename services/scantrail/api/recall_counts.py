@@ -6,10 +6,11 @@ notice goes.
 """
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -35,13 +36,16 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.folding import in_capitals
 from scantrail.api.problems import Problem
 from scantrail.api.queries import HAPPENED_AT
 from scantrail.api.recall_queries import means
+from scantrail.contracts.printed import other_clauses
 from scantrail.domain.custody import Outcome
 from scantrail.domain.party import PURCHASER
 from scantrail.domain.recall import (
     Recall,
+    Selector,
     SelectorKind,
     goes_by_unread_marks,
     text_range,
@@ -352,24 +356,37 @@ async def count_never_seen(connection: AsyncConnection, recall: Recall) -> dict[
         recall_serial.c.recall == recall.id, never_seen(recall.products)
     )
     listed = (await connection.execute(query)).scalar_one()
-    told = [each for each in recall.selectors if each.kind == SelectorKind.RANGE]
     ranges = []
-    for selector in told[:RANGES_MAX]:
-        numbers = text_range(selector, "selectors")
-        one = replace(recall, selectors=(selector,))
+    for alike in islice(_ranges_of(recall), RANGES_MAX):
+        numbers = [text_range(each, "selectors") for each in alike]
+        one = replace(recall, selectors=alike)
         seen = select(func.count(distinct(unit.c.serial))).where(
             means(one), or_(unit.c.phase.is_not(None), unit.c.joined.is_not(None))
         )
-        size = numbers.high - numbers.low + 1
+        size = min(each.high - each.low + 1 for each in numbers)
+        unseen = size - (await connection.execute(seen)).scalar_one()
         ranges.append(
             {
-                "low": selector.low,
-                "high": selector.high,
+                "low": alike[0].low,
+                "high": alike[0].high,
                 "numbers": size,
-                "never_seen": size - (await connection.execute(seen)).scalar_one(),
+                "never_seen": max(unseen, 0),
             }
         )
     return {"listed": listed, "ranges": ranges}
+
+
+def _ranges_of(recall: Recall) -> Iterator[tuple[Selector, ...]]:
+    """The ranges of a recall, each with those that mean the same units in other spellings."""
+    left = dict.fromkeys(each for each in recall.selectors if each.kind == SelectorKind.RANGE)
+    while left:
+        first = next(iter(left))
+        alike = (first, *other_clauses(first))
+        same = dict.fromkeys((*alike, *(each for one in alike for each in in_capitals(one))))
+        found = tuple(each for each in same if each in left)
+        for each in found:
+            del left[each]
+        yield found
 
 
 async def count_reach(

@@ -199,10 +199,13 @@ RANGE = {"kind": "range", "low": "1", "high": "2"}
         (notice({"kind": "range", "low": "A1C", "high": "A1C"}), "selectors[0]", "list it"),
         (notice({"kind": "prefix", "prefix": "AB*"}), "selectors[0].prefix", "leaves"),
         (notice({"kind": "prefix", "prefix": "AB##"}), "selectors[0].prefix", "leaves"),
+        (notice({"kind": "prefix", "prefix": "1HGCM826*3A"}), "selectors[0].prefix", "pattern"),
+        (notice(RANGE, products=["0109506000134352"]), "products[0]", "write 09506000134352"),
+        (notice(RANGE, products=["(01)09506000134352"]), "products[0]", "write 09506000134352"),
         (notice({"kind": "lot", "lots": ["L1", "L2, L3"]}), "selectors[0].lots[1]", "several"),
         (notice(RANGE, products=["9506000-134352"]), "products[0]", "write 9506000134352"),
     ],
-    ids=range(39),
+    ids=range(42),
 )
 def test_a_notice_that_cannot_be_read_is_refused(document: Any, field: str, words: str) -> None:
     with pytest.raises(RecallRefused) as refused:

@@ -139,6 +139,7 @@ def like(pattern: str) -> dict[str, Any]:
         (between("490154203237000", "490154203237518"), "imei:49015420323751", True),
         (between("490154203237000", "490154203237517"), "imei:49015420323751", False),
         (between("000000000000100", "000000000000200"), "00000000000015", False),
+        (between("49-015420-323700-0", "49-015420-323799-9"), "imei:49015420323751", True),
         (like("49015420323####"), "imei:49015420323751", True),
         (like("00000000000####"), "00000000000015", False),
         # each VIN has its own check digit
@@ -220,6 +221,7 @@ BY_SERIAL_OR_LOT = {"id": "R-1", "products": [GTIN], "selectors": [
         ({"product": GTIN, "serial": "A9, B1", "lot": "L9"}, None, "several"),
         ({"product": GTIN, "serial": "4.90154E+14", "lot": "L9"}, None, "spreadsheet"),
         ({"product": "950-6000-134352", "serial": "A9"}, None, "write 9506000134352"),
+        ({"product": f"01{GTIN}", "serial": "A9"}, None, f"write {GTIN}"),
         ({"product": GTIN, "serial": "B1", "lot": "L9", "also": ["x"]}, False, "no clause"),
     ],
 )

@@ -45,6 +45,7 @@ _GROUPED: Final = re.compile(r"[0-9]{1,3}(?:,[0-9]{3})+")
 _WILDCARDS: Final = "*?#"
 
 _GTIN_LENGTHS: Final = (12, 13, 14)
+_GTIN_CODE: Final = re.compile(r"(?:01|\(01\) *)([0-9]{14})")
 
 _DEVICE: Final = re.compile(r"(?!00)[0-9]{8}[0-9#]{7}")
 _DEVICE_LENGTH: Final = 14
@@ -137,11 +138,13 @@ def may_be_marked(plain: str) -> bool:
 
 def product_named(name: str) -> str:
     """A product's id, of a name as it is written. Raises NotIdentified, also for a GTIN in groups,
-    which would be another product."""
+    or in a code (AI 01), which would be another product."""
     plain = plain_of(name)
-    digits = plain.replace("-", "").replace(" ", "")
+    digits = _digits_of(plain)
     if digits != plain and len(digits) in _GTIN_LENGTHS and is_gtin(digits):
         raise NotIdentified("bad_characters", f"{plain!r} is a GTIN in groups: write {digits}")
+    if (code := _GTIN_CODE.fullmatch(plain)) and is_gtin(code[1]):
+        raise NotIdentified("bad_characters", f"{plain!r} is a code (AI 01): write {code[1]}")
     return product_id(plain)
 
 
@@ -190,7 +193,7 @@ def check_texts(clause: Selector, where: str) -> None:
         told = "the bounds leave characters open: write both in full, or give a pattern"
         raise RecallRefused(where, told)
     prefix = clause.prefix or ""
-    if DIGIT in prefix or prefix[-1:] in ("*", "?"):
+    if not set(_WILDCARDS).isdisjoint(prefix):
         told = f"{prefix} leaves characters open: give what stands before them, or a pattern"
         raise RecallRefused(f"{where}.prefix", told)
 
@@ -201,7 +204,7 @@ def _ranges(low: str, high: str) -> dict[tuple[str, str], None]:
     found: dict[tuple[str, str], None] = {(low_joined, high_joined): None}
     lows, highs = _by_kind(low), _by_kind(high)
     found |= {(lows[kind], highs[kind]): None for kind in lows.keys() & highs.keys()}
-    found |= dict.fromkeys(_device_ranges(low_joined, high_joined))
+    found |= dict.fromkeys(_device_ranges(_digits_of(low), _digits_of(high)))
     found |= dict.fromkeys(_vehicle_ranges(low_joined.upper(), high_joined.upper()))
     return found
 
@@ -213,6 +216,11 @@ def _by_kind(bound: str) -> dict[tuple[str, str | None], str]:
         product, serial = product_and_serial(each.key)
         found[each.key.partition(":")[0], product] = serial
     return found
+
+
+def _digits_of(text: str) -> str:
+    """A number that may be printed in groups."""
+    return text.replace("-", "").replace(" ", "")
 
 
 def _device_ranges(low: str, high: str) -> Iterator[tuple[str, str]]:

@@ -85,6 +85,8 @@ def _screens() -> dict[str, str]:
         "work": "/page/work",
         "work at a station": "/page/work?station=gate-1",
         "shipping": "/page/shipping?station=gate-1",
+        "site": "/page/site",
+        "station": "/page/site/station?station=gate-1",
         "alerts": "/page/alerts",
         "alerts of a kind": "/page/alerts?kind=duplicate_serial&status=resolved",
     }

@@ -41,6 +41,7 @@ from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_con
 from scantrail.api.pages.live import Live, build_live
 from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.sign_in import build_sign_in
+from scantrail.api.pages.site import build_site
 from scantrail.api.pages.work import build_work
 from scantrail.api.paging import check_query
 from scantrail.api.parties import build_parties
@@ -171,6 +172,7 @@ def build_api(
             *build_check_many(reader or engine),
             *build_work(reader or engine),
             *build_shipping(reader or engine, onlookers.feed),
+            *build_site(reader or engine, onlookers.feed),
             *build_live(onlookers.live),
             *build_sign_in(guard),
             *build_units(reader or engine),

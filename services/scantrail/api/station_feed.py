@@ -7,7 +7,8 @@ of the last records of each partition.
 import asyncio
 import contextlib
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -28,6 +29,9 @@ RECORDS_BEFORE: Final = 2_000
 
 #: Of each station so many are kept.
 KEPT: Final = 100
+
+#: Of each station so many minutes' reads are counted.
+MINUTES_KEPT: Final = 5
 
 #: Nobody asked for so long: it is read no more.
 IDLE_S: Final = 120.0
@@ -60,18 +64,32 @@ class StationFeed:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._of = defaultdict[str, deque[Seen]](lambda: deque(maxlen=KEPT))
+        self._minutes = defaultdict[str, Counter[int]](Counter)
         self._asked_at = 0.0
         self._asked = asyncio.Event()
         self._ready = asyncio.Event()
 
     async def at(self, station: str) -> list[Seen]:
         """What came last there, newest first."""
+        await self._followed()
+        return list(reversed(self._of.get(station, ())))
+
+    async def per_minute(self, stations: Iterable[str]) -> dict[str, float]:
+        """Of each station how many reads came in the last minute, the one before weighed in."""
+        await self._followed()
+        minute, second = divmod(time.time(), 60.0)
+        return {
+            station: per_minute(self._minutes.get(station, {}), int(minute), second / 60.0)
+            for station in stations
+        }
+
+    async def _followed(self) -> None:
+        """Returns once the end of the topic was reached, or READY_S_MAX has passed."""
         self._asked_at = time.monotonic()
         self._asked.set()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(READY_S_MAX):
                 await self._ready.wait()
-        return list(reversed(self._of.get(station, ())))
 
     async def run(self) -> None:
         """Read while somebody asks, until cancelled."""
@@ -92,6 +110,7 @@ class StationFeed:
             for partition, end in ends.items():
                 consumer.seek(partition, max(begins[partition], end - RECORDS_BEFORE))
             self._of.clear()
+            self._minutes.clear()
             while time.monotonic() - self._asked_at < IDLE_S:
                 batch = await consumer.getmany(timeout_ms=200, max_records=500)
                 for records in batch.values():
@@ -113,7 +132,17 @@ class StationFeed:
             except UnreadableRecord:
                 continue  # the projector sets it aside
             if is_read(movement):
-                self._of[movement.scan.station].append(seen(movement, record.timestamp))
+                station = movement.scan.station
+                self._of[station].append(seen(movement, record.timestamp))
+                minutes = self._minutes[station]
+                minutes[record.timestamp // 60_000] += 1
+                while len(minutes) > MINUTES_KEPT:
+                    del minutes[min(minutes)]
+
+
+def per_minute(minutes: Mapping[int, int], minute: int, passed: float) -> float:
+    """Reads in the last 60 seconds, where of `minute` the share `passed` is over. Pure."""
+    return minutes.get(minute, 0) + minutes.get(minute - 1, 0) * (1.0 - passed)
 
 
 def is_read(movement: Movement) -> bool:

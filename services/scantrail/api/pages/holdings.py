@@ -1,0 +1,145 @@
+"""What lies where, and for how long: counted over all units, seldom, and told with its age.
+
+An index that answered this at once would be written for each scan of each unit. So one question
+counts all, at most a twentieth of the time, and whoever looks is told the last answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine
+
+from scantrail.domain.vocabulary import Phase
+from scantrail.infra.logs import logger
+from scantrail.infra.tables import unit
+
+log = logger(__name__)
+
+#: An answer younger than this is not asked for anew, however fast that was.
+FRESH_S: Final = 5.0
+
+#: An answer is so many times as old as it took, at least, before it is asked for anew.
+TIMES_ITS_COST: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Units at one location: how many, since when on the average, and the oldest."""
+
+    site: str
+    location: str
+    units: int
+    since_mean: datetime
+    since_oldest: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """All of it, as it was then."""
+
+    at: datetime
+    places: tuple[Place, ...] = ()
+    shipped: int = 0
+    gone: int = 0
+
+
+@dataclass(slots=True)
+class Branch:
+    """A part of the tree: its name, its own units, and what is below."""
+
+    name: str
+    own: Place | None = None
+    below: "dict[str, Branch]" = field(default_factory=dict)
+
+    @property
+    def units(self) -> int:
+        """Here and below."""
+        return (self.own.units if self.own else 0) + sum(b.units for b in self.below.values())
+
+
+class Holdings:
+    """Counts units by location, not too often."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+        self._counted: Counted | None = None
+        self._again_at = 0.0
+        self._counting: asyncio.Task[Counted] | None = None
+
+    async def told(self) -> Counted:
+        """The last count; the first is waited for."""
+        if self._counted is None or time.monotonic() >= self._again_at:
+            if self._counting is None:
+                self._counting = asyncio.create_task(self._count())
+            if self._counted is None:
+                return await asyncio.shield(self._counting)
+        return self._counted
+
+    async def _count(self) -> Counted:
+        started = time.monotonic()
+        try:
+            self._counted = await self._ask()
+        except (DBAPIError, PoolTimeoutError) as error:
+            if self._counted is None:
+                raise
+            log.warning("units are not counted anew", reason=str(error))
+        finally:
+            took_s = time.monotonic() - started
+            self._again_at = time.monotonic() + max(FRESH_S, TIMES_ITS_COST * took_s)
+            self._counting = None
+        return self._counted
+
+    async def _ask(self) -> Counted:
+        place = func.coalesce(unit.c.business_location, unit.c.read_point)
+        since = func.extract("epoch", unit.c.since)
+        query = (
+            select(unit.c.phase, unit.c.site, place, func.count(), func.avg(since), func.min(since))
+            .where(unit.c.phase.is_not(None), unit.c.joined.is_(None))
+            .group_by(unit.c.phase, unit.c.site, place)
+        )
+        async with self._engine.connect() as connection:
+            rows = (await connection.execute(query)).all()
+        by_phase = {Phase.SHIPPED: 0, Phase.GONE: 0}
+        places = []
+        for phase, site, location, units, mean, oldest in rows:
+            if phase in by_phase:
+                by_phase[phase] += units
+                continue
+            places.append(Place(site, location, units, _moment(mean), _moment(oldest)))
+        places.sort(key=lambda each: (each.site, each.location))
+        return Counted(
+            datetime.now(UTC), tuple(places), by_phase[Phase.SHIPPED], by_phase[Phase.GONE]
+        )
+
+
+def tree_of(places: Iterable[Place]) -> dict[str, Branch]:
+    """Sites, and below each its locations: `Hall A, aisle 4` is aisle 4 of Hall A. Pure."""
+    sites: dict[str, Branch] = {}
+    for place in places:
+        branch = sites.setdefault(place.site, Branch(place.site))
+        for part in place.location.replace("/", ",").split(","):
+            name = part.strip() or place.location
+            branch = branch.below.setdefault(name, Branch(name))
+        branch.own = place
+    return sites
+
+
+def how_long(stay: timedelta) -> str:
+    """A stay in one word and a number, as people say it. Pure."""
+    seconds = max(stay.total_seconds(), 0.0)
+    for size, word in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            count = round(seconds / size)
+            return f"{count} {word}{'' if count == 1 else 's'}"
+    return "under a minute"
+
+
+def _moment(epoch: float) -> datetime:
+    return datetime.fromtimestamp(float(epoch), UTC)

@@ -1,0 +1,74 @@
+"""The Site screen in a real browser: counts, stays, feeds and readers, live."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest_asyncio
+
+from integration.browser import Screen, browsing
+from integration.test_page_edge import EVIL, OUT, seen
+from scantrail.contracts.records import encode
+from scantrail.contracts.topics import Topic
+from scantrail.domain.reader import ReaderStatus
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+
+@pytest_asyncio.fixture
+async def screen(site: "Site") -> AsyncIterator[Screen]:
+    """A browser before an api and a projector."""
+    await site.start("projector")
+    await site.start("api")
+    async with browsing(site.settings.api_port) as shown:
+        yield shown
+
+
+async def test_the_site_is_seen_from_its_halls_down_to_a_stations_last_scan(
+    site: "Site", screen: Screen
+) -> None:
+    body = {"site": "north", "business_step": "receiving", "read_point": "dock-1", "name": EVIL}
+    assert (await site.ask("PUT", "/stations/dock-1", json=body)).status_code == 200
+    await seen(site, "1", {"business_location": "Hall A, aisle 4"})
+    await seen(site, "2", {"business_location": f"Hall A, {EVIL}"})
+    await seen(site, "3", {}, OUT)
+    status = ReaderStatus(
+        id="dock-1-reader",
+        station="dock-1",
+        protocol="tcp",
+        started_at=datetime.now(UTC),
+        told_at=datetime.now(UTC),
+        is_up=False,
+        since=datetime.now(UTC),
+        counts={"accepted": 3, "no_read": 1},
+        context={},
+    )
+    await site.publish(Topic.READER_STATUS, status.id, encode(status))
+    await site.until(lambda: site.rows("SELECT 1 FROM reader_status") == [(1,)])
+    await screen.open("/page/site")
+    await screen.sees("1 shipped, 0 decommissioned")
+    text = await screen.text()
+    assert "Hall A 2" in " ".join(text.split())
+    assert "dock-1-reader: away" in text
+    assert "25.0 %" in text
+    row = screen.page.get_by_role("row", name="receiving")
+    reads = int(await row.locator(".number").first.inner_text())
+    assert reads >= 1
+    assert await screen.page.locator("img").count() == 0
+    assert await screen.barriers() == []
+    await row.get_by_role("link").press("Enter")
+    await screen.sees("What came last")
+    assert await screen.page.locator(".trail li").count() == 3
+    await seen(site, "9")
+    await screen.sees(site.unit("9"))
+    await screen.sees("away")
+    assert await screen.page.locator("img").count() == 0
+    assert await screen.barriers() == []
+    await screen.page.set_viewport_size({"width": 360, "height": 640})
+    for path in ("/page/site", "/page/site/station?station=dock-1"):
+        await screen.open(path)
+        assert await screen.page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert screen.complaints == []
+    await screen.open("/page/site/station?station=nowhere")
+    await screen.sees("there is no station 'nowhere'")

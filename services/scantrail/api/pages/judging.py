@@ -13,8 +13,8 @@ from scantrail.api.histories import as_keys
 from scantrail.api.pages.find import reasons_of, sentence
 from scantrail.api.pages.frame import Times
 from scantrail.api.problems import Problem
+from scantrail.api.recall_lookup import recalls_of
 from scantrail.api.units import look_up
-from scantrail.api.warranties import recalls_of
 from scantrail.infra import tables
 
 #: The word for a unit that was understood, and of which there is no row.

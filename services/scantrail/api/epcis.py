@@ -54,35 +54,32 @@ _EVENTS: Final = "/epcis/events"
 _TOKEN, _PER_PAGE = "nextPageToken", "perPage"
 
 
-def _values(name: str, description: str) -> QueryParameter:
-    told = f"{description}; several with | between them"
-    return QueryParameter(name=name, description=told)
+def _values(description: str) -> QueryParameter:
+    return QueryParameter(description=f"{description}; several with | between them")
 
 
-def _time(name: str, description: str) -> QueryParameter:
+def _time(description: str) -> QueryParameter:
     told = f"{description}: a time that ends in Z or an offset such as +01:00"
-    return QueryParameter(name=name, description=told, format="date-time")
+    return QueryParameter(description=told, format="date-time")
 
 
 AnyEpc = Annotated[
     list[str] | None,
-    _values("MATCH_anyEPC", "units, by Digital Link, EPC URN or any other spelling"),
+    _values("units, by Digital Link, EPC URN or any other spelling"),
 ]
-BizStep = Annotated[list[str] | None, _values("EQ_bizStep", "business steps, by CBV's short name")]
+BizStep = Annotated[list[str] | None, _values("business steps, by CBV's short name")]
 BizLocation = Annotated[
     list[str] | None,
-    _values("EQ_bizLocation", "locations, by URI or by the name that they have here"),
+    _values("locations, by URI or by the name that they have here"),
 ]
-EventFrom = Annotated[str | None, _time("GE_eventTime", "events from then on")]
-EventUntil = Annotated[str | None, _time("LT_eventTime", "events before then")]
-RecordFrom = Annotated[str | None, _time("GE_recordTime", "what was recorded from then on")]
-RecordUntil = Annotated[str | None, _time("LT_recordTime", "what was recorded before then")]
-PerPage = Annotated[
-    int, QueryParameter(name=_PER_PAGE, ge=1, le=LIMIT_MAX, description="events of a page at most")
-]
+EventFrom = Annotated[str | None, _time("events from then on")]
+EventUntil = Annotated[str | None, _time("events before then")]
+RecordFrom = Annotated[str | None, _time("what was recorded from then on")]
+RecordUntil = Annotated[str | None, _time("what was recorded before then")]
+PerPage = Annotated[int, QueryParameter(ge=1, le=LIMIT_MAX, description="events of a page at most")]
 NextPageToken = Annotated[
     str | None,
-    QueryParameter(name=_TOKEN, description="as the `Link` of the page before has it"),
+    QueryParameter(description="as the `Link` of the page before has it"),
 ]
 
 
@@ -93,15 +90,15 @@ def build_epcis(engine: AsyncEngine, base: str) -> list[Any]:
     @get(_EVENTS, role=Role.READ, tells=samples.QUERY_DOCUMENT)
     async def get_events(
         request: AnyRequest,
-        any_epc: AnyEpc = None,
-        event_from: EventFrom = None,
-        event_until: EventUntil = None,
-        record_from: RecordFrom = None,
-        record_until: RecordUntil = None,
-        biz_step: BizStep = None,
-        biz_location: BizLocation = None,
-        per_page: PerPage = 30,
-        next_page_token: NextPageToken = None,
+        MATCH_anyEPC: AnyEpc = None,
+        GE_eventTime: EventFrom = None,
+        LT_eventTime: EventUntil = None,
+        GE_recordTime: RecordFrom = None,
+        LT_recordTime: RecordUntil = None,
+        EQ_bizStep: BizStep = None,
+        EQ_bizLocation: BizLocation = None,
+        perPage: PerPage = 30,
+        nextPageToken: NextPageToken = None,
     ) -> Response[Any]:
         """Events that fit all that is asked for, in the order in which they were recorded: an
         EPCISQueryDocument.
@@ -110,16 +107,16 @@ def build_epcis(engine: AsyncEngine, base: str) -> list[Any]:
         one, and there is none without.
         """
         check_parameters(request, (*_FILTERS, _PER_PAGE, _TOKEN))
-        behind = place_of(next_page_token)
+        behind = place_of(nextPageToken)
         asked = await asked_for(
             engine,
             uris,
-            any_epc=any_epc,
-            times=(event_from, event_until, record_from, record_until),
-            biz_step=biz_step,
-            biz_location=biz_location,
+            any_epc=MATCH_anyEPC,
+            times=(GE_eventTime, LT_eventTime, GE_recordTime, LT_recordTime),
+            biz_step=EQ_bizStep,
+            biz_location=EQ_bizLocation,
         )
-        found = await find_events(engine, uris, asked, behind=behind, limit=per_page)
+        found = await find_events(engine, uris, asked, behind=behind, limit=perPage)
         headers = dict(HEADERS)
         if found.next is not None:
             headers["Link"] = next_link(request, _EVENTS, token_of(found.next))
@@ -129,13 +126,13 @@ def build_epcis(engine: AsyncEngine, base: str) -> list[Any]:
     @get("/epcis/export", role=Role.READ, tells=samples.DOCUMENT)
     async def export_events(
         request: AnyRequest,
-        any_epc: AnyEpc = None,
-        event_from: EventFrom = None,
-        event_until: EventUntil = None,
-        record_from: RecordFrom = None,
-        record_until: RecordUntil = None,
-        biz_step: BizStep = None,
-        biz_location: BizLocation = None,
+        MATCH_anyEPC: AnyEpc = None,
+        GE_eventTime: EventFrom = None,
+        LT_eventTime: EventUntil = None,
+        GE_recordTime: RecordFrom = None,
+        LT_recordTime: RecordUntil = None,
+        EQ_bizStep: BizStep = None,
+        EQ_bizLocation: BizLocation = None,
     ) -> Stream:
         """All events of a query as one file: an EPCISDocument.
 
@@ -146,10 +143,10 @@ def build_epcis(engine: AsyncEngine, base: str) -> list[Any]:
         asked = await asked_for(
             engine,
             uris,
-            any_epc=any_epc,
-            times=(event_from, event_until, record_from, record_until),
-            biz_step=biz_step,
-            biz_location=biz_location,
+            any_epc=MATCH_anyEPC,
+            times=(GE_eventTime, LT_eventTime, GE_recordTime, LT_recordTime),
+            biz_step=EQ_bizStep,
+            biz_location=EQ_bizLocation,
         )
         if asked.record_until is None or asked.record_until > now:
             asked = replace(asked, record_until=now)

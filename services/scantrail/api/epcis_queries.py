@@ -308,7 +308,7 @@ async def _declared(
         .where(m.unit.in_(keys), m.corrects.in_([row.event_id for row in rows]))
         .group_by(m.corrects, scan_void.c.event_id)
     )
-    voids: Sequence[Row[Any]] = (await connection.execute(query)).all()
+    voids: Sequence[Any] = (await connection.execute(query)).all()
     corrective = await _corrective(connection, uris, days, voids)
     return {
         row.corrects: Declared(

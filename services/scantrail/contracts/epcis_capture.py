@@ -116,6 +116,7 @@ class Claim:
     rma: str | None = None
     lot: str | None = None
     voids: str | None = None
+    voided_at: datetime | None = None
     #: ids of the events that stand in its place, where it is declared wrong
     corrective: tuple[str, ...] = ()
     #: fields of the event that no scan keeps
@@ -152,6 +153,7 @@ def claim_of(event: Mapping[str, Any], uris: Uris, now: datetime) -> Claim:
         raise NotAScan("bad_field", field, why) from error
     at = at_millisecond(told_event.event_time)
     _check_time(at, now)
+    declared = told_event.error_declaration
     units = _units(kind, told_event, uris)
     order, rma, documents_left = _documents(told_event.biz_transaction_list, uris)
     lot, ilmd_left = _lot(told_event.ilmd)
@@ -174,8 +176,9 @@ def claim_of(event: Mapping[str, Any], uris: Uris, now: datetime) -> Claim:
         order=order,
         rma=rma,
         lot=lot,
-        voids=_voids(told_event.error_declaration),
-        corrective=_corrective(told_event.error_declaration),
+        voids=_voids(declared),
+        voided_at=None if declared is None else declared.declaration_time,
+        corrective=_corrective(declared),
         left_out=(
             *sorted(event.keys() - _KNOWN - _OF_THE_EVENT),
             *documents_left,

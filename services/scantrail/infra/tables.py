@@ -150,7 +150,7 @@ epcis_capture_event = Table(
     Column("field", Text),
     Column("detail", Text),
     Column("left_out", ARRAY(Text), nullable=False),  # fields that no scan keeps
-    Column("document", JSONB),  # what made no scan, as it came
+    Column("document", Text),  # what made no scan, as it came
 )
 
 alert = Table(

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+from sqlalchemy.dialects.postgresql import ARRAY
 
 revision = "0026"
 down_revision = "0024"
@@ -31,5 +31,5 @@ def upgrade() -> None:
         sa.Column("field", sa.Text()),
         sa.Column("detail", sa.Text()),
         sa.Column("left_out", ARRAY(sa.Text()), nullable=False),
-        sa.Column("document", JSONB()),
+        sa.Column("document", sa.Text()),
     )

@@ -27,6 +27,8 @@ from scantrail.api.counts import build_counts
 from scantrail.api.delivering import deliver
 from scantrail.api.description import CompletedJson
 from scantrail.api.entities import build_entities
+from scantrail.api.epcis import build_epcis
+from scantrail.api.epcis_capture import build_epcis_capture
 from scantrail.api.folding import Folding
 from scantrail.api.holds import build_holds
 from scantrail.api.identifiers import build_identifiers
@@ -203,6 +205,8 @@ def build_api(
             *build_stock(changes, gateway),
             *build_counts(engine, changes),
             *build_readers(engine),
+            *build_epcis(engine, settings.epcis_base),
+            *build_epcis_capture(engine, changes, gateway, settings.epcis_base),
             *build_tokens(engine, changes),
             *build_audit(engine),
             *build_unidentified(engine, changes, gateway),

@@ -88,7 +88,7 @@ def build_voiding(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncCli
             await _check_voided(change.connection, keys, event_id, void)
             written = await change.connection.execute(
                 upsert(scan_void)
-                .values(told)
+                .values(told | {"replaced_unit": reads[1].unit if right else None})
                 .on_conflict_do_nothing()
                 .returning(scan_void.c.event_id)
             )

@@ -14,6 +14,7 @@ from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromQuery
 
+from scantrail.contracts.captured import CAPTURED_READS_MAX, CapturedRead
 from scantrail.contracts.corrections import CORRECTION_READS_MAX, CorrectionRead
 from scantrail.contracts.keyed import KeyedRead
 from scantrail.contracts.records import RejectedRead, UnreadableRecord, check_rejected_read
@@ -42,6 +43,9 @@ _keyed_read = msgspec.json.Decoder(KeyedRead)
 _correction_reads = msgspec.json.Decoder(
     Annotated[list[CorrectionRead], msgspec.Meta(min_length=1, max_length=CORRECTION_READS_MAX)]
 )
+_captured_reads = msgspec.json.Decoder(
+    Annotated[list[CapturedRead], msgspec.Meta(max_length=CAPTURED_READS_MAX)]
+)
 _stock_reads = msgspec.json.Decoder(
     Annotated[list[StockRead], msgspec.Meta(max_length=STOCK_READS_MAX)]
 )
@@ -51,7 +55,7 @@ def build_http(
     intake: Intake, guards: Guards, *more: HTTPRouteHandler, service_token: str = ""
 ) -> Litestar:
     """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra`, `/replay`,
-    `/stock`, `/keyed` and `/corrections`, and what `more` there is.
+    `/stock`, `/keyed`, `/corrections` and `/captured`, and what `more` there is.
 
     `service_token` is what the api must show for `/replay` and those behind it (empty: nothing).
     """
@@ -120,7 +124,21 @@ def build_http(
             return problem(400, "Bad input", str(error), reason="not_corrections")
         return await _answer(intake.take_corrections(reads))
 
-    own = (generic, replay, stock, keyed, corrections)
+    @post("/ingest/v1/captured", status_code=200, request_max_body_size=STOCK_BYTES_MAX)
+    async def captured(
+        request: Request[Any, Any, State], is_check: FromQuery[bool] = False
+    ) -> Response[dict[str, Any]]:
+        """Units of EPCIS events; with `is_check` nothing is taken, and told what would be refused:
+        see docs/epcis.md."""
+        if (refusal := _refusal_of_api(request, service_token)) is not None:
+            return refusal
+        try:
+            reads = _captured_reads.decode(await request.body())
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            return problem(400, "Bad input", str(error), reason="not_captured")
+        return await _answer(intake.take_captured(reads, is_check=is_check))
+
+    own = (generic, replay, stock, keyed, corrections, captured)
     return Litestar(
         [*own, *(_device_path(intake, guards, name) for name in _DEVICES), *more],
         request_max_body_size=BODY_BYTES_MAX,

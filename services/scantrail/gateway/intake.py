@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from scantrail.contracts.captured import CAPTURE_READER, CapturedRead
 from scantrail.contracts.corrections import CORRECTION_READER, CorrectionRead
 from scantrail.contracts.keyed import KeyedRead
 from scantrail.contracts.records import (
@@ -17,6 +18,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.stock import STOCK_READER, StockRead
 from scantrail.contracts.topics import Topic
+from scantrail.domain.station import Station
 from scantrail.domain.verdict import asked_at
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.contexts import Context, Contexts, NotContext, changed
@@ -307,6 +309,55 @@ class Intake:
             return Taken(0, tuple(rejected))
         await self._outlet.keep(records)
         return Taken(len(records), ())
+
+    async def take_captured(self, reads: Sequence[CapturedRead], *, is_check: bool) -> Taken:
+        """Make scans of what EPCIS events tell; where it is but a check, only tell what cannot be.
+
+        Refusals are told and not set aside: the capture job keeps the event and the mend.
+        """
+        records: list[Outgoing] = []
+        rejected: list[Rejection] = []
+        for index, read in enumerate(reads):
+            if index and index % YIELD_EVERY == 0:
+                await asyncio.sleep(0)
+            made = self._of_capture(read)
+            if isinstance(made, RejectedRead):
+                rejected.append(Rejection(index, made.reason, made.detail))
+            else:
+                records.append(made)
+        if records and not is_check:
+            await self._outlet.keep(records)
+        return Taken(len(records), tuple(rejected))
+
+    def _of_capture(self, read: CapturedRead) -> Outgoing | RejectedRead:
+        event_id = f"{CAPTURE_READER}/{read.id}"
+        told = Read(
+            read.text,
+            unit=read.unit,
+            event_id=event_id,
+            corrects=read.corrects,
+            order=read.order,
+            rma=read.rma,
+            parent=read.parent,
+            location=read.location,
+            lot=read.lot,
+            produced_on=read.produced_on,
+        )
+
+        def claims(station: Station) -> Station:
+            disposition = read.disposition or station.disposition
+            return replace(station, disposition=disposition)
+
+        return self._maker.make(
+            CAPTURE_READER,
+            told,
+            event_id=event_id,
+            sequence=0,
+            event_time=read.at,
+            record_time=self._now(),
+            station=read.station,
+            claims=claims,
+        )
 
     def _of_correction(self, read: CorrectionRead) -> Outgoing | RejectedRead:
         event_id = f"{CORRECTION_READER}/{read.id}"

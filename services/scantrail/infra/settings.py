@@ -7,6 +7,7 @@ them, `docs/settings.md` and `docker-compose.yml` are compared with them in test
 import difflib
 import math
 import os
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 ENV_PREFIX = "SCANTRAIL_"
+
+_BASE = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~\-]+/)*")
 
 _KINDS = {int: "whole number", float: "number", str: "text"}
 
@@ -118,6 +121,10 @@ class Settings:
     site_travel_s: float = _setting(
         1800.0, "a unit seen at two sites within this time raises duplicate_serial"
     )
+    epcis_base: str = _setting(
+        "https://scantrail.invalid/epcis/",
+        "how URIs of this installation begin in EPCIS events: an address of your own, ending in /",
+    )
     webhook_private_addresses: str = _setting(
         "refuse",
         "whether webhooks may lead to addresses that are not public",
@@ -220,6 +227,11 @@ def _convert(name: str, value: Any, default: Any, told: Mapping[str, Any]) -> An
         raise SettingsError(f"{variable}={value!r}: give a {_KINDS[kind]}") from error
     if name == "kafka_bootstrap":
         checked_brokers(converted, variable)
+    if name == "epcis_base" and not _BASE.fullmatch(converted):
+        raise SettingsError(
+            f"{variable}={value!r}: give a web address that ends in /, such as"
+            " https://wms.example.com/epcis/"
+        )
     if choices and converted not in choices:
         raise SettingsError(f"{variable}={value!r}: give one of {', '.join(choices)}")
     if name.endswith("_port") and not 0 < converted < 65536:

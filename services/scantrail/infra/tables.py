@@ -121,6 +121,36 @@ scan_void = Table(
     Column("reason", Text, nullable=False),
     Column("who", Text, nullable=False),
     Column("at", _TIME, nullable=False),
+    Column("replaced_unit", Text),  # of which unit that is, where it was told
+)
+
+#: EPCIS documents that were captured, and what became of them as a whole.
+epcis_capture = Table(
+    "epcis_capture",
+    metadata,
+    Column("id", Text, primary_key=True),  # begins with the time: later ones come behind
+    Column("created_at", _TIME, nullable=False),
+    Column("finished_at", _TIME, nullable=False),
+    Column("who", Text, nullable=False),
+    Column("error_behaviour", Text, nullable=False),  # rollback, proceed
+    Column("success", Boolean, nullable=False),
+    Column("events", Integer, nullable=False),
+)
+
+#: What became of each event of a captured document.
+epcis_capture_event = Table(
+    "epcis_capture_event",
+    metadata,
+    Column("capture", Text, ForeignKey("epcis_capture.id"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),  # its place, from 0
+    Column("status", Text, nullable=False),  # captured, already, rejected, rolled_back
+    Column("event_id", Text),  # as the event told it
+    Column("scans", Integer, nullable=False),
+    Column("reason", Text),
+    Column("field", Text),
+    Column("detail", Text),
+    Column("left_out", ARRAY(Text), nullable=False),  # fields that no scan keeps
+    Column("document", Text),  # what made no scan, as it came
 )
 
 alert = Table(

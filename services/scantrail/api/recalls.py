@@ -320,9 +320,7 @@ def _read(recall_id: str, body: bodies.RecallBody) -> Read:
     if body.remedy is not None and not 0 < len(body.remedy.strip()) <= REMEDY_LENGTH_MAX:
         raise bad_field("remedy", f"give 1 to {REMEDY_LENGTH_MAX} characters, or leave it out")
     if body.keep_serials and any(each.serials for each in body.selectors):
-        raise bad_field(
-            "keep_serials", "leave it out, or the list: other serials are listed"
-        )
+        raise bad_field("keep_serials", "leave it out, or the list: other serials are listed")
     try:
         return read_notice(
             recall_id,

@@ -28,7 +28,7 @@ from scantrail.api.recall_counts import (
 from scantrail.api.recall_store import active_since, load_recall, products_of
 from scantrail.domain.recall import Recall, goes_by_unread_marks
 from scantrail.domain.vocabulary import Phase
-from scantrail.infra.tables import party, recall_serial, sales_order, unit
+from scantrail.infra.tables import party, recall_cleared, recall_serial, sales_order, unit
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -71,6 +71,7 @@ def build_recall_parts(engine: AsyncEngine) -> list[Any]:
             unseen = await count_never_seen(connection, recall)
             purchasers = (await connection.execute(_by_purchaser(recall))).all()
             undecided = await _undecided(connection, recall)
+            cleared = await _count_cleared(connection, recall) if undecided else 0
             times = Times(await Days.read(connection))
         return screen(
             request,
@@ -82,6 +83,7 @@ def build_recall_parts(engine: AsyncEngine) -> list[Any]:
             more_purchasers=len(purchasers) > PLACES_MAX,
             places_max=PLACES_MAX,
             undecided=undecided,
+            cleared=cleared,
             parts=picture(counts),
             effects=effects(
                 counts,
@@ -136,6 +138,10 @@ def build_recall_parts(engine: AsyncEngine) -> list[Any]:
                 whose = None if purchaser == NOBODY else purchaser
                 query = query.where(sales_order.c.purchaser.is_not_distinct_from(whose))
             rows = (await connection.execute(query.limit(SHOWN_MAX + 1))).all()
+            is_cleared = _cleared(recall).where(
+                recall_cleared.c.unit.in_([row.unit for row in rows])
+            )
+            cleared = set((await connection.execute(is_cleared)).scalars())
             times = Times(await Days.read(connection))
         wanted = {"where": where, "site": site, "location": location, "purchaser": purchaser}
         return screen(
@@ -143,6 +149,7 @@ def build_recall_parts(engine: AsyncEngine) -> list[Any]:
             "recall_units.html",
             recall=recall,
             units=rows[:SHOWN_MAX],
+            cleared=cleared,
             following=rows[SHOWN_MAX - 1].unit if len(rows) > SHOWN_MAX else None,
             wanted={name: told for name, told in wanted.items() if told is not None},
             places=[each.value for each in Where],
@@ -215,6 +222,17 @@ async def _undecided(connection: AsyncConnection, recall: Recall) -> dict[str, i
         .group_by(unit.c.phase)
     )
     return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+def _cleared(recall: Recall) -> Select[Any]:
+    """The units that a person cleared of this version."""
+    of = recall_cleared.c
+    return select(of.unit).where(of.recall == recall.id, of.version == recall.version)
+
+
+async def _count_cleared(connection: AsyncConnection, recall: Recall) -> int:
+    query = select(func.count()).select_from(_cleared(recall).subquery())
+    return int((await connection.execute(query)).scalar_one())
 
 
 def picture(counts: dict[str, Any]) -> list[Part]:

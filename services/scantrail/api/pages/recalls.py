@@ -178,11 +178,13 @@ def _told(row: Any, waiting: set[str]) -> dict[str, Any]:
     summary = row.summary
     if summary is None:  # of a time when none was kept
         summary = summary_of(msgspec.convert(row.document, Recall))
+    is_swept = row.swept_at is not None
     return {
         **summary,
-        "is_swept": row.swept_at is not None,
+        "is_swept": is_swept,
         "swept_at": row.swept_at,
-        "published": row.id not in waiting,
+        # What waits of a swept version says only that it is swept.
+        "published": is_swept or row.id not in waiting,
     }
 
 

@@ -39,10 +39,10 @@ from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
 from scantrail.api.pages.live import Live, build_live
-from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.recall_export import build_recall_export
 from scantrail.api.pages.recall_parts import build_recall_parts
 from scantrail.api.pages.recalls import build_recalls_screen
+from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.pages.work import build_work
 from scantrail.api.paging import check_query
@@ -178,7 +178,6 @@ def build_api(
             *build_recalls_screen(engine, outbox),
             *build_recall_parts(engine),
             *build_recall_export(engine),
-            *build_live(live),
             *build_sign_in(guard),
             *build_units(reader or engine),
             *build_entities(engine, changes, watch),

@@ -205,6 +205,23 @@ async def test_serials_as_csv_amend_an_active_recall_and_leave_its_other_clauses
     assert problem["title"] == "Closed"
 
 
+async def test_an_amendment_may_keep_the_serials_that_are_listed(site: "Site") -> None:
+    await site.start("api")
+    await enter(site, selectors=[{"kind": "list", "serials": [IMEI, "2"]}, RANGE])
+    body = RECALL | {"title": "Cells", "selectors": [], "keep_serials": True}
+    told = await ok(site, "PUT", "/recalls/R-1", json=body)
+    assert (told["version"], told["title"], told["serials"]) == (2, "Cells", 2)
+    (selector,) = (await published(site, 2)).selectors
+    assert selector == Selector(kind="list", serials=(IMEI, "2", IMEI[:14]))
+    rows = (await ok(site, "GET", "/recalls/R-1/serials"))["serials"]
+    assert {each["serial"]: each["forms"] for each in rows} == {"2": [], IMEI: [IMEI[:14]]}
+    both = body | {"selectors": [{"kind": "list", "serials": ["3"]}]}
+    problem = await refused(site, 400, "PUT", "/recalls/R-1", json=both)
+    assert problem["field"] == "keep_serials"
+    told = await ok(site, "PUT", "/recalls/R-1", json=RECALL)
+    assert (told["version"], told["serials"]) == (3, 0)
+
+
 @pytest.mark.parametrize(
     ("lines", "line", "field", "words"),
     [

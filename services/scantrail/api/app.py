@@ -41,6 +41,9 @@ from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
 from scantrail.api.pages.live import Live, build_live
+from scantrail.api.pages.recall_export import build_recall_export
+from scantrail.api.pages.recall_parts import build_recall_parts
+from scantrail.api.pages.recalls import build_recalls_screen
 from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.pages.site import build_site
@@ -176,6 +179,9 @@ def build_api(
             *build_shipping(reader or engine, onlookers.feed),
             *build_site(reader or engine, onlookers.feed),
             *build_live(onlookers.live),
+            *build_recalls_screen(engine, outbox),
+            *build_recall_parts(engine),
+            *build_recall_export(engine),
             *build_sign_in(guard),
             *build_units(reader or engine),
             *build_entities(engine, changes, watch),

@@ -16,7 +16,8 @@ _UNIT = "sgtin:09506000134352.AB017"
 
 
 class RecallBody(Body, frozen=True, kw_only=True):
-    """`PUT /recalls/{id}`. Without a status a recall keeps its own, and a new one is active."""
+    """`PUT /recalls/{id}`. Without a status a recall keeps its own, and a new one is active. With
+    `keep_serials` the serials that it lists stay: they may be more than a request takes."""
 
     title: str
     reason: str
@@ -25,6 +26,7 @@ class RecallBody(Body, frozen=True, kw_only=True):
     status: RecallStatus | None = None
     remedy: str | None = None
     note: str | None = None
+    keep_serials: bool = False
 
 
 class NewRecallBody(RecallBody, frozen=True, kw_only=True):

@@ -80,8 +80,14 @@ def build_recalls(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 )
             change.expect(old)
             before = await _status(change, recall_id) if old else None
-            recall = _checked(replace(read.recall, status=_next_status(before, body.status)))
-            told = await store_recall(change, recall, old, note=note, listed=read.listed)
+            recall, listed = replace(read.recall, status=_next_status(before, body.status)), None
+            if not body.keep_serials:
+                listed = read.listed
+            elif old:
+                known = (await load_recall(change.connection, recall_id)).selectors
+                kept = [each for each in known if each.kind == SelectorKind.LIST]
+                recall = replace(recall, selectors=(*recall.selectors, *kept))
+            told = await store_recall(change, _checked(recall), old, note=note, listed=listed)
             if not only_new:
                 return Answer(told)
             return Answer(told, 201, {"Location": f"/recalls/{recall_id}"})
@@ -313,6 +319,8 @@ def _read(recall_id: str, body: bodies.RecallBody) -> Read:
     """Of a long list it takes seconds. Raises Problem 400."""
     if body.remedy is not None and not 0 < len(body.remedy.strip()) <= REMEDY_LENGTH_MAX:
         raise bad_field("remedy", f"give 1 to {REMEDY_LENGTH_MAX} characters, or leave it out")
+    if body.keep_serials and any(each.serials for each in body.selectors):
+        raise bad_field("keep_serials", "leave it out, or the list: other serials are listed")
     try:
         return read_notice(
             recall_id,

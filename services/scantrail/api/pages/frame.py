@@ -55,6 +55,7 @@ MENU = (
     Entry("/page/work", "Work", Role.OPERATE),
     Entry("/page/shipping", "Shipping"),
     Entry("/page/alerts", "Alerts"),
+    Entry("/page/recalls", "Recalls"),
     Entry("/page/site", "Site"),
 )
 

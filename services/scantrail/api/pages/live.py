@@ -1,4 +1,5 @@
-"""Events for open pages: something moved, an alert came, somebody changed something.
+"""Events for open pages: something moved, an alert came, a recall was swept, somebody changed
+something.
 
 One question to PostgreSQL every LOOK_EVERY_S while anybody listens, whoever and however many they
 are. An event says only that there is news: the page asks for it as for anything else.
@@ -37,6 +38,7 @@ LISTENERS_MAX = 500
 _NEWS = text(
     "SELECT topic, sum(next_offset)::bigint FROM consumer_offset GROUP BY topic"
     " UNION ALL SELECT 'audit', coalesce(max(number), 0) FROM audit"
+    " UNION ALL SELECT 'sweep', coalesce(sum(version), 0)::bigint FROM recall_sweep"
 )
 
 _EVENTS = {
@@ -54,7 +56,7 @@ class Live:
     def __init__(self, settings: Settings, engine: AsyncEngine) -> None:
         self._engine = engine
         self._events = {name_of(settings, topic): event for topic, event in _EVENTS.items()}
-        self._events["audit"] = "changed"
+        self._events |= {"audit": "changed", "sweep": "swept"}
         self._listeners = set[asyncio.Queue[str | None]]()
         self._listening = asyncio.Event()
 
@@ -120,7 +122,7 @@ def build_live(live: Live) -> list[Any]:
 
     @get("/page/live", role=Role.READ, include_in_schema=False)
     async def listen() -> ServerSentEvent:
-        """Events: moved, alerts, readers, rejected, changed."""
+        """Events: moved, alerts, readers, rejected, swept, changed."""
         return ServerSentEvent(live.events())
 
     return [listen]

@@ -5,7 +5,12 @@
      sends its fields as JSON: `a.b` is a field of a field, data-as="list" a line each, "number",
      "yes" of a checkbox; empty fields are left out. data-version: the version that is changed.
      data-then: `refresh #id`, `go /address` ({id} is of the answer), `void`: nothing; without it
-     the page anew. The event scantrail:done tells the answer.
+     the page anew. The event scantrail:done tells the answer. data-told: what to say then ({units}
+     is of the answer). data-again="left": it is sent again while that field of the answer is not 0.
+     <div data-items="selectors"> is a list: each [data-item] in it an object with the fields in it.
+     data-file: the file that is chosen in it is the body, its other fields go into the address.
+     What is refused is shown at its field: `note`, `units[3]`, `selectors[1].low`.
+   <button data-remove="fieldset"> takes the nearest such element away.
    <input data-keep-focus>  the box into which a scanner types: it has the focus whenever no other
      field wants it. */
 (() => {
@@ -22,15 +27,21 @@
     }
   };
 
+  const itemsOf = (list) => Array.from(list.querySelectorAll("[data-item]"));
+
   const bodyOf = (form) => {
     const body = {};
+    const items = new Map();
+    for (const list of form.querySelectorAll("[data-items]")) {
+      body[list.dataset.items] = itemsOf(list).map((item) => items.set(item, {}).get(item));
+    }
     for (const field of form.elements) {
-      if (!field.name || field.disabled || (field.type === "radio" && !field.checked)) continue;
+      if (!field.name || field.disabled || field.type === "file" || (field.type === "radio" && !field.checked)) continue;
       const told = value(field);
       if (told === undefined) continue;
       const path = field.name.split(".");
       const last = path.pop();
-      let at = body;
+      let at = items.get(field.closest("[data-item]")) || body;
       for (const part of path) at = at[part] ??= {};
       at[last] = told;
     }
@@ -42,31 +53,65 @@
     if (told) told.textContent = text;
   };
 
+  const filled = (text, answer, as = String) => text.replace(/\{(\w+)\}/g, (_, name) => as(answer[name] ?? ""));
+
+  /* Where in a form a problem's field is: the field itself, or the item that has it. */
+  const placeOf = (form, named) => {
+    const [, list, number, name] = named.match(/^(\w+)\[(\d+)\](?:\.(\w+))?/) || [];
+    const items = list && form.querySelector(`[data-items="${list}"]`);
+    if (!items) return form.elements.namedItem(named.replace(/\[\d+\]$/, ""));
+    const item = itemsOf(items)[number];
+    return (name && item && item.querySelector(`[name="${name}"]:not([type="hidden"])`)) || item;
+  };
+
+  const accept = (form) => {
+    form.querySelector(".refused")?.remove();
+    for (const field of form.querySelectorAll("[aria-invalid]")) {
+      field.removeAttribute("aria-invalid");
+      field.removeAttribute("aria-errormessage");
+    }
+  };
+
   const refuse = (form, problem) => {
-    let shown = form.querySelector(".refused");
-    if (!shown) {
-      shown = document.createElement("p");
-      shown.className = "refused alert critical";
-      shown.setAttribute("role", "alert");
-      form.append(shown);
-    }
+    accept(form);
+    const shown = document.createElement("div");
+    shown.className = "refused alert critical";
+    shown.id = `refused-${document.querySelectorAll(".refused").length}`;
+    shown.setAttribute("role", "alert");
     shown.textContent = problem.detail || problem.title || "It could not be done.";
-    const field = problem.field && form.elements.namedItem(problem.field);
-    if (field && field.focus) {
-      field.setAttribute("aria-invalid", "true");
-      field.focus();
+    if (problem.lines) {
+      const lines = shown.appendChild(document.createElement("ul"));
+      for (const line of problem.lines) {
+        lines.appendChild(document.createElement("li")).textContent = `line ${line.line}: ${line.detail}`;
+      }
     }
+    const place = problem.field ? placeOf(form, problem.field) : null;
+    const found = place && place.matches && !place.matches("[type=hidden]") ? place : null;
+    const isField = found && found.matches("input, select, textarea");
+    if (!found) form.append(shown);
+    else if (isField) (found.closest("label") || found).after(shown);
+    else found.append(shown);
+    const field = isField ? found : found && found.querySelector("input:not([type=hidden]), select, textarea");
+    if (!field) return;
+    field.setAttribute("aria-invalid", "true");
+    field.setAttribute("aria-errormessage", shown.id);
+    field.focus();
   };
 
   const then = (form, answer) => {
     const [what, where] = (form.dataset.then || "").split(" ");
-    if (what === "refresh") return htmx.trigger(where, "refresh");
-    if (what === "void") return undefined; // whoever listens shows it
-    if (what === "go") {
-      return location.assign(where.replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(answer[name] ?? "")));
+    if (what === "refresh") {
+      form.reset();
+      return htmx.trigger(where, "refresh");
     }
+    if (what === "void") return undefined; // whoever listens shows it
+    sessionStorage.setItem("told", document.getElementById("told").textContent);
+    if (what === "go") return location.assign(filled(where, answer, encodeURIComponent));
     return location.reload();
   };
+
+  tell(sessionStorage.getItem("told") || "");
+  sessionStorage.removeItem("told");
 
   /* A form that failed is sent again under its own key, so that nothing is done twice. */
   const keyOf = (form, body) => {
@@ -77,22 +122,36 @@
     return form.key;
   };
 
-  const send = async (form) => {
-    const [method, path] = form.dataset.api.split(" ");
-    const body = JSON.stringify(bodyOf(form));
-    const headers = { "Content-Type": "application/json" };
+  /* Where to, of which kind, what. */
+  const requestOf = (form, path) => {
+    if (!("file" in form.dataset)) return [path, "application/json", JSON.stringify(bodyOf(form))];
+    const [file] = form.querySelector("[type=file]").files;
+    const more = new URLSearchParams(bodyOf(form)).toString();
+    return [more ? `${path}?${more}` : path, "text/csv", file];
+  };
+
+  const send = async (form, before = Infinity) => {
+    const [method, address] = form.dataset.api.split(" ");
+    const [path, kind, body] = requestOf(form, address);
+    const headers = { "Content-Type": kind };
     if (method === "POST") headers["Idempotency-Key"] = keyOf(form, body);
     if (form.dataset.version) headers["If-Match"] = `"${form.dataset.version}"`;
-    const button = form.querySelector("button");
+    const button = form.querySelector("button:not([type=button])");
     if (button) button.disabled = true;
+    if (kind !== "application/json") tell("Sending the file …");
     try {
       const answer = await fetch(path, { method, headers, body, credentials: "same-origin" });
       const told = await answer.json().catch(() => ({}));
       if (answer.status === 401) return location.assign(`/page/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
-      if (!answer.ok) return refuse(form, told);
+      if (!answer.ok) {
+        tell("");
+        return refuse(form, told);
+      }
       form.sent = undefined;
-      form.querySelector(".refused")?.remove();
-      tell(form.dataset.told || "Done.");
+      accept(form);
+      tell(filled(form.dataset.told || "Done.", told));
+      const left = told[form.dataset.again] || 0;
+      if (left && left < before) return await send(form, left);
       form.dispatchEvent(new CustomEvent("scantrail:done", { bubbles: true, detail: told }));
       return then(form, told);
     } catch {
@@ -108,6 +167,16 @@
     if (!form.dataset.api) return;
     event.preventDefault();
     send(form);
+  });
+
+  /* Focus goes to what stood before, so that a keyboard finds itself where it was. */
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest("[data-remove]");
+    const gone = button && button.closest(button.dataset.remove);
+    if (!gone) return;
+    const near = gone.nextElementSibling || gone.previousElementSibling || gone.parentElement.nextElementSibling;
+    gone.remove();
+    near?.querySelector("input:not([type=hidden]), select, textarea, button")?.focus();
   });
 
   /* ---------------------------------------------------------------- the box of the scanner */

@@ -35,8 +35,7 @@ def measure_sweep() -> list[Measure]:
 async def _measure(stack: Stack) -> list[Measure]:
     inventory.fill(stack.settings.database_url, range(UNITS))
     shipped = [
-        inventory.serial(number)
-        for number in islice(filter(_is_gone, range(UNITS)), SHIPPED)
+        inventory.serial(number) for number in islice(filter(_is_gone, range(UNITS)), SHIPPED)
     ]
     notice: dict[str, Any] = {
         "id": "sweep",

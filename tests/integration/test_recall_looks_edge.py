@@ -12,8 +12,9 @@ from integration.test_recall_sweep_edge import OUT, by_lot, move, put, start
 from scantrail.api import recall_looks, recall_sweep
 from scantrail.api.outbox import Outbox
 from scantrail.api.recall_sweep import RecallSweep
+from scantrail.contracts.records import alerts
 from scantrail.contracts.topics import Topic
-from scantrail.domain.recall import Recall, Selector
+from scantrail.domain.recall import Recall, RecallStatus, Selector
 from scantrail.infra.database import connect_database
 from scantrail.infra.topic_admin import name_of
 
@@ -49,9 +50,7 @@ async def sweep_until(site: "Site", sweep: RecallSweep, expected: set[tuple[str,
 
 def held_for(site: "Site", key: str) -> list[str]:
     query = "SELECT document FROM hold WHERE id = %s"
-    return [
-        reason["id"] for (document,) in site.rows(query, key) for reason in document["reasons"]
-    ]
+    return [reason["id"] for (document,) in site.rows(query, key) for reason in document["reasons"]]
 
 
 def before_first_hold(patch: Patch, meanwhile: Callable[[], Awaitable[None]]) -> None:
@@ -202,3 +201,50 @@ async def test_a_recall_of_many_units_keeps_no_other_waiting(
     query = "SELECT document ->> 'recall', document ->> 'event_id' FROM desk_finding ORDER BY 1, 2"
     expected = [*(("R-0", f"left-{serial}") for serial in serials), ("R-1", "left-0")]
     assert site.rows(query) == expected
+
+
+async def undecided(site: "Site") -> list[tuple[str, str, str]]:
+    """What the topic tells of recalls that leave units open, in its order for each alert."""
+    found = [alerts.decode(each.value) for each in await (await site.log(Topic.ALERTS)).records()]
+    return [
+        (each.status.value, each.document or "", each.text)
+        for each in found
+        if each.kind == "recall_undecided"
+    ]
+
+
+async def test_of_units_that_went_out_and_whose_lot_nobody_told_a_person_is_told_once(
+    site: "Site",
+) -> None:
+    """Until all were cleared, or the recall's next version does not leave them open."""
+    await start(site, "alerter", "projector", "api")
+    for serial in ("a", "b"):
+        await move(site, site.scan(serial, 0), site.scan(serial, 5, **OUT))
+    await move(site, site.scan("told", 0, lot="L2"), site.scan("told", 5, **OUT))
+    await move(site, site.scan("here", 0))
+    await put(site, by_lot("L1"))
+    text = (
+        "recall R-L (Cells) may mean 2 units that went out: nobody told their lot; its preview"
+        " lists them as undecided"
+    )
+    raised, withdrawn = ((each, "recall R-L", text) for each in ("raised", "withdrawn"))
+
+    async def until(expected: list[tuple[str, str, str]]) -> None:
+        async def is_so() -> bool:
+            return await undecided(site) == expected
+
+        await site.until(is_so)
+
+    await until([raised])
+    for serial in ("a", "b"):
+        body = {"units": [site.unit(serial)], "note": "holder read the label: L2"}
+        answer = await site.ask("POST", "/recalls/R-L/cleared", json=body)
+        assert answer.status_code == 200, answer.text
+    await until([raised, withdrawn])
+    await put(site, by_lot("L1", version=2))  # what was decided was for the version before
+    await until([raised, withdrawn, raised])
+    query = "SELECT recall, site, status FROM alert WHERE kind = 'recall_undecided' ORDER BY status"
+    expected = [("R-L", None, "open"), ("R-L", None, "withdrawn")]
+    await site.until(lambda: site.rows(query) == expected)
+    await put(site, by_lot("L1", version=3, status=RecallStatus.CLOSED))
+    await until([raised, withdrawn, raised, withdrawn])

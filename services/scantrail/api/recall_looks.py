@@ -106,6 +106,7 @@ async def look(
         key: _Acting(
             recalls=_ids(concerns[key], found[key].stated),
             held_by=_held_by(concerns[key]) if found[key].is_here else [],
+            left_open=[each.id for each in concerns[key].undecided] if found[key].is_out else [],
         )
         for key in looked
     }
@@ -211,10 +212,12 @@ class _Facts(NamedTuple):
 
 
 class _Acting(NamedTuple):
-    """The recalls that have to do with a unit, and those by which it holds what it is in."""
+    """The recalls that have to do with a unit, those by which it holds what it is in, and those
+    that leave it open and before which it went out."""
 
     recalls: list[str]
     held_by: list[str]
+    left_open: list[str]
 
 
 def _ids(found: Concern, stated: Iterable[Finding]) -> list[str]:
@@ -448,7 +451,7 @@ async def _write(
         if acting[key].recalls or key in tracked or key in waiting
     ]
     new = upsert(recall_unit)
-    names = ("version", "recalls", "held_by")
+    names = ("version", *_Acting._fields)
     stale = {True: new.excluded.is_stale, False: recall_unit.c.is_stale}
     for is_locked, is_stale in stale.items():
         some = [value for value in values if (value["unit"] in before) is is_locked]

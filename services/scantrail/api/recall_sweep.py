@@ -9,6 +9,8 @@
 3. from then on units are looked at again when they have another version, or when the alerter told
    of a movement that a recall may mean.
 
+4. of a recall that leaves it open whether it means units that went out, that is stated once.
+
 A recall that is not active any more is swept at once: what it held is let go.
 Two apis may sweep: one at a time looks, by the recalls as they are then. An api that looked by
 those of a moment before would take back what the other has just found by a newer version.
@@ -28,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.findings import restate_findings, stated_findings
 from scantrail.api.outbox import Outbox
 from scantrail.api.recall_looks import is_written, look
 from scantrail.api.recall_queries import means
@@ -39,6 +42,7 @@ from scantrail.domain.recall import (
     RecallStatus,
     goes_by_unread_marks,
 )
+from scantrail.domain.recall_look import left_open
 from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.recall_watch import Taken, is_passed
 from scantrail.infra import metrics
@@ -96,6 +100,8 @@ class RecallSweep:
         self._known: dict[str, int] = {}  # versions that were taken over, or refused
         self._recalls: dict[str, Recall] = {}  # those that can be applied
         self._since: dict[_Version, float] = {}  # when each version was first seen not swept
+        self._is_told = False  # what recalls leave open, since anything was looked at
+        self._telling_took_s, self._told_at = 0.0, 0.0
         self._left: dict[_Version, list[str]] = {}  # units at which its sweep has yet to look
 
     def kick(self) -> None:
@@ -132,7 +138,10 @@ class RecallSweep:
                 failed.update(await self._look(waiting))
                 looked += len(waiting)
             if has_worked := any(swept) or looked > len(failed):
+                self._is_told = False
                 await self._count()
+            if not self._is_told:
+                await self._tell_left_open()
             if looked >= LOOKED_MAX or (self._left and any(swept)):
                 self.kick()
             return has_worked
@@ -311,10 +320,46 @@ class RecallSweep:
             await look(connection, self._outbox, self._matcher, keys, now, self._movements)
             passing("looked")
 
+    async def _tell_left_open(self) -> None:
+        """State of which recalls it stays open whether they mean units that went out, or not any
+        more. A million may be: to count them takes a tenth of the time at most."""
+        started = time.monotonic()
+        if self._told_at and started - self._told_at < 10 * self._telling_took_s:
+            return
+        async with self._engine.begin() as connection:
+            await connection.execute(select(func.pg_advisory_xact_lock(_LOOKING)))
+            await self._refresh(connection)
+            left = await _left_open(connection)
+            swept = select(recall_sweep.c.recall, recall_sweep.c.version)
+            versions = {row.recall: row.version for row in await connection.execute(swept)}
+            done = {
+                f"left open by {of.id}": of
+                for of in self._recalls.values()
+                if versions.get(of.id) == of.version
+            }
+            known = await stated_findings(connection, list(done))
+            now = datetime.now(UTC)
+            wanted = {
+                scope: [left_open(of, left[of.id], now)] if of.id in left else []
+                for scope, of in done.items()
+                if of.id in left or scope in known
+            }
+            await restate_findings(connection, self._outbox, known, wanted)
+        self._is_told, self._told_at = True, time.monotonic()
+        self._telling_took_s = self._told_at - started
+
     async def _count(self) -> None:
         held = select(func.count()).where(func.cardinality(recall_unit.c.held_by) > 0)
         async with self._engine.connect() as connection:
             metrics.RECALLED_UNITS_HELD.set((await connection.execute(held)).scalar_one())
+
+
+async def _left_open(connection: AsyncConnection) -> dict[str, int]:
+    """For each recall that leaves it open whether it means units that went out, how many."""
+    each = func.unnest(recall_unit.c.left_open).label("recall")
+    some = select(each).where(text("left_open <> '{}'")).subquery()
+    query = select(some.c.recall, func.count()).group_by(some.c.recall)
+    return {row[0]: row[1] for row in await connection.execute(query)}
 
 
 async def _is_swept(connection: AsyncConnection, what: _Version) -> bool:

@@ -25,6 +25,7 @@ class AlertKind(StrEnum):
     OUT_OF_SEQUENCE = "out_of_sequence"
     RECALLED_ALREADY_SHIPPED = "recalled_already_shipped"
     RECALLED_AT_SHIPPING = "recalled_at_shipping"
+    RECALL_UNDECIDED = "recall_undecided"
     REGISTER_OVERDUE = "register_overdue"
     REAPPEARED = "reappeared"
     RECEIVING_DISCREPANCY = "receiving_discrepancy"
@@ -48,6 +49,7 @@ SEVERITY = {
     AlertKind.OUT_OF_SEQUENCE: "warning",
     AlertKind.RECALLED_ALREADY_SHIPPED: "critical",
     AlertKind.RECALLED_AT_SHIPPING: "critical",
+    AlertKind.RECALL_UNDECIDED: "warning",
     AlertKind.REGISTER_OVERDUE: "warning",
     AlertKind.REAPPEARED: "warning",  # critical where it was stolen
     AlertKind.RECEIVING_DISCREPANCY: "warning",

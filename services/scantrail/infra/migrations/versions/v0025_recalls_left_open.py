@@ -23,8 +23,9 @@ def upgrade() -> None:
     op.execute(
         """
         CREATE TEMP TABLE corrected ON COMMIT DROP AS
-        SELECT DISTINCT u.unit, u.joined FROM unit u
-        JOIN movement c ON c.unit IN (u.unit, u.joined) WHERE c.corrects IS NOT NULL
+        WITH void AS (SELECT DISTINCT unit FROM movement WHERE corrects IS NOT NULL)
+        SELECT u.unit, u.joined FROM unit u JOIN void ON void.unit = u.unit
+        UNION SELECT u.unit, u.joined FROM unit u JOIN void ON void.unit = u.joined
         """
     )
     standing = """

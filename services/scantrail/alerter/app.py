@@ -208,6 +208,7 @@ def judge_movements(seen: Iterable[Moved], notices: Notices, site_travel_s: floa
             is_held_where_staged=_is_held_where_staged(movement),
             revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
             holds=_reasons(keys, notices.holds),
+            absorbed=movement.absorbed or (),
         )
         if movement.outcome not in _INERT and not _tells_of_others(movement):
             product = notices.products.get(product_and_serial(movement.unit)[0] or "")

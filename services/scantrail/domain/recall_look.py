@@ -188,7 +188,7 @@ def findings_of(
     ]
     if out is None:
         return kept
-    events = {out.event_id, *(visit.event_id for visit in left.leaving)}
+    events = {out.event_id, *(visit.event_id for visit in left.leaving), *left.repeated}
     known = {each.recall for each in kept if each.event_id in events}
     known |= {recall_id for recall_id, event_id in alerted if event_id in events}
     return kept + [

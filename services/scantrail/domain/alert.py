@@ -138,9 +138,9 @@ def judge(
     `revealed`. By what is revealed only those holds are broken that were told by then; a recall
     means also what left before it. A unit that is held as lost or stolen reappears wherever it is
     seen after that was told; a conveyor that asks and then holds it (`is_held_where_staged`) has
-    seen it once. A late scan may begin the visit of others that were told before, each as the first of
-    its own (`absorbed`): their alerts are withdrawn for that of the visit. Opening stock contradicts nothing: it says how things stand where nobody has
-    scanned before.
+    seen it once. A late scan may begin the visit of others that were told before, each as the first
+    of its own (`absorbed`): their alerts are withdrawn for that of the visit. Opening stock
+    contradicts nothing: it says how things stand where nobody has scanned before.
     """
     raised = [
         _contradicted(scan.unit, fact, AlertStatus.RAISED)

@@ -133,6 +133,24 @@ async def test_a_recalled_tag_that_stands_at_the_gate_is_one_alert(site: "Site")
     assert len({alert.id for alert in told}) == 2
 
 
+async def test_a_late_scan_that_begins_the_visit_takes_its_alert_over(site: "Site") -> None:
+    await site.start("alerter")
+    await publish(site, recall("1"))
+    out = {"business_step": BusinessStep.SHIPPING, "repeat_window_s": 90.0}
+    first, second, third = (
+        site.scan("1", minutes, sequence=minutes, **out) for minutes in (1, 2, 3)
+    )
+    for movement in site.movements(third, second, first):
+        await site.put_movement(movement, site.unit("1"))
+    await settled(site)
+    stands = {alert.event_id: alert.status for alert in await others(site)}
+    assert stands == {
+        first.event_id: "raised",
+        second.event_id: "withdrawn",
+        third.event_id: "withdrawn",
+    }
+
+
 async def test_a_correction_is_not_at_the_gate_and_a_voided_scan_was(site: "Site") -> None:
     """Whichever comes first: somebody may call the scan of a recalled unit an error wrongly."""
     await site.start("alerter")

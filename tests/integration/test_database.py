@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
 from scantrail.infra import tables
-from scantrail.infra.database import is_away, is_refusal, migrate, sqlalchemy_url
+from scantrail.infra.database import is_away, is_refusal, make_tables, migrate, sqlalchemy_url
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.settings import Settings, SettingsError
 
@@ -75,3 +75,43 @@ def test_the_migrations_make_the_tables_that_the_code_describes(database_url: st
     engine.dispose()
     ours = [each for each in differences if "alembic_version" not in str(each)]
     assert ours == []
+
+
+def test_a_lot_that_a_voided_scan_told_is_taken_back_where_it_was_kept(
+    postgres: EmbeddedPostgres,
+) -> None:
+    """Up to shape 25 it stayed; recalls look at such units once more."""
+    name = f"old_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres.address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    address = postgres.address.rpartition("/")[0] + f"/{name}"
+    engine = create_engine(sqlalchemy_url(address))
+    with engine.connect() as connection:
+        make_tables(connection, shape="0025")
+        connection.commit()
+    engine.dispose()
+    scan = (
+        "INSERT INTO movement (unit, event_id, record_time, version, outcome, event_time, reader,"
+        " sequence, station, site, read_point, business_step, corrects, lot)"
+        " VALUES (%s, %s, now(), %s, 'moved', now(), 'r', 1, 's', 'n', 'p', 'storing', %s, %s)"
+    )
+    units = {"a": "L8", "b": "L8", "c": "L1"}
+    with psycopg.connect(address, autocommit=True) as connection:
+        for unit, lot in units.items():
+            connection.execute(
+                "INSERT INTO unit (unit, serial, version, lot, joined) VALUES (%s, '1', 3, %s, %s)",
+                [unit, lot, "a" if unit == "b" else None],
+            )
+        for told in (
+            ("a", "right", 1, None, "L7"),
+            ("a", "wrong", 2, None, "L8"),
+            ("a", "void", 3, "wrong", None),
+            ("b", "wrong", 1, None, "L8"),  # of a key that was joined into it since
+            ("c", "right", 1, None, "L1"),
+        ):
+            connection.execute(scan, told)
+        migrate(Settings(database_url=address))
+        lots = connection.execute("SELECT unit, lot FROM unit ORDER BY unit").fetchall()
+        marked = connection.execute("SELECT unit, is_stale FROM recall_unit ORDER BY 1").fetchall()
+    assert lots == [("a", "L7"), ("b", None), ("c", "L1")]
+    assert marked == [("a", True), ("b", True)]

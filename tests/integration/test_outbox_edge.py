@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +13,11 @@ import psycopg
 import pytest
 
 from integration.processes import READY_S_MAX, Process, started
+from scantrail.api import outbox
 from scantrail.api.outbox import RELAY_LOCK
 from scantrail.contracts.records import holds, identifiers, products, recalls, stations
 from scantrail.contracts.topics import Topic
+from scantrail.infra.database import connect_database
 from scantrail.infra.failpoints import FAILPOINT
 from scantrail.infra.topic_admin import name_of
 
@@ -144,3 +146,42 @@ async def test_killed_between_publish_and_delete_what_was_sent_last_is_sent_agai
         assert told == wanted
         once = [version for version, _ in groupby(versions(topic, told))]
         assert once == expected
+
+
+class Silent:
+    """A producer whose broker never answers; it tells when it was dropped."""
+
+    def __init__(self, dropped: Callable[[], None]) -> None:
+        self._sender = self.client = self
+        self._dropped = dropped
+
+    async def send(self, *_: Any, **__: Any) -> asyncio.Future[None]:
+        return asyncio.get_running_loop().create_future()
+
+    async def close(self) -> None:
+        self._dropped()
+
+
+async def test_a_producer_without_an_answer_is_dropped_before_another_relay_may_send(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Later it would send what it has behind what the other sent, and an older version would be
+    the last that readers see."""
+    monkeypatch.setattr(outbox, "SEND_S_MAX", 0.1)
+    site.execute("INSERT INTO outbox (topic, key, value) VALUES ('recalls', 'R-1', '{}')")
+    engine = connect_database(site.settings)
+    others: list[bool] = []
+
+    def dropped() -> None:
+        with psycopg.connect(site.settings.database_url) as other:
+            lock = other.execute("SELECT pg_try_advisory_lock(%s)", [RELAY_LOCK]).fetchone()
+            others.append(lock == (True,))
+
+    relay = outbox.Outbox(site.settings, engine)
+    try:
+        with pytest.raises(TimeoutError):
+            await relay._send_oldest(Silent(dropped))
+    finally:
+        await engine.dispose()
+    assert others == [False, False]
+    assert site.rows("SELECT key FROM outbox") == [("R-1",)]

@@ -178,6 +178,62 @@ async def test_the_lot_that_was_told_once_stays_until_another_is_told(site: "Sit
     assert site.rows("SELECT lot FROM unit WHERE serial = '8'") == [("L7",)]
 
 
+@pytest.mark.parametrize("in_one_batch", [False, True], ids=["one-by-one", "together"])
+async def test_the_lot_that_a_voided_scan_told_is_what_standing_scans_tell(
+    site: "Site", in_one_batch: bool
+) -> None:
+    """Or a recall by lot means a unit that is not of it, and lets one go that is."""
+    day = MADE["produced_on"]
+    told = {
+        "another": (site.scan("a", 0, **MADE), site.scan("a", 1, event_id="wrong", lot="L8")),
+        "none": (site.scan("b", 0), site.scan("b", 1, event_id="wrong", **MADE)),
+        "the same": (site.scan("c", 0, event_id="wrong", **MADE), site.scan("c", 1, **MADE)),
+    }
+    wrong = {"corrects": "wrong"}
+    scans = [(*two, replace(two[1], event_id="void", sequence=9, **wrong)) for two in told.values()]
+    scans = [(*some[:2], replace(some[2], lot=None, produced_on=None)) for some in scans]
+    if not in_one_batch:
+        await site.start("projector")
+    for some in scans:
+        for movement in site.movements(*some):
+            await site.put_movement(movement, some[0].unit)
+            if not in_one_batch:
+                await caught_up(site)
+    if in_one_batch:
+        await site.start("projector")
+    await until_rows(
+        site,
+        "SELECT serial, lot, produced_on FROM unit ORDER BY serial",
+        [("a", "L7", day), ("b", None, None), ("c", "L7", day)],
+    )
+
+
+async def test_a_scan_that_was_voided_before_it_came_tells_no_lot(site: "Site") -> None:
+    await site.start("projector")
+    void = site.scan("7", 1, corrects="wrong")
+    wrong = site.scan("7", 0, event_id="wrong", **MADE)
+    for movement in site.movements(void, wrong):
+        await site.put_movement(movement, site.unit("7"))
+    await caught_up(site)
+    assert site.rows("SELECT version, lot, produced_on FROM unit") == [(2, None, None)]
+
+
+async def test_a_lot_that_was_told_of_a_key_before_it_was_joined_is_voided_there_too(
+    site: "Site",
+) -> None:
+    box, main = site.scan("box", 0, event_id="wrong", **MADE), site.unit("main")
+    join = site.scan("box", 1, same_as=main)
+    await site.start("projector")
+    for movement in site.movements(box, join):
+        await site.put_movement(movement, box.unit)
+    void = site.scan("main", 2, corrects="wrong", forwarded_from=(box.unit,))
+    for movement in site.movements(site.scan("main", 0, **MADE), void):
+        await site.put_movement(movement, main)
+    day = MADE["produced_on"]
+    query = "SELECT serial, joined IS NULL, lot, produced_on FROM unit ORDER BY serial"
+    await until_rows(site, query, [("box", False, None, None), ("main", True, "L7", day)])
+
+
 async def test_what_is_inside_a_carton_and_what_was_derived_for_it_are_told(site: "Site") -> None:
     """With its carton, until it is scanned elsewhere, and by whose scan it moved."""
     carton = "sscc:095060001343520000"

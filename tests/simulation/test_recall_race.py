@@ -31,21 +31,30 @@ class Kafka:
 
 
 class Alerter:
-    """As alerter.app goes on, one step of its loop a turn; between two it may stand for long."""
+    """As alerter.app goes on, one step of its loop a turn; between two it may stand for long, and
+    its client may join the group anew meanwhile."""
 
-    def __init__(self, kafka: Kafka, number: int, *, waits_for_commit: bool) -> None:
+    def __init__(
+        self, kafka: Kafka, number: int, *, waits_for_commit: bool, knows_assignments: bool = True
+    ) -> None:
         self.kafka, self.number = kafka, number
-        self.waits_for_commit = waits_for_commit
+        self.waits_for_commit, self.knows_assignments = waits_for_commit, knows_assignments
         self.taking_over = TakingOver()
         self.known: dict[str, Recall] = {}
         self.read_up_to = 0
+        self.assignments = 0
         self.join()
 
     def join(self) -> None:
+        self.rejoin()
+        self.steps = [self.fetch, self.judge, self.commit, self.tell]
+
+    def rejoin(self) -> None:
+        """As the client does by itself, whatever the loop has in hand."""
+        self.assignments += 1
         self.generation = self.kafka.generation
         mine = [p for p, owner in enumerate(self.kafka.owners) if owner == self.number]
         self.positions = {p: self.kafka.committed[p] for p in mine}
-        self.steps = [self.fetch, self.judge, self.commit, self.tell]
 
     def turn(self, chance: random.Random) -> None:
         step = self.steps.pop(0)
@@ -55,6 +64,7 @@ class Alerter:
 
     def fetch(self, chance: random.Random) -> None:
         self.batch: dict[int, tuple[int, list[str]]] = {}
+        self.assignment = self.assignments
         for partition, position in self.positions.items():
             some = self.kafka.movements[partition][position : position + chance.randint(0, 3)]
             if some:
@@ -78,15 +88,18 @@ class Alerter:
                         self.kafka.alerts.add(alert_id(kind, unit, f"out-{unit}", recall.id))
 
     def commit(self, _: random.Random) -> None:
-        if self.generation == self.kafka.generation:
-            for partition, position in self.positions.items():
+        nexts = self.begins | {p: first + len(some) for p, (first, some) in self.batch.items()}
+        if self.generation == self.kafka.generation and nexts.keys() <= self.positions.keys():
+            for partition, position in nexts.items():
                 self.kafka.committed[partition] = position
         elif self.waits_for_commit:
             self.join()
 
     def tell(self, _: random.Random) -> None:
-        self.kafka.taken += [(due, self.begins[due.partition]) for due in self.due]
-        self.taking_over.told(self.due)
+        if self.assignment == self.assignments or not self.knows_assignments:
+            told = [due for due in self.due if due.partition in self.begins]
+            self.kafka.taken += [(due, self.begins[due.partition]) for due in told]
+            self.taking_over.told(told)
         if self.generation != self.kafka.generation:
             self.join()
 
@@ -138,7 +151,7 @@ def play(seed: int, *, waits_for_commit: bool = True) -> tuple[Counter[str], lis
     recall_of = {serial: f"R-{n // half}" for n, serial in enumerate(serials)}
     order, seen = Counter[str](), set[str]()
     # One may stand for long, and so may the projector.
-    turns = ("event", "write", "sweep", "rebalance", "die", "first", "second")
+    turns = ("event", "write", "sweep", "rebalance", "die", "first", "second", "rejoin")
     weights = [1.0] * len(turns)
     while events or chance.random() < 0.98:
         if chance.random() < 0.1:
@@ -164,6 +177,8 @@ def play(seed: int, *, waits_for_commit: bool = True) -> tuple[Counter[str], lis
             case "die":
                 number = chance.randrange(2)
                 alerters[number] = Alerter(kafka, number, waits_for_commit=waits_for_commit)
+            case "rejoin":
+                alerters[chance.randrange(2)].rejoin()
             case "first":
                 alerters[0].turn(chance)
             case "second":
@@ -231,6 +246,47 @@ def test_a_position_is_told_once_it_is_committed_or_one_that_was_paused_tells_a_
     desk.sweep(most)
     for _ in range(8):
         other.turn(most)
+    desk.written[0] = 2
+    desk.sweep(most)
+    told = {
+        unit: alert_id(AlertKind.RECALLED_AT_SHIPPING, unit, f"out-{unit}", "R-0")
+        for unit in ("u0", "u1")
+    }
+    assert [unit for unit, id_ in told.items() if id_ not in kafka.alerts] == lost
+
+
+@pytest.mark.parametrize(
+    ("knows_assignments", "lost"), [(True, []), (False, ["u1"])], ids=["known", "not-known"]
+)
+def test_of_a_batch_that_is_older_than_the_assignment_nothing_is_told(
+    knows_assignments: bool, lost: list[str]
+) -> None:
+    """Its commit is accepted, for the partition is ours again; another judged behind the batch
+    meanwhile, without the recall, and what that one judged we do not judge."""
+    most, kafka = Most(), Kafka()
+    slow, other = (
+        Alerter(kafka, n, waits_for_commit=True, knows_assignments=knows_assignments)
+        for n in range(2)
+    )
+    desk = Desk(kafka)
+    kafka.movements[0].append("u0")
+    slow.fetch(most)  # and waits for Kafka
+    kafka.generation, kafka.owners = 1, [1] * PARTITIONS
+    slow.rejoin()
+    other.join()
+    kafka.movements[0].append("u1")
+    for _ in range(4):
+        other.turn(most)
+    kafka.generation, kafka.owners = 2, [0] * PARTITIONS
+    slow.rejoin()
+    kafka.recalls.append(_recall("R-0", ("u0", "u1")))
+    for step in (slow.judge, slow.commit, slow.tell):
+        step(most)
+    desk.written[0] = 1  # PostgreSQL is behind
+    desk.sweep(most)
+    slow.steps = [slow.fetch, slow.judge, slow.commit, slow.tell]
+    for _ in range(8):
+        slow.turn(most)
     desk.written[0] = 2
     desk.sweep(most)
     told = {

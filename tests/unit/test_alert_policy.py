@@ -144,7 +144,7 @@ def test_a_recall_and_a_hold_are_never_kept_from_people(
 
 
 def test_all_that_speaks_of_recalls_and_of_holds_at_the_exit_is_guarded() -> None:
-    named = {kind for kind in AlertKind if "recalled" in kind or kind.endswith("at_shipping")}
+    named = {kind for kind in AlertKind if "recall" in kind or kind.endswith("at_shipping")}
     assert named == GUARDED
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scantrail.domain.alert import Alert, Seen, judge
+from scantrail.domain.alert import Alert, AlertStatus, Seen, judge
 from scantrail.domain.custody import Fact, FactKind, FactRule
 from scantrail.domain.hold import HoldKind, HoldReason
 from scantrail.domain.recall import Recall, Selector
@@ -194,3 +194,18 @@ def test_opening_stock_is_no_contradiction_of_what_is_known_and_still_takes_one_
     assert alert.status == "withdrawn"
     stored = replace(stock, business_step=BusinessStep.STORING)
     assert [each.kind for each in judge(stored, (fact,), (), (), **told)] == ["duplicate_serial"]
+
+
+def test_where_a_late_scan_begins_the_visit_the_alerts_of_the_visit_before_are_withdrawn() -> None:
+    """Of each raised one: a person is told once that the unit went out, and never less."""
+    lost = replace(REASON, id="L-1", kind=HoldKind.LOST, since=NOON - timedelta(days=1))
+    told = alerts(SCAN, REASON, FOR_RECALL, lost, absorbed=("e-2", "e-3"))
+    before = alerts(replace(SCAN, event_id="e-2"), REASON, FOR_RECALL, lost)
+    by_status = {
+        status: {alert.id for alert in told if alert.status is status} for status in AlertStatus
+    }
+    assert len(before) == 3
+    assert by_status["raised"] == {a.id for a in alerts(SCAN, REASON, FOR_RECALL, lost)}
+    assert {alert.id for alert in before} < by_status["withdrawn"]
+    assert len(by_status["withdrawn"]) == 6
+    assert alerts(replace(SCAN, business_step=BusinessStep.STORING), absorbed=("e-2",)) == []

@@ -181,6 +181,25 @@ def test_how_a_unit_left(steps: tuple[str, ...], leaving: list[str], voided: lis
     assert found.voided == set(voided)
 
 
+@pytest.mark.parametrize(
+    ("steps", "repeated"),
+    [
+        (("shipping",), set()),
+        (("shipping", "shipping"), {"0"}),
+        (("shipping", "shipping", "shipping"), {"0", "1"}),
+        (("shipping", "storing", "shipping"), set()),
+        (("loading", "shipping", "shipping"), {"1"}),
+        (("shipping", "returning", "shipping"), set()),
+        (("shipping", "void_shipping", "shipping"), set()),
+    ],
+    ids=lambda value: "-".join(value) or "none",
+)
+def test_which_visits_may_be_one_with_the_departure(
+    steps: tuple[str, ...], repeated: set[str]
+) -> None:
+    assert departures(visits(*steps)).repeated == repeated
+
+
 def test_what_a_carton_does_counts_where_the_unit_is_inside() -> None:
     packed = visits("packing")[0]._replace(tie=Tie("carton", 0))
     _, out = visits("receiving", "shipping")
@@ -207,6 +226,9 @@ def test_what_is_stated_stays_unless_it_was_none() -> None:
     assert found(means, [finding]) == ["1"]
     assert found(means, alerted=[("R-1", "0")]) == []  # the alerter told of this departure
     assert found(means, alerted=[("R-1", "9"), ("R-2", "1")]) == ["1"]
+    twice = {"left": departures(visits("shipping", "shipping"))}  # one visit, of which one was late
+    assert found(means, alerted=[("R-1", "0")], **twice) == []
+    assert found(means, alerted=[("R-2", "0")], **twice) == ["1"]
     assert found(means, [replace(finding, event_id="0")]) == ["0"]
     assert found(means, [finding], out=None) == ["1"]  # it came back
     assert found(means, [finding], out=None, corrected={"1"}) == []

@@ -7,8 +7,9 @@
    the batch is read again, and the same alerts, with the same ids, are sent again; whoever takes
    them, takes each id once.
 4. the offsets are committed: nobody else begins before them from here on.
-5. of recalls that are new it is told from where on they were judged (domain.recall_watch). Died
-   here: whoever takes over the partition tells it, of a later position.
+5. of recalls that are new it is told from where on they were judged (domain.recall_watch), unless
+   partitions were assigned anew since the batch was fetched. Died here: whoever takes over the
+   partition tells it, of a later position.
 
 An empty poll is a batch of nothing, so that a recall takes effect where nothing moves.
 """
@@ -22,7 +23,12 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import (
+    AIOKafkaConsumer,
+    AIOKafkaProducer,
+    ConsumerRebalanceListener,
+    TopicPartition,
+)
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from scantrail.alerter.watching import Hit, RecallWatch
@@ -81,6 +87,21 @@ class Notices(NamedTuple):
     policies: dict[AlertKind, AlertPolicy]
 
 
+class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Counts how often partitions were taken from us or given to us."""
+
+    def __init__(self) -> None:
+        self.changes = 0
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """What is in hand may be another's from here on."""
+        self.changes += 1
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """We begin at what was committed, wherever we were."""
+        self.changes += 1
+
+
 class Moved(NamedTuple):
     """A movement, every key by which a notice may name its unit, and Kafka's record of it."""
 
@@ -116,11 +137,14 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             await mirror.start()
             health.has(name)
         topics = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED)
-        consumer = await connect_consumer(settings, *topics, group="alerter")
+        consumer = await connect_consumer(settings, group="alerter")
         moved, found, unread = (name_of(settings, topic) for topic in topics)
+        assignments = Assignments()
+        consumer.subscribe([moved, found, unread], listener=assignments)
         health.has("kafka")
         while True:
             batch = await consumer.getmany(timeout_ms=200)
+            assignment = assignments.changes
             # Without anything to judge only recalls matter: that they take effect.
             read = mirrors if batch else mirrors[:1]
             await asyncio.gather(*(patiently(mirror.catch_up) for mirror in read))
@@ -141,8 +165,11 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             passing("judged")
             nexts = {place: begins[place] for place in begins if place not in told[moved]}
             nexts |= {place: records[-1].offset + 1 for place, records in batch.items()}
-            if await patiently(partial(_commit, consumer, nexts)):
-                passing("committed")
+            if not await patiently(partial(_commit, consumer, nexts)):
+                continue
+            passing("committed")
+            # Another may have judged behind our batch, without the recall, what we do not judge.
+            if assignment == assignments.changes:
                 await watch.tell_begins(consumer, begins)
     finally:
         if consumer is not None:
@@ -181,6 +208,7 @@ def judge_movements(seen: Iterable[Moved], notices: Notices, site_travel_s: floa
             is_held_where_staged=_is_held_where_staged(movement),
             revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
             holds=_reasons(keys, notices.holds),
+            absorbed=movement.absorbed or (),
         )
         if movement.outcome not in _INERT and not _tells_of_others(movement):
             product = notices.products.get(product_and_serial(movement.unit)[0] or "")

@@ -3,6 +3,9 @@
 1. a message is locked: another sender passes it by. Died here: the lock is gone, it waits.
 2. it is posted. Died here: it is posted again, same id and body; the receiver takes an id once.
 3. what came of it is recorded: delivered, or when to try again, or parked. Died here: as 2.
+
+Receivers to which nothing is on its way come first: one that does not answer, with thousands
+waiting for it, delays the others by one attempt at most.
 """
 
 import asyncio
@@ -10,12 +13,13 @@ import ipaddress
 import random
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
-from sqlalchemy import select, update
+from sqlalchemy import Row, delete, func, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -31,8 +35,16 @@ log = logger(__name__)
 
 POLL_S = 0.5
 
-#: Messages on their way at once: a receiver that does not answer keeps one of them.
+#: Messages on their way at once.
 SENDERS = 4
+
+#: What was delivered is shown for so long.
+KEPT_FOR = timedelta(days=30)
+
+PRUNE_EVERY_S = 3600.0
+
+#: Rows that are deleted in one transaction.
+PRUNED_AT_ONCE = 5_000
 
 #: Of an answer no more is read.
 ANSWER_BYTES_MAX = 1 << 16
@@ -56,10 +68,12 @@ async def deliver(settings: Settings) -> None:
     """Send what waits, until cancelled. On connections of its own: a slow receiver keeps none
     from the API."""
     engine = connect_database(settings)
+    busy = list[str]()
     try:
         async with asyncio.TaskGroup() as senders, webhook_client(settings) as client:
             for _ in range(SENDERS):
-                senders.create_task(_send_all(settings, engine, client))
+                senders.create_task(_send_all(settings, engine, client, busy))
+            senders.create_task(_prune(engine))
             await asyncio.Event().wait()
     finally:
         await engine.dispose()
@@ -75,11 +89,13 @@ def webhook_client(settings: Settings) -> httpx.AsyncClient:
     )
 
 
-async def _send_all(settings: Settings, engine: AsyncEngine, client: httpx.AsyncClient) -> None:
+async def _send_all(
+    settings: Settings, engine: AsyncEngine, client: httpx.AsyncClient, busy: list[str]
+) -> None:
     while True:
         try:
             async with engine.begin() as connection:
-                found = await _send_next(settings, connection, client)
+                found = await _send_next(settings, connection, client, busy)
         except DBAPIError as error:
             if not is_away(error):
                 raise
@@ -89,22 +105,71 @@ async def _send_all(settings: Settings, engine: AsyncEngine, client: httpx.Async
             await asyncio.sleep(POLL_S)
 
 
+async def _prune(engine: AsyncEngine) -> None:
+    while True:
+        try:
+            while await prune_delivered(engine, before=datetime.now(UTC) - KEPT_FOR):
+                pass
+        except DBAPIError as error:
+            if not is_away(error):
+                raise
+            log.warning("database is away", reason=str(error.orig))
+        await asyncio.sleep(PRUNE_EVERY_S)
+
+
+async def prune_delivered(engine: AsyncEngine, *, before: datetime) -> int:
+    """Forget some messages that were delivered before that; how many. What is parked stays."""
+    told = webhook_delivery
+    old = (
+        select(told.c.webhook, told.c.id)
+        .where(told.c.state == "delivered", told.c.done_at < before)
+        .limit(PRUNED_AT_ONCE)
+        .with_for_update(skip_locked=True)
+        .subquery()
+    )
+    gone = delete(told).where(told.c.webhook == old.c.webhook, told.c.id == old.c.id)
+    async with engine.begin() as connection:
+        return (await connection.execute(gone)).rowcount
+
+
 async def _send_next(
-    settings: Settings, connection: AsyncConnection, client: httpx.AsyncClient
+    settings: Settings, connection: AsyncConnection, client: httpx.AsyncClient, busy: list[str]
 ) -> bool:
-    """Whether there was a message to send."""
+    """Whether there was a message to send; `busy` are the receivers to which some are on their
+    way."""
+    row = await _next(connection, but=busy)
+    if row is None and busy:
+        row = await _next(connection, but=[])
+    if row is None:
+        return False
+    busy.append(row.webhook)
+    try:
+        await _send(settings, connection, client, row)
+    finally:
+        busy.remove(row.webhook)
+    return True
+
+
+async def _next(connection: AsyncConnection, *, but: Sequence[str]) -> Row[Any] | None:
+    """The message that has waited longest, locked, of those for other receivers."""
     told = webhook_delivery
     query = (
         select(told, webhook.c.url, webhook.c.secret)
         .join(webhook, webhook.c.id == told.c.webhook)
         .where(told.c.state == "waiting", told.c.next_at <= datetime.now(UTC))
+        .where(told.c.webhook != func.all(list(but)))
         .order_by(told.c.next_at)
         .limit(1)
         .with_for_update(skip_locked=True, of=told)
     )
-    row = (await connection.execute(query)).first()
-    if row is None:
-        return False
+    return (await connection.execute(query)).first()
+
+
+async def _send(
+    settings: Settings, connection: AsyncConnection, client: httpx.AsyncClient, row: Row[Any]
+) -> None:
+    """Post a message, and record what came of it."""
+    told = webhook_delivery
     message = Message(id=row.id, url=row.url, secret=row.secret, body=row.body)
     try:
         await post_message(client, message, settings)
@@ -120,7 +185,6 @@ async def _send_next(
         .where(told.c.webhook == row.webhook, told.c.id == row.id)
         .values(attempts=row.attempts + 1, **done)
     )
-    return True
 
 
 def _failed(attempts: int, reason: str, settings: Settings) -> tuple[dict[str, Any], str]:

@@ -3,7 +3,8 @@
 1. a change and its outbox row are committed together. Died here: the row waits.
 2. the relay sends the oldest rows, one of each entity at most, and awaits every acknowledgement.
    Died here: they are sent again, same key and value: of no entity anything later was sent, so
-   that readers never see it go back.
+   that readers never see it go back. Without an answer in time the producer is dropped with what it
+   has, before another relay may send: it would send that behind later versions.
 3. the rows are deleted.
 """
 
@@ -22,7 +23,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from scantrail.contracts.topics import Topic
 from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
-from scantrail.infra.kafka import connect_producer, stop_producer
+from scantrail.infra.kafka import connect_producer, drop_producer, stop_producer
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.tables import outbox
@@ -108,14 +109,11 @@ class Outbox:
             while True:
                 try:
                     sent = await self._send_oldest(producer)
-                except KafkaError as error:
-                    log.warning("kafka refused, connecting anew", reason=repr(error))
-                    await stop_producer(producer)
+                except (KafkaError, TimeoutError) as error:
+                    log.warning("kafka is away or refused: the outbox waits", reason=repr(error))
+                    await self._wait()
                     producer = await connect_producer(self._settings)
                     continue
-                except TimeoutError:
-                    log.warning("kafka is away: the outbox waits")
-                    sent = 0
                 except DBAPIError as error:
                     log.warning("database is away", reason=str(error.orig))
                     sent = 0
@@ -134,11 +132,7 @@ class Outbox:
             rows = _one_of_each((await connection.execute(_oldest())).all())
             if rows:
                 passing("outbox_read")
-                futures = [
-                    await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
-                ]
-                async with asyncio.timeout(SEND_S_MAX):
-                    await asyncio.gather(*futures)
+                await _send(producer, rows)
                 passing("outbox_published")
                 ids = [row.id for row in rows]
                 await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
@@ -149,6 +143,20 @@ class Outbox:
             async with asyncio.timeout(POLL_S):
                 await self._kick.wait()
         self._kick.clear()
+
+
+async def _send(producer: AIOKafkaProducer, rows: Sequence[Row[Any]]) -> None:
+    """Send rows, and await every acknowledgement. Whatever comes instead, the producer sends no
+    more."""
+    try:
+        async with asyncio.timeout(SEND_S_MAX):
+            futures = [
+                await producer.send(row.topic, row.value, key=row.key.encode()) for row in rows
+            ]
+            await asyncio.gather(*futures)
+    except BaseException:
+        await drop_producer(producer)
+        raise
 
 
 def _one_of_each(rows: Sequence[Row[Any]]) -> list[Row[Any]]:

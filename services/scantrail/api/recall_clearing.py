@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, post
 from litestar.params import FromPath
-from sqlalchemy import func, select, update
+from sqlalchemy import func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -89,8 +89,11 @@ def build_recall_clearing(changes: Changes, sweep: RecallSweep) -> list[Any]:
                 new.on_conflict_do_nothing(),
                 [{"unit": each, "note": note, "at": now} for each in units],
             )
-            marked = update(recall_unit).where(recall_unit.c.unit == func.any(units))
-            await connection.execute(marked.values(is_stale=True))
+            # Whoever looks at one of them just now writes its row before this, or waits for it.
+            mark = upsert(recall_unit).on_conflict_do_update(
+                index_elements=[recall_unit.c.unit], set_={"is_stale": True}
+            )
+            await connection.execute(mark, [{"unit": each, "is_stale": True} for each in units])
             for each in units:
                 change.note("recall_clearance", f"{of.id} {each}")
             told = {"recall": of.id, "version": of.version, "units": units, "note": note}

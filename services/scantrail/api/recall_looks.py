@@ -106,6 +106,7 @@ async def look(
         key: _Acting(
             recalls=_ids(concerns[key], found[key].stated),
             held_by=_held_by(concerns[key]) if found[key].is_here else [],
+            left_open=[each.id for each in concerns[key].undecided] if found[key].is_out else [],
         )
         for key in looked
     }
@@ -120,7 +121,7 @@ async def look(
         for key in looked
         if concerns[key].means or concerns[key].undecided or found[key].stated or key in inside
     }
-    await _write(connection, acting, tracked, waiting)
+    await _write(connection, acting, tracked, waiting, before)
     newly = {key: _version(lineage.row(key)) for key in parents - looked if key in inside}
     await _track_parents(connection, newly)
     idle = {key for key in looked if not acting[key].recalls and key not in tracked}
@@ -211,10 +212,12 @@ class _Facts(NamedTuple):
 
 
 class _Acting(NamedTuple):
-    """The recalls that have to do with a unit, and those by which it holds what it is in."""
+    """The recalls that have to do with a unit, those by which it holds what it is in, and those
+    that leave it open and before which it went out."""
 
     recalls: list[str]
     held_by: list[str]
+    left_open: list[str]
 
 
 def _ids(found: Concern, stated: Iterable[Finding]) -> list[str]:
@@ -430,10 +433,12 @@ async def _write(
     acting: Mapping[str, _Acting],
     tracked: Mapping[str, int],
     waiting: Collection[str],
+    before: Collection[str],
 ) -> None:
     """The rows as they are now, not stale unless their movement has yet to be written.
 
-    `tracked` are those that are to be looked at again when they have another version than this.
+    `tracked` are those that are to be looked at again when they have another version than this. Of
+    a row that was not there `before`, and so not locked, whoever marked it meanwhile knows more.
     """
     values = [
         {
@@ -446,12 +451,16 @@ async def _write(
         if acting[key].recalls or key in tracked or key in waiting
     ]
     new = upsert(recall_unit)
-    written = new.on_conflict_do_update(
-        index_elements=[recall_unit.c.unit],
-        set_={name: new.excluded[name] for name in ("is_stale", "version", "recalls", "held_by")},
-    )
-    if values:
-        await connection.execute(written, values)
+    names = ("version", *_Acting._fields)
+    stale = {True: new.excluded.is_stale, False: recall_unit.c.is_stale}
+    for is_locked, is_stale in stale.items():
+        some = [value for value in values if (value["unit"] in before) is is_locked]
+        written = new.on_conflict_do_update(
+            index_elements=[recall_unit.c.unit],
+            set_={"is_stale": is_stale} | {name: new.excluded[name] for name in names},
+        )
+        if some:
+            await connection.execute(written, some)
 
 
 async def _track_parents(connection: AsyncConnection, versions: Mapping[str, int]) -> None:

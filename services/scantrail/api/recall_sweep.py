@@ -3,13 +3,17 @@
 1. once PostgreSQL has all movements that may have been judged without a recall's version
    (domain.recall_watch), every unit that it may mean, or that was held for an earlier version, is
    looked at, some hundred in one transaction (recall_looks). Died here: all are looked at again,
-   and what was told already is not told twice.
+   and what was told already is not told twice. A recall of many units does not keep others waiting:
+   of each some thousand are looked at in turn, and then those of 3.
 2. then it is published as swept, with the row that says so. A newer version is swept itself.
 3. from then on units are looked at again when they have another version, or when the alerter told
    of a movement that a recall may mean.
 
+4. of a recall that leaves it open whether it means units that went out, that is stated once.
+
 A recall that is not active any more is swept at once: what it held is let go.
-Two apis may sweep: one at a time looks, and the other finds nothing left.
+Two apis may sweep: one at a time looks, by the recalls as they are then. An api that looked by
+those of a moment before would take back what the other has just found by a newer version.
 """
 
 import asyncio
@@ -26,6 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.findings import restate_findings, stated_findings
 from scantrail.api.outbox import Outbox
 from scantrail.api.recall_looks import is_written, look
 from scantrail.api.recall_queries import means
@@ -37,10 +42,11 @@ from scantrail.domain.recall import (
     RecallStatus,
     goes_by_unread_marks,
 )
+from scantrail.domain.recall_look import left_open
 from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.recall_watch import Taken, is_passed
 from scantrail.infra import metrics
-from scantrail.infra.database import is_away
+from scantrail.infra.database import is_away, sqlstate_of
 from scantrail.infra.failpoints import passing
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -63,6 +69,9 @@ UNITS = 500
 
 #: So many, and then it is looked whether there is a new recall.
 LOOKED_MAX = 10_000
+
+#: Units of one recall that are looked at in turn with those of others: a few seconds' work.
+TURN = 2_000
 
 #: For the one statement that goes through all units.
 FINDING_S_MAX = 120
@@ -91,6 +100,9 @@ class RecallSweep:
         self._known: dict[str, int] = {}  # versions that were taken over, or refused
         self._recalls: dict[str, Recall] = {}  # those that can be applied
         self._since: dict[_Version, float] = {}  # when each version was first seen not swept
+        self._is_told = False  # what recalls leave open, since anything was looked at
+        self._telling_took_s, self._told_at = 0.0, 0.0
+        self._left: dict[_Version, list[str]] = {}  # units at which its sweep has yet to look
 
     def kick(self) -> None:
         """Something changed at the desk: look now."""
@@ -118,28 +130,31 @@ class RecallSweep:
         """Sweep every recall that can be swept, and look at units that have changed; whether there
         were any."""
         async with self._looking:
-            await self._refresh()
-            swept = [await self._sweep(each) for each in await self._unswept()]
+            async with self._engine.connect() as connection:
+                await self._refresh(connection)
+            swept = [await self._try_to_sweep(each) for each in await self._unswept()]
             failed, looked = set[str](), 0
             while looked < LOOKED_MAX and (waiting := await self._waiting(failed)):
                 failed.update(await self._look(waiting))
                 looked += len(waiting)
             if has_worked := any(swept) or looked > len(failed):
+                self._is_told = False
                 await self._count()
-            if looked >= LOOKED_MAX:
+            if not self._is_told:
+                await self._tell_left_open()
+            if looked >= LOOKED_MAX or (self._left and any(swept)):
                 self.kick()
             return has_worked
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, connection: AsyncConnection) -> None:
         """Take over the recalls that have another version."""
-        async with self._engine.connect() as connection:
-            rows = await connection.execute(select(recall.c.id, recall.c.version))
-            changed = [row.id for row in rows if self._known.get(row.id) != row.version]
-            for recall_id in changed:
-                query = select(recall.c.document, recall.c.version).where(recall.c.id == recall_id)
-                row = (await connection.execute(query)).one()
-                await asyncio.to_thread(self._take, recall_id, row.document)
-                self._known[recall_id] = row.version
+        rows = await connection.execute(select(recall.c.id, recall.c.version))
+        changed = [row.id for row in rows if self._known.get(row.id) != row.version]
+        for recall_id in changed:
+            query = select(recall.c.document, recall.c.version).where(recall.c.id == recall_id)
+            row = (await connection.execute(query)).one()
+            await asyncio.to_thread(self._take, recall_id, row.document)
+            self._known[recall_id] = row.version
 
     def _take(self, recall_id: str, document: object) -> None:
         try:
@@ -162,26 +177,57 @@ class RecallSweep:
         async with self._engine.connect() as connection:
             found = [_Version(*row) for row in await connection.execute(query)]
         self._since = {each: self._since.get(each, time.monotonic()) for each in found}
+        self._left = {each: self._left[each] for each in found if each in self._left}
         metrics.RECALLS_UNSWEPT.set(len(found))
         return found
 
+    async def _try_to_sweep(self, what: _Version) -> bool:
+        """As _sweep; one recall of which PostgreSQL does not find the units, or not in time, keeps
+        none of the others waiting."""
+        try:
+            return await self._sweep(what)
+        except DBAPIError as error:
+            if sqlstate_of(error) is None:  # nobody answers, nor would anybody for the next
+                raise
+            log.error("recall cannot be swept", recall=what.id, reason=str(error.orig))
+            return False
+
     async def _sweep(self, what: _Version) -> bool:
-        """Look at all that a version may mean, if the time has come, and say so; whether it has."""
+        """Look at the next units that a version may mean, if the time has come, and say so once
+        all were looked at; whether anything was done."""
         of = self._recalls.get(what.id)
         if of is None or of.version != what.version:  # it cannot be applied, or has just come
             return False
+        if what not in self._left and not await self._begin(what, of):
+            return False
+        left, failed = self._left[what], list[str]()
+        turn = len(left) - TURN
+        while len(left) > max(turn, 0):
+            failed += await self._look(left[-UNITS:])
+            del left[-UNITS:]
+            passing("some swept")
+        if left:
+            left[:0] = failed
+            return True
+        if failed:
+            log.error("recall waits for units that cannot be looked at", recall=of.id)
+            self._left[what] = failed
+            return False
+        await self._finish(what)
+        del self._left[what]
+        return True
+
+    async def _begin(self, what: _Version, of: Recall) -> bool:
+        """Find the units of a version, if the time has come; whether it has."""
+        is_active = of.status is RecallStatus.ACTIVE
         async with self._engine.begin() as connection:
-            await connection.execute(text(f"SET LOCAL statement_timeout = '{FINDING_S_MAX}s'"))
-            is_active = of.status is RecallStatus.ACTIVE
             if is_active and not await self._is_passed(connection, what):
                 return False
-            units = await _candidates(connection, of if is_active else None, of.id)
-        for first in range(0, len(units), UNITS):
-            if await self._look(units[first : first + UNITS]):
-                log.error("recall waits for units that cannot be looked at", recall=of.id)
-                return False
-            passing("some swept")
-        await self._finish(what)
+            # On whatever another api acted by the version before, it has acted behind this.
+            await connection.execute(select(func.pg_advisory_xact_lock(_LOOKING)))
+        async with self._engine.begin() as connection:
+            await connection.execute(text(f"SET LOCAL statement_timeout = '{FINDING_S_MAX}s'"))
+            self._left[what] = list(await _candidates(connection, of if is_active else None, of.id))
         return True
 
     async def _is_passed(self, connection: AsyncConnection, what: _Version) -> bool:
@@ -203,7 +249,7 @@ class RecallSweep:
                 recall.c.id == what.id, recall.c.version == what.version
             )
             document = (await connection.execute(query.with_for_update())).scalar()
-            if document is None:
+            if document is None or await _is_swept(connection, what):
                 return
             done = upsert(recall_sweep).values(
                 recall=what.id, version=what.version, swept_at=func.now()
@@ -269,14 +315,56 @@ class RecallSweep:
     async def _look_together(self, keys: Sequence[str]) -> None:
         async with self._engine.begin() as connection:
             await connection.execute(select(func.pg_advisory_xact_lock(_LOOKING)))
+            await self._refresh(connection)
             now = datetime.now(UTC)
             await look(connection, self._outbox, self._matcher, keys, now, self._movements)
             passing("looked")
+
+    async def _tell_left_open(self) -> None:
+        """State of which recalls it stays open whether they mean units that went out, or not any
+        more. A million may be: to count them takes a tenth of the time at most."""
+        started = time.monotonic()
+        if self._told_at and started - self._told_at < 10 * self._telling_took_s:
+            return
+        async with self._engine.begin() as connection:
+            await connection.execute(select(func.pg_advisory_xact_lock(_LOOKING)))
+            await self._refresh(connection)
+            left = await _left_open(connection)
+            swept = select(recall_sweep.c.recall, recall_sweep.c.version)
+            versions = {row.recall: row.version for row in await connection.execute(swept)}
+            done = {
+                f"left open by {of.id}": of
+                for of in self._recalls.values()
+                if versions.get(of.id) == of.version
+            }
+            known = await stated_findings(connection, list(done))
+            now = datetime.now(UTC)
+            wanted = {
+                scope: [left_open(of, left[of.id], now)] if of.id in left else []
+                for scope, of in done.items()
+                if of.id in left or scope in known
+            }
+            await restate_findings(connection, self._outbox, known, wanted)
+        self._is_told, self._told_at = True, time.monotonic()
+        self._telling_took_s = self._told_at - started
 
     async def _count(self) -> None:
         held = select(func.count()).where(func.cardinality(recall_unit.c.held_by) > 0)
         async with self._engine.connect() as connection:
             metrics.RECALLED_UNITS_HELD.set((await connection.execute(held)).scalar_one())
+
+
+async def _left_open(connection: AsyncConnection) -> dict[str, int]:
+    """For each recall that leaves it open whether it means units that went out, how many."""
+    each = func.unnest(recall_unit.c.left_open).label("recall")
+    some = select(each).where(text("left_open <> '{}'")).subquery()
+    query = select(some.c.recall, func.count()).group_by(some.c.recall)
+    return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def _is_swept(connection: AsyncConnection, what: _Version) -> bool:
+    query = select(recall_sweep.c.version).where(recall_sweep.c.recall == what.id)
+    return (await connection.execute(query)).scalar() == what.version
 
 
 async def _candidates(

@@ -118,6 +118,8 @@ class Movement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     joined: str | None = None
     #: the keys that were joined into this one
     aliases: tuple[str, ...] = ()
+    #: scans that began a visit, and belong to this one's since this one came late
+    absorbed: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class RejectedRead(msgspec.Struct, frozen=True, kw_only=True):
@@ -527,6 +529,7 @@ def encode_movement(scan: Scan, before: Position | None, observation: Observatio
             else (),
             joined=observation.state.joined,
             aliases=observation.state.aliases,
+            absorbed=observation.absorbed or msgspec.UNSET,
         )
     )
 

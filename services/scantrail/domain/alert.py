@@ -25,6 +25,7 @@ class AlertKind(StrEnum):
     OUT_OF_SEQUENCE = "out_of_sequence"
     RECALLED_ALREADY_SHIPPED = "recalled_already_shipped"
     RECALLED_AT_SHIPPING = "recalled_at_shipping"
+    RECALL_UNDECIDED = "recall_undecided"
     REGISTER_OVERDUE = "register_overdue"
     REAPPEARED = "reappeared"
     RECEIVING_DISCREPANCY = "receiving_discrepancy"
@@ -48,12 +49,19 @@ SEVERITY = {
     AlertKind.OUT_OF_SEQUENCE: "warning",
     AlertKind.RECALLED_ALREADY_SHIPPED: "critical",
     AlertKind.RECALLED_AT_SHIPPING: "critical",
+    AlertKind.RECALL_UNDECIDED: "warning",
     AlertKind.REGISTER_OVERDUE: "warning",
     AlertKind.REAPPEARED: "warning",  # critical where it was stolen
     AlertKind.RECEIVING_DISCREPANCY: "warning",
     AlertKind.SERIAL_MISSING: "warning",  # of both the product says how urgent they are
     AlertKind.SERIAL_NOT_EXPECTED: "warning",
 }
+
+
+#: Of these one is raised for each visit of a unit to a station.
+_OF_VISITS = frozenset(
+    {AlertKind.HELD_AT_SHIPPING, AlertKind.REAPPEARED, AlertKind.RECALLED_AT_SHIPPING}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +123,7 @@ def judge(
     is_held_where_staged: bool = False,
     revealed: Sequence[Seen] = (),
     holds: Sequence[HoldReason] = (),
+    absorbed: Sequence[str] = (),
 ) -> list[Alert]:
     """The alerts of one movement: `scan` was accepted, `recalls` are those its unit falls under,
     `holds` the reasons why it is held.
@@ -129,8 +138,9 @@ def judge(
     `revealed`. By what is revealed only those holds are broken that were told by then; a recall
     means also what left before it. A unit that is held as lost or stolen reappears wherever it is
     seen after that was told; a conveyor that asks and then holds it (`is_held_where_staged`) has
-    seen it once. Opening stock contradicts nothing: it says how things stand where nobody has
-    scanned before.
+    seen it once. A late scan may begin the visit of others that were told before, each as the first
+    of its own (`absorbed`): their alerts are withdrawn for that of the visit. Opening stock
+    contradicts nothing: it says how things stand where nobody has scanned before.
     """
     raised = [
         _contradicted(scan.unit, fact, AlertStatus.RAISED)
@@ -148,6 +158,12 @@ def judge(
         if seen.business_step in OUTBOUND_STEPS:
             raised += _recalled_at(scan.unit, recalls, holds, seen)
             raised += _held_at(scan.unit, why, seen)
+    for each in absorbed:
+        raised += [
+            _of_other_visit(alert, each)
+            for alert in raised
+            if alert.kind in _OF_VISITS and alert.event_id == visit_id
+        ]
     # A re-fold may tell the same contradiction in other words: that withdraws nothing.
     standing = {alert.id for alert in raised}
     withdrawn = [
@@ -178,6 +194,16 @@ def judge_finding(finding: Finding) -> Alert:
         text=finding.text,
         recall=finding.recall,
         document=finding.document,
+    )
+
+
+def _of_other_visit(alert: Alert, visit_id: str) -> Alert:
+    """The same alert of a visit that is none, withdrawn."""
+    return replace(
+        alert,
+        id=alert_id(alert.kind, alert.unit or "", visit_id, alert.recall or ""),
+        event_id=visit_id,
+        status=AlertStatus.WITHDRAWN,
     )
 
 

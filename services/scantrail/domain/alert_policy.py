@@ -19,6 +19,7 @@ GUARDED = frozenset(
         AlertKind.HELD_AT_SHIPPING,
         AlertKind.RECALLED_ALREADY_SHIPPED,
         AlertKind.RECALLED_AT_SHIPPING,
+        AlertKind.RECALL_UNDECIDED,
     }
 )
 

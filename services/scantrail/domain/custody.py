@@ -263,6 +263,8 @@ class Observation(NamedTuple):
     revealed: tuple[Visit, ...] = ()
     #: after a late scan: the state before some of its scans went into the base
     folded: UnitState | None = None
+    #: scans that began a visit, and are repeats since this late one came before them
+    absorbed: tuple[str, ...] = ()
 
     @property
     def accepted(self) -> bool:
@@ -450,7 +452,21 @@ def _insert(state: UnitState, visit: Visit) -> Observation:
         only_in(facts_before, facts_after),
         visit_id=_visit_id(after, visit),
         folded=folded,
+        absorbed=_absorbed(position, after, later),
     )
+
+
+def _absorbed(
+    before: Position | None, after: Position | None, later: tuple[Visit, ...]
+) -> tuple[str, ...]:
+    """The scans that are repeats behind `after`, and were none behind `before`."""
+    found = list[str]()
+    for visit in later:
+        before, _, was_repeat = step(before, visit)
+        after, _, is_repeat = step(after, visit)
+        if is_repeat and not was_repeat:
+            found.append(visit.event_id)
+    return tuple(found)
 
 
 def _visit_id(after: Position, visit: Visit) -> str:

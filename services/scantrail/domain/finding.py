@@ -16,6 +16,8 @@ class FindingKind(StrEnum):
     REGISTER_OVERDUE = "register_overdue"
     #: a recall became active, and the unit had gone out before
     RECALLED_ALREADY_SHIPPED = "recalled_already_shipped"
+    #: units went out of which nobody told what a recall goes by: one for the recall
+    RECALL_UNDECIDED = "recall_undecided"
     #: an advance notice was closed, and what was received is not what it announced
     RECEIVING_DISCREPANCY = "receiving_discrepancy"
 

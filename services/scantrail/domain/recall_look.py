@@ -114,6 +114,20 @@ def _lacking(recall: Recall, lots: str, days: str) -> str:
     return " and ".join(["lot"] * by_lot + ["day of production"] * by_day) or "marks"
 
 
+def left_open(recall: Recall, units: int, now: datetime) -> Finding:
+    """What is to be stated of a recall of which it stays open whether it means so many units that
+    went out: one for each version, for that one has to be decided anew."""
+    return Finding(
+        id=made_id("recall_undecided", recall.id, str(recall.version)),
+        kind=FindingKind.RECALL_UNDECIDED,
+        at=now,
+        text=f"recall {recall.id} ({recall.title}) may mean {units} units that went out: nobody"
+        f" told their {_lacking(recall, '', '')}; its preview lists them as undecided",
+        document=f"recall {recall.id}",
+        recall=recall.id,
+    )
+
+
 def reasons_inside(inside: Iterable[tuple[str, str]], now: datetime) -> list[HoldReason]:
     """Why a unit is held for what is inside it: pairs of a recall's id and a unit. One for each
     recall, however many units."""
@@ -174,7 +188,7 @@ def findings_of(
     ]
     if out is None:
         return kept
-    events = {out.event_id, *(visit.event_id for visit in left.leaving)}
+    events = {out.event_id, *(visit.event_id for visit in left.leaving), *left.repeated}
     known = {each.recall for each in kept if each.event_id in events}
     known |= {recall_id for recall_id, event_id in alerted if event_id in events}
     return kept + [

@@ -156,11 +156,11 @@ def migrate(settings: Settings) -> None:
         engine.dispose()
 
 
-def make_tables(connection: Connection) -> None:
-    """Bring the first schema of the connection's search path to the newest shape."""
+def make_tables(connection: Connection, *, shape: str = "head") -> None:
+    """Bring the first schema of the connection's search path to the newest shape, or an older."""
     config = _migrations()
     config.attributes["connection"] = connection
-    alembic.command.upgrade(config, "head")
+    alembic.command.upgrade(config, shape)
 
 
 def newest_shape() -> str:

@@ -73,9 +73,15 @@ async def stop_producer(producer: AIOKafkaProducer) -> None:
             await producer.stop()
     except (TimeoutError, KafkaError) as error:
         log.warning("producer did not stop cleanly", reason=repr(error))
-        # stop() was ended while it flushed; its sender would go on when the broker is back.
-        await producer._sender.close()
-        await producer.client.close()
+        await drop_producer(producer)
+
+
+async def drop_producer(producer: AIOKafkaProducer) -> None:
+    """End it with what it has not sent yet: that would go out when the broker is back, behind
+    whatever was sent meanwhile."""
+    producer._closed = True
+    await producer._sender.close()
+    await producer.client.close()
 
 
 async def connect_consumer(

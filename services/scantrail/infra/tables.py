@@ -403,7 +403,10 @@ recall_unit = Table(
     Column(
         "held_by", ARRAY(Text), nullable=False, server_default=text("'{}'")
     ),  # that hold it here
+    # that leave it open, where it went out
+    Column("left_open", ARRAY(Text), nullable=False, server_default=text("'{}'")),
     Index("recall_unit_stale", "unit", postgresql_where=text("is_stale")),
+    Index("recall_unit_left_open", "unit", postgresql_where=text("left_open <> '{}'")),
 )
 
 #: The units inside which those are that recalls hold, at any depth: they are held, too.

@@ -21,7 +21,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
-from scantrail.domain.custody import Position
+from scantrail.domain.custody import Outcome, Position
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.scan import Scan, order_reference, return_reference
 from scantrail.projector.alerts import ToldAlert
@@ -39,6 +39,8 @@ class Rows:
 
     units: dict[str, Row] = field(default_factory=dict)
     movements: dict[tuple[str, str, datetime], Row] = field(default_factory=dict)
+    #: units of which a scan was voided
+    corrected: set[str] = field(default_factory=set)
     alerts: list[ToldAlert] = field(default_factory=list)
     rejected: dict[str, Row] = field(default_factory=dict)
     readers: dict[str, Row] = field(default_factory=dict)
@@ -119,6 +121,9 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             scan.keyed,
         )
         rows.record_times.append(scan.record_time)
+    if scan.corrects is not None:
+        rows.corrected.add(movement.unit)
+    marks = (None, None) if movement.outcome is Outcome.VOIDED else (scan.lot, scan.produced_on)
     current = rows.units.get(movement.unit)
     if current is None or current[UNIT_VERSION] < movement.version:
         rows.units[movement.unit] = unit_row(
@@ -127,8 +132,8 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             after,
             held=movement.held,
             joined=movement.joined,
-            lot=scan.lot or (current[UNIT_LOT] if current else None),
-            produced_on=scan.produced_on or (current[UNIT_PRODUCED_ON] if current else None),
+            lot=marks[0] or (current[UNIT_LOT] if current else None),
+            produced_on=marks[1] or (current[UNIT_PRODUCED_ON] if current else None),
         )
 
 

@@ -31,6 +31,7 @@ from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.regulated import tell_written
 from scantrail.projector.alerts import write_alerts
+from scantrail.projector.corrected import tell_marks_anew
 from scantrail.projector.recalled import mark_recalled
 from scantrail.projector.rows import Row, Rows, add_records, refused_row
 
@@ -188,6 +189,7 @@ class Writer:
 
         await merge(tables.movement, rows.movements, _BY_VERSION)
         await merge(tables.unit, rows.units, _BY_VERSION, TOLD_ONCE)
+        await tell_marks_anew(connection, rows.corrected)
         if rows.units:
             await tell_written(connection)
         await write_alerts(connection, rows.alerts, tells_webhooks=self._tells_webhooks)

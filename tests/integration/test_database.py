@@ -87,7 +87,7 @@ def test_a_lot_that_a_voided_scan_told_is_taken_back_where_it_was_kept(
     address = postgres.address.rpartition("/")[0] + f"/{name}"
     engine = create_engine(sqlalchemy_url(address))
     with engine.connect() as connection:
-        make_tables(connection, shape="0025")
+        make_tables(connection, shape="0026")
         connection.commit()
     engine.dispose()
     scan = (

@@ -80,7 +80,7 @@ def test_the_migrations_make_the_tables_that_the_code_describes(database_url: st
 def test_a_lot_that_a_voided_scan_told_is_taken_back_where_it_was_kept(
     postgres: EmbeddedPostgres,
 ) -> None:
-    """Up to shape 25 it stayed; recalls look at such units once more."""
+    """Up to shape 26 it stayed; recalls look at such units once more."""
     name = f"old_{secrets.token_hex(4)}"
     with psycopg.connect(postgres.address, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")

@@ -8,7 +8,7 @@ import pytest_asyncio
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from integration.test_recall_sweep_edge import OUT, by_lot, move, put, start
+from integration.test_recall_sweep_edge import OUT, by_lot, judged, move, put, start
 from scantrail.api import recall_looks, recall_sweep
 from scantrail.api.outbox import Outbox
 from scantrail.api.recall_sweep import RecallSweep
@@ -65,8 +65,13 @@ def before_first_hold(patch: Patch, meanwhile: Callable[[], Awaitable[None]]) ->
     patch.setattr(recall_looks, "_hold", later)
 
 
-async def until_written(site: "Site", units: int) -> None:
-    await site.until(lambda: site.rows("SELECT count(*) FROM unit") == [(units,)])
+async def moved(site: "Site", *scans: Any) -> None:
+    """Scans of one unit, written and judged: no recall that comes now is known to the alerter."""
+    before = judged()
+    await move(site, *scans)
+    await site.until(lambda: judged() == before + len(scans))
+    query = "SELECT count(*) FROM movement WHERE unit = %s"
+    await site.until(lambda: site.rows(query, scans[0].unit) == [(len(scans),)])
 
 
 async def test_an_api_that_knows_an_older_version_takes_nothing_back(
@@ -74,8 +79,7 @@ async def test_an_api_that_knows_an_older_version_takes_nothing_back(
 ) -> None:
     """It looked for recalls, then another api swept a newer version, then it looks at a unit."""
     await start(site, "alerter", "projector")
-    await move(site, site.scan("out", 0), site.scan("out", 5, event_id="left", **OUT))
-    await until_written(site, 1)
+    await moved(site, site.scan("out", 0), site.scan("out", 5, event_id="left", **OUT))
     slow, other = sweeps
     await put(site, listed("R-1", "none"))
     await sweep_until(site, slow, {("R-1", 1)})
@@ -98,8 +102,7 @@ async def test_of_two_that_sweep_one_says_that_it_is_swept(
     site: "Site", sweeps: list[RecallSweep], monkeypatch: Patch
 ) -> None:
     await start(site, "alerter", "projector")
-    await move(site, site.scan("out", 0, event_id="left", **OUT))
-    await until_written(site, 1)
+    await moved(site, site.scan("out", 0, event_id="left", **OUT))
     slow, other = sweeps
     look = slow._look
 
@@ -121,12 +124,11 @@ async def test_a_unit_that_moves_while_it_is_looked_at_for_the_first_time_is_loo
     """It was cleared by its lot, and the movement tells another, which is recalled."""
     await start(site, "alerter", "projector")
     unit = site.unit("fine")
-    made = site.movements(site.scan("fine", 0, lot="L2"), site.scan("fine", 5, lot="L1"))
-    await site.put_movement(made[0], unit)
-    await until_written(site, 1)
+    scans = (site.scan("fine", 0, lot="L2"), site.scan("fine", 5, lot="L1"))
+    await moved(site, scans[0])
 
     async def moves() -> None:
-        await site.put_movement(made[1], unit)
+        await site.put_movement(site.movements(*scans)[1], unit)
         marked = "SELECT lot, is_stale FROM unit JOIN recall_unit USING (unit)"
         await site.until(lambda: site.rows(marked) == [("L1", True)])
 
@@ -141,8 +143,7 @@ async def test_a_unit_that_is_cleared_while_it_is_looked_at_for_the_first_time_i
 ) -> None:
     await start(site, "alerter", "projector", "api")
     unit = site.unit("none")
-    await move(site, site.scan("none", 0))
-    await until_written(site, 1)
+    await moved(site, site.scan("none", 0))
 
     async def is_cleared() -> None:
         body = {"units": [unit], "note": "label shows L2"}
@@ -163,8 +164,7 @@ async def test_a_recall_whose_units_cannot_be_found_keeps_no_other_waiting(
     site: "Site", sweeps: list[RecallSweep], monkeypatch: Patch
 ) -> None:
     await start(site, "alerter", "projector")
-    await move(site, site.scan("out", 0, event_id="left", **OUT))
-    await until_written(site, 1)
+    await moved(site, site.scan("out", 0, event_id="left", **OUT))
     candidates = recall_sweep._candidates
 
     async def takes_too_long(connection: AsyncConnection, of: Any, recall_id: str) -> Any:
@@ -189,8 +189,7 @@ async def test_a_recall_of_many_units_keeps_no_other_waiting(
     await start(site, "alerter", "projector")
     serials = [f"{number}" for number in range(5)]
     for serial in serials:
-        await move(site, site.scan(serial, 0, event_id=f"left-{serial}", **OUT))
-    await until_written(site, 5)
+        await moved(site, site.scan(serial, 0, event_id=f"left-{serial}", **OUT))
     monkeypatch.setattr(recall_sweep, "UNITS", 1)
     monkeypatch.setattr(recall_sweep, "TURN", 2)
     await put(site, listed("R-0", *serials))

@@ -99,9 +99,9 @@ async def raised(site: "Site") -> Counter[tuple[str, str, str]]:
         alert = alerts.decode(record.value)
         found[alert.id] = alert
     return Counter(
-        (alert.unit or "", alert.event_id, alert.recall or "")
+        (alert.unit, alert.event_id, alert.recall or "")
         for alert in found.values()
-        if alert.status == "raised"
+        if alert.status == "raised" and alert.unit is not None
     )
 
 

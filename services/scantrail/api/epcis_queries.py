@@ -12,8 +12,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, tuple_
-from sqlalchemy.dialects.postgresql import distinct_on
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Row,
+    Text,
+    and_,
+    any_,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.days import Days
@@ -41,6 +53,9 @@ GROWTH: Final = 4
 #: A slice that took less lets the next one grow; one that took more, shrink.
 _QUICK_S: Final = 0.25
 _SLOW_S: Final = 1.0
+
+#: Events that are made before others have their turn.
+YIELD_EVERY: Final = 50
 
 #: Movements that are no observation: they say what became of a unit's record.
 _NO_OBSERVATION: Final = tuple(
@@ -223,6 +238,11 @@ def _told(asked: Asked) -> list[ColumnElement[bool]]:
     return wanted
 
 
+def _among(column: Column[Any], values: Iterable[str]) -> ColumnElement[bool]:
+    """As `in_`, with one parameter however many there are."""
+    return column == any_(literal(list(values), ARRAY(Text)))
+
+
 def _place(row: Row[Any]) -> Place:
     return Place(row.record_time, row.event_id)
 
@@ -305,7 +325,7 @@ async def _declared(
             func.coalesce(scan_void.c.replaced_unit, scan_void.c.unit).label("replaced_unit"),
         )
         .outerjoin(scan_void, scan_void.c.event_id == m.corrects)
-        .where(m.unit.in_(keys), m.corrects.in_([row.event_id for row in rows]))
+        .where(_among(m.unit, keys), _among(m.corrects, [row.event_id for row in rows]))
         .group_by(m.corrects, scan_void.c.event_id)
     )
     voids: Sequence[Any] = (await connection.execute(query)).all()
@@ -340,7 +360,7 @@ async def _corrective(
         return {}
     keys = await _all_keys(connection, set(named.values()))
     query = select(movement, HAPPENED_AT.label("happened_at")).where(
-        movement.c.unit.in_(keys), movement.c.event_id.in_(named)
+        _among(movement.c.unit, keys), _among(movement.c.event_id, named)
     )
     found = await connection.execute(query.order_by(movement.c.forwarded_from.is_(None)))
     return {
@@ -354,8 +374,8 @@ async def _corrective(
 async def _all_keys(connection: AsyncConnection, keys: Collection[str]) -> list[str]:
     """The keys, with those to which they are linked, into which they were joined, and that were
     joined into them."""
-    links = select(identifier.c.unit).where(identifier.c.id.in_(keys))
-    into = select(unit.c.joined).where(unit.c.unit.in_(keys), unit.c.joined.is_not(None))
-    of = select(unit.c.unit).where(unit.c.joined.in_(keys))
+    links = select(identifier.c.unit).where(_among(identifier.c.id, keys))
+    into = select(unit.c.joined).where(_among(unit.c.unit, keys), unit.c.joined.is_not(None))
+    of = select(unit.c.unit).where(_among(unit.c.joined, keys))
     found = (await connection.execute(links.union(into, of))).scalars()
     return sorted({*keys, *found})

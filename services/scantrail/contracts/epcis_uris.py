@@ -14,6 +14,7 @@ with it. An EPC URN needs the length of a company prefix, which a barcode does n
 """
 
 import re
+from functools import lru_cache
 from itertools import pairwise
 from typing import Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -82,9 +83,11 @@ def is_uri(text: str) -> bool:
     return len(text) <= URI_LENGTH_MAX and _URI.fullmatch(text) is not None
 
 
+@lru_cache(maxsize=16_384)
 def canonical(uri: str) -> str:
     """`uri` as the constrained canonical Digital Link of the GS1 key that it has, as far as it has
-    one; others as they are. EPC URNs of units and of places are Digital Links then."""
+    one; others as they are. EPC URNs of units and of places are Digital Links then. Cached: few
+    places, and each event's URIs are looked at twice."""
     if urn := _EPC_URN.fullmatch(uri):
         return _of_urn(urn[1]) or uri
     if uri.startswith(("https://", "http://")):

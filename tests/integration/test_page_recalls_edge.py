@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from integration.conftest import Site
 
 EVERY_KIND: list[dict[str, Any]] = [
-    {"kind": "list", "serials": ["A01", "A02"]},
+    {"kind": "list", "serials": ["A01", "A02", "490154203237518"]},
     {"kind": "range", "low": "B001", "high": "B099"},
     {"kind": "prefix", "prefix": "C-"},
     {"kind": "pattern", "pattern": "D##"},
-    {"kind": "lot", "lots": ["L1", "L2"]},
+    {"kind": "range", "low": "352099001761481", "high": "352099001761994"},
+    {"kind": "lot", "lots": ["L1", "L 2"]},
     {"kind": "lot_range", "low": "L10", "high": "L20"},
     {"kind": "date", "from": "2026-01-01", "to": "2026-01-31"},
     {"kind": "date", "from": "2026-03-01", "to": None},
@@ -222,7 +223,7 @@ async def test_units_are_found_by_place_and_purchaser_and_leave_as_a_file(
     await screen.page.wait_for_url("**/units?**")
     assert await screen.page.locator("tbody tr code").all_inner_texts() == [site.unit("A06")]
     await screen.page.get_by_role("link", name=site.unit("A06")).click()
-    await screen.sees("understood as")
+    await screen.sees("order SO-9")
 
     async with screen.page.expect_download() as loaded:
         await screen.page.evaluate("location = '/page/recalls/R-1/units.csv'")
@@ -261,7 +262,8 @@ async def test_an_amendment_says_again_all_that_was_said_and_shows_what_it_chang
     await fill(screen, "Title", "Batteries")
     await fill(screen, "Why it is amended", "the maker says so")
     await push(screen, "Amend it")
-    await screen.sees("changed: title")
+    await screen.sees("Version 2 is entered.")
+    assert await screen.page.get_by_text("changed:").all_inner_texts() == ["changed: title"]
     await screen.sees("the maker says so")
     assert asked == ["R-1 is active: what you changed counts at once."]
     after = await ok(site, "GET", "/recalls/R-1")

@@ -17,6 +17,7 @@ from scantrail.api.pages.frame import SCREEN, SECURITY_HEADERS, Times, screen
 from scantrail.api.pages.recall_words import KINDS, changed_parts, clause_words
 from scantrail.api.problems import bad_field
 from scantrail.api.recall_store import load_recall, short_part, summary_of, unknown
+from scantrail.contracts.printed import other_clauses
 from scantrail.contracts.topics import Topic
 from scantrail.domain.recall import Recall, RecallStatus, Selector, SelectorKind
 from scantrail.domain.vocabulary import BusinessStep
@@ -228,9 +229,18 @@ async def _entered_serials(connection: AsyncConnection, recall_id: str) -> list[
 
 
 def _clauses(recall: Recall, serials: list[str]) -> list[dict[str, Any]]:
-    """What a form shows of a recall, each clause once; all that is listed is one clause."""
-    others = dict.fromkeys(each for each in recall.selectors if each.kind != SelectorKind.LIST)
-    listed = [{"kind": SelectorKind.LIST.value, "serials": serials}] if serials else []
+    """What a form shows of a recall, each clause once, without those that one before brings with
+    it; all that is listed is one clause, in the order of the notice. So an amendment says the same.
+    """
+    others, brought = list[Selector](), set[Selector]()
+    for each in recall.selectors:
+        if each.kind != SelectorKind.LIST and each not in brought:
+            others.append(each)
+            brought |= {each, *other_clauses(each)}
+    told = (serial for each in recall.selectors for serial in each.serials)
+    entered = dict.fromkeys(serials)
+    ordered = dict.fromkeys([*(serial for serial in told if serial in entered), *serials])
+    listed = [{"kind": SelectorKind.LIST.value, "serials": list(ordered)}] if serials else []
     return [*listed, *map(_clause, others)]
 
 

@@ -318,6 +318,29 @@ async def test_serials_come_by_a_file_and_stay_where_they_are_too_many_for_a_for
         ("list", None, 1001),
     ]
 
+    # lists go on where a page ends
+    await screen.open("/page/recalls/R-1/never-seen")
+    assert await screen.page.locator(".serials li").count() == 100
+    await screen.page.get_by_role("link", name="Further serials").click()
+    await screen.sees("S0100")
+    site.execute(
+        "INSERT INTO recall SELECT 'R-1' || n, 1, document, summary || jsonb_build_object('id',"
+        " 'R-1' || n) FROM recall, generate_series(100, 200) AS n"
+    )
+    site.execute(
+        "INSERT INTO recall_version SELECT recall, version + n, status, at, who, note, document"
+        " FROM recall_version, generate_series(3, 23) AS n WHERE version = 3"
+    )
+    await screen.open("/page/recalls?begins=R-1&status=draft")
+    assert await screen.page.locator(".inbox > li").count() == 100
+    await screen.page.get_by_role("link", name="Further recalls").click()
+    await screen.page.wait_for_url("**after=**")
+    assert await screen.page.locator(".inbox a").all_inner_texts() == ["R-1199", "R-1200"]
+    await screen.open("/page/recalls/R-1")
+    assert await screen.page.get_by_text("version 1", exact=True).count() == 0
+    await screen.page.get_by_role("link", name="Older versions").click()
+    await screen.page.get_by_text("version 1", exact=True).wait_for()
+
 
 async def test_whom_it_reached_is_told_unit_by_unit_or_for_all_and_it_is_closed(
     site: "Site", screen: Screen

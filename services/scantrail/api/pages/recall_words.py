@@ -49,7 +49,8 @@ def clause_words(told: Mapping[str, Any]) -> str:
         case SelectorKind.DATE:
             first, last = told["from"], told["to"]
             days = (f"from {first}" if first else "", f"to {last}" if last else "")
-            return f"produced {' '.join(filter(None, days))}, both days included"
+            included = "both days included" if first and last else "that day included"
+            return f"produced {' '.join(filter(None, days))}, {included}"
     return "every unit of the products"
 
 

@@ -40,6 +40,7 @@ from scantrail.api.pages.alerts import build_alerts_screen
 from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
+from scantrail.api.pages.labels import build_labels
 from scantrail.api.pages.live import Live, build_live
 from scantrail.api.pages.recall_export import build_recall_export
 from scantrail.api.pages.recall_parts import build_recall_parts
@@ -178,6 +179,7 @@ def build_api(
             *build_work(reader or engine),
             *build_shipping(reader or engine, onlookers.feed),
             *build_site(reader or engine, onlookers.feed),
+            *build_labels(reader or engine),
             *build_live(onlookers.live),
             *build_recalls_screen(engine, outbox),
             *build_recall_parts(engine),

@@ -57,6 +57,7 @@ MENU = (
     Entry("/page/alerts", "Alerts"),
     Entry("/page/recalls", "Recalls"),
     Entry("/page/site", "Site"),
+    Entry("/page/labels", "Labels"),
 )
 
 

@@ -338,7 +338,7 @@ async def test_every_screen_is_for_its_role_and_who_is_not_known_signs_in(
         for role in ROLES:
             shown = {"Authorization": f"Bearer {tokens[role]}"}
             is_let_in = ROLES.index(role) >= ROLES.index(needed)
-            status = await asyncio.wait_for(status_of(site, method, address, shown), 10)
+            status = await asyncio.wait_for(status_of(site, method, address, shown), 30)
             assert (status not in (401, 403)) == is_let_in, (method, address, role)
 
 

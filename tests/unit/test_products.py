@@ -7,6 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scantrail.api.bodies import ProductBody
+from scantrail.api.problems import Problem
+from scantrail.api.products import _decided
 from scantrail.contracts.identity import identify
 from scantrail.contracts.minting import (
     ALPHABET,
@@ -17,6 +20,7 @@ from scantrail.contracts.minting import (
 )
 from scantrail.domain.near import near_serials
 from scantrail.domain.product import (
+    POLICIES_MAX,
     Captured,
     Policy,
     Product,
@@ -177,6 +181,19 @@ def test_any_number_of_characters_that_look_alike_are_near_and_there_are_not_too
 def test_near_is_said_by_both(serial: str, data: st.DataObject) -> None:
     other = data.draw(st.sampled_from(sorted(near_serials(serial))))
     assert serial in near_serials(other)
+
+
+def test_a_policy_that_would_not_count_is_refused() -> None:
+    full = tuple(Policy(valid_from=JUNE + timedelta(days=n)) for n in range(POLICIES_MAX))
+    known = replace(PUMP, policies=full)
+    older = ProductBody(name="Pump", valid_from=JUNE - timedelta(days=1))
+    with pytest.raises(Problem, match="these begin at 2026-06-01") as refused:
+        _decided(PUMP.id, older, known, JULY)
+    assert (refused.value.status_code, refused.value.extra["field"]) == (400, "valid_from")
+    newer = ProductBody(name="Pump", valid_from=JUNE + timedelta(hours=1))
+    assert newer.valid_from in [
+        each.valid_from for each in _decided(PUMP.id, newer, known, JULY).policies
+    ]
 
 
 # ---------------------------------------------------------------------------------- minted

@@ -35,6 +35,9 @@ async def at_work(site: "Site", tmp_path: Path) -> AsyncIterator[tuple["Site", P
     with started(site.settings, tmp_path, "tracker") as (tracker,):
         await asyncio.to_thread(tracker.await_ready)
         await scan_all(site)
+        folded = len(await (await site.log(Topic.MOVEMENTS)).records())
+        count = "SELECT count(*) FROM movement"
+        await site.until(lambda: site.rows(count) == [(folded,)])
         yield site, tracker
 
 

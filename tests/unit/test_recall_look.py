@@ -192,7 +192,7 @@ def test_how_a_unit_left(steps: tuple[str, ...], leaving: list[str], voided: lis
         (("shipping", "returning", "shipping"), set()),
         (("shipping", "void_shipping", "shipping"), set()),
     ],
-    ids=lambda value: "-".join(value) or "none",
+    ids=lambda value: "-".join(sorted(value) if isinstance(value, set) else value) or "none",
 )
 def test_which_visits_may_be_one_with_the_departure(
     steps: tuple[str, ...], repeated: set[str]

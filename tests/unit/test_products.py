@@ -189,7 +189,7 @@ def test_a_policy_that_would_not_count_is_refused() -> None:
     full = tuple(Policy(valid_from=JUNE + timedelta(days=n)) for n in range(POLICIES_MAX))
     known = replace(PUMP, policies=full)
     older = ProductBody(name="Pump", valid_from=JUNE - timedelta(days=1))
-    with pytest.raises(Problem, match="the first of them is of 2026-06-01") as refused:
+    with pytest.raises(Problem, match="the first is of 2026-06-01") as refused:
         _decided(PUMP.id, older, known, JULY)
     assert (refused.value.status, refused.value.body["field"]) == (400, "valid_from")
     newer = ProductBody(name="Pump", valid_from=JUNE + timedelta(hours=1))

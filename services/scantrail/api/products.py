@@ -227,7 +227,7 @@ def _decided(product: str, body: ProductBody, known: Product | None, now: dateti
     if policy not in policies:
         oldest = policies[0].valid_from
         assert oldest is not None  # one was left out before it
-        told = f"is older than the newest {POLICIES_MAX} policies, which count: the first of them is"
+        told = f"is older than the newest {POLICIES_MAX} policies, which count: the first is"
         raise bad_field("valid_from", f"{told} of {oldest.isoformat()}")
     return policy_at(replace(under(new, policies[0]), policies=policies), now)
 

@@ -502,12 +502,12 @@ async def test_a_full_disk_ends_it_and_what_it_made_is_removed(
     async def without_room(rebuild: Any) -> None:
         await prepare(rebuild)
         site.execute(
-            "CREATE FUNCTION public_rebuild.full() RETURNS trigger LANGUAGE plpgsql AS"
+            "CREATE FUNCTION public_rebuild.no_room() RETURNS trigger LANGUAGE plpgsql AS"
             " $$ BEGIN RAISE 'no space left on device' USING ERRCODE = '53100'; END $$"
         )
         site.execute(
-            "CREATE TRIGGER full BEFORE INSERT ON public_rebuild.movement"
-            " FOR EACH ROW EXECUTE FUNCTION public_rebuild.full()"
+            "CREATE TRIGGER no_room BEFORE INSERT ON public_rebuild.movement"
+            " FOR EACH ROW EXECUTE FUNCTION public_rebuild.no_room()"
         )
 
     monkeypatch.setattr(rebuilding._Rebuild, "prepare", without_room)

@@ -179,6 +179,7 @@ class RecallSweep:
             found = [_Version(*row) for row in await connection.execute(query)]
         self._since = {each: self._since.get(each, time.monotonic()) for each in found}
         self._left = {each: self._left[each] for each in found if each in self._left}
+        self._found_in = {each: self._found_in[each] for each in self._left}
         metrics.RECALLS_UNSWEPT.set(len(found))
         return found
 
@@ -253,7 +254,7 @@ class RecallSweep:
             document = (await connection.execute(query.with_for_update())).scalar()
             if document is None or await _is_swept(connection, what):
                 return
-            if self._found_in.pop(what) != await _table_of_units(connection):
+            if self._found_in[what] != await _table_of_units(connection):
                 return  # a rebuild exchanged it: what was missing before is looked for anew
             done = upsert(recall_sweep).values(
                 recall=what.id, version=what.version, swept_at=func.now()

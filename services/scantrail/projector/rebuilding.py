@@ -461,7 +461,7 @@ class _Rebuild:
         for grant in (await connection.execute(_GRANTS, {"old": f"{self._before}.{table}"})).all():
             to = "PUBLIC" if grant.grantee is None else _quoted(grant.grantee)
             more = " WITH GRANT OPTION" if grant.is_grantable else ""
-            some = f" ({_quoted(grant.only)})" if grant.only else ""
+            some = f" ({_quoted(grant.of_column)})" if grant.of_column else ""
             granted = f"GRANT {grant.privilege_type}{some} ON {anew} TO {to}{more}"
             await connection.execute(text(granted))
         owners = {"old": f"{self._before}.{table}", "new": anew}
@@ -639,9 +639,9 @@ _SWEEP_AGAIN = text(
 _GRANTS = text(
     """
     SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS grantee,
-        a.privilege_type, a.is_grantable, a.only
+        a.privilege_type, a.is_grantable, a.of_column
     FROM pg_class c, LATERAL (
-        SELECT *, NULL AS only FROM aclexplode(c.relacl)
+        SELECT *, NULL AS of_column FROM aclexplode(c.relacl)
         UNION ALL SELECT told.*, attname FROM pg_attribute, aclexplode(attacl) told
             WHERE attrelid = c.oid
     ) a

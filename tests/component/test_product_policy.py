@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,12 +13,15 @@ import pytest
 
 from component.belt import GTIN, Belt
 from component.fake_outlet import FakeOutlet
+from scantrail.alerter.app import Notices, judge_reads
 from scantrail.contracts.minting import minted_serial
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Hold, HoldReason
 from scantrail.domain.product import Captured, Policy, Product, Serials
 from scantrail.domain.recall import Recall, Selector
+from scantrail.domain.recall_match import RecallMatcher
+from scantrail.domain.severity import Severity
 from scantrail.domain.station import Station
 from scantrail.domain.verdict import Judgement, Verdict
 from scantrail.domain.vocabulary import BusinessStep
@@ -284,6 +288,21 @@ async def test_a_time_that_cannot_be_is_judged_by_when_it_was_recorded() -> None
     long_ago = Read(f"01{GTIN}", aim="]C1", event_time=NOON - timedelta(days=400))
     taken = await at_noon(outlet, product).take("hand", [long_ago])
     assert [each.reason for each in taken.rejected] == ["serial_missing"]
+
+
+async def test_the_alert_of_a_read_at_a_time_that_cannot_be_is_by_when_it_was_recorded() -> None:
+    outlet = FakeOutlet()
+    product = changed_at_noon(Policy(), Policy(serial_missing=Severity.CRITICAL))
+    long_ago = Read(f"01{GTIN}", aim="]C1", event_time=NOON - timedelta(days=400))
+    await at_noon(outlet, product).take("hand", [long_ago])
+    (first,) = outlet.rejected
+    much_later = intake(outlet, product, now=NOON + timedelta(days=400))
+    assert (await much_later.replay([first])).rejected
+    notices = Notices(RecallMatcher(), {}, {GTIN: product}, {})
+    records = [SimpleNamespace(value=encode(each), offset=0) for each in outlet.rejected]
+    told = judge_reads([records], notices)
+    assert [each.severity for each in told] == ["critical", "critical"]
+    assert {(each.id, each.event_time) for each in told} == {(told[0].id, first.record_time)}
 
 
 # ---------------------------------------------------------------------------------- serials

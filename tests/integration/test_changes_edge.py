@@ -353,6 +353,61 @@ async def status_of(site: "Site", method: str, address: str, headers: dict[str, 
         return answer.status_code
 
 
+async def person(site: "Site", token_id: str, role: str, *sites: str) -> dict[str, str]:
+    said = await asyncio.to_thread(make_person, site.settings, token_id, role, list(sites))
+    return {"Authorization": f"Bearer {said.split('Bearer ')[1].split()[0]}"}
+
+
+async def test_licences_are_entered_and_taken_away_by_quality(site: "Site") -> None:
+    desk, quality = await person(site, "d", "operate"), await person(site, "q", "quality")
+    await site.start("api", replace(site.settings, api_tokens="required"))
+    licence = {"number": "1-23", "kind": "firearms", "valid_from": "2025-01-01"}
+    plain = {"name": "Ada", "address": "York", "roles": ["purchaser"]}
+    licensed = plain | {"licences": [licence]}
+    problem = await refused(site, 403, "PUT", "/parties/ada", json=licensed, headers=desk)
+    told = problem.json()
+    assert (told["field"], told["needed"]) == ("licences", "quality")
+    assert site.rows("SELECT id FROM party") == []
+    await ok(site, "PUT", "/parties/ada", json=plain, headers=desk)
+    await ok(site, "PUT", "/parties/ada", json=licensed, headers=quality)
+    await ok(site, "PUT", "/parties/ada", json=licensed | {"address": "Hull"}, headers=desk)
+    for other in (plain, plain | {"licences": [licence | {"valid_from": "2024-01-01"}]}):
+        await refused(site, 403, "PUT", "/parties/ada", json=other, headers=desk)
+    await ok(site, "PUT", "/parties/ada", json=plain, headers=quality)
+
+
+async def test_a_token_of_a_site_resolves_and_replays_nothing_of_another(site: "Site") -> None:
+    boss, north = await person(site, "b", "admin"), await person(site, "n", "operate", "north")
+    await site.start("api", replace(site.settings, api_tokens="required"))
+    for name in ("north", "south"):
+        station = STATION | {"site": name}
+        await ok(site, "PUT", f"/stations/dock-{name}", json=station, headers=boss)
+        site.execute(
+            "INSERT INTO alert (id, kind, severity, status, event_id, site, event_time, text)"
+            " VALUES (%s, 'duplicate_serial', 'warning', 'open', 'e', %s, now(), 'x')",
+            f"a-{name}",
+            name,
+        )
+        site.execute(
+            "INSERT INTO rejected (id, source, reader, station, reason, detail, payload,"
+            " record_time) VALUES (%s, 'read', %s, %s, 'unidentified_serial', '', '{}', now())",
+            f"r-{name}",
+            name,
+            f"dock-{name}",
+        )
+    await ok(site, "POST", "/alerts/a-north/acknowledge", json={}, headers=north)
+    for address, body in (
+        ("/alerts/a-south/acknowledge", {}),
+        ("/alerts/a-south/resolve", {"note": "done"}),
+        ("/rejected/replay", {"reader": "south"}),
+    ):
+        problem = await refused(site, 403, "POST", address, json=body, headers=north)
+        assert problem.json()["field"] == "site", address
+    # its own goes on to the gateway, which is not there
+    await refused(site, 503, "POST", "/rejected/replay", json={"reader": "north"}, headers=north)
+    assert site.rows("SELECT status FROM alert WHERE id = 'a-south'") == [("open",)]
+
+
 async def test_a_token_is_made_shown_once_bound_to_sites_and_revoked(site: "Site") -> None:
     said = await asyncio.to_thread(make_person, site.settings, "boss", "admin", [])
     boss = {"Authorization": f"Bearer {said.split('Bearer ')[1].split()[0]}"}

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import psycopg
 import pytest
 
 from integration.conftest import GTIN, NOON
-from scantrail.contracts.minting import is_minted
+from scantrail.api import folding
+from scantrail.contracts.minting import is_minted, minted_serial
 from scantrail.contracts.records import alerts, decode_scan, products, recalls, rejected_reads
 from scantrail.contracts.topics import Topic
 from scantrail.domain.product import Serials, policy_at
@@ -223,6 +225,26 @@ async def test_case_is_not_folded_while_units_or_recalls_would_be_missed(site: "
     await ok(site, "PUT", PUMP, json={"name": "Pump"})
 
 
+async def test_what_is_entered_while_a_product_comes_to_fold_case_is_told_again(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    await ok(site, "PUT", PUMP, json={"name": "Pump"})
+    held = {"text": "inspection 7"}
+    with psycopg.connect(site.settings.database_url) as other:  # as a PUT of another api
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [folding._LOCK])
+        holding = asyncio.create_task(site.ask("PUT", "/holds/sn:PUMP-7.ab1", json=held))
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await site.until(lambda: site.rows(waits))
+        other.execute("UPDATE product SET fold_case = true")
+    answer = await holding
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    assert "came to fold case meanwhile" in answer.text
+    assert site.rows("SELECT id FROM hold") == []
+    assert (await site.ask("PUT", "/holds/sn:PUMP-7.ab1", json=held)).is_success
+    assert site.rows("SELECT id FROM hold") == [("sn:PUMP-7.AB1",)]
+
+
 async def test_a_notice_and_opening_stock_are_of_the_folded_unit(site: "Site") -> None:
     await site.put_station(site.station("stock", business_step=BusinessStep.STOCK_TAKING))
     for name in ("api", "gateway"):
@@ -283,6 +305,18 @@ async def test_serials_are_minted_once_whatever_is_asked_at_once_and_after_a_res
     await known(site, following["unit"])
     told = (await ok(site, "POST", serials, 201, json={"count": 1}))["serials"]
     assert [each["number"] for each in told] == [following["number"] + 1]
+
+
+async def test_a_serial_that_is_announced_or_linked_is_given_to_no_other(site: "Site") -> None:
+    await site.start("api")
+    await ok(site, "PUT", "/products/RING-9", json={"name": "Ring", "minted": True})
+    second, third = (f"sn:RING-9.{minted_serial(number)}" for number in (2, 3))
+    line = {"product": "RING-9", "serials": [minted_serial(1)]}
+    notice = {"supplier": "maker", "site": "north", "lines": [line]}
+    await ok(site, "PUT", "/advance-notices/N-1", json=notice)
+    await ok(site, "PUT", "/identifiers", json={"ids": [second, "imei:49015420323751"]})
+    told = await ok(site, "POST", "/products/RING-9/serials", 201, json={"count": 1})
+    assert [each["unit"] for each in told["serials"]] == [third]
 
 
 async def test_what_cannot_be_minted_is_refused(site: "Site") -> None:
@@ -376,6 +410,20 @@ async def test_what_is_announced_is_known_and_what_is_refused_is_told(site: "Sit
     ):
         problem = await refused(site, 400, "POST", "/keyed", json=typed | more)
         assert problem["field"] == field
+
+
+async def test_a_minted_serial_is_near_before_its_unit_is_scanned(site: "Site") -> None:
+    await site.start("api")
+    ring = {"name": "Ring", "minted": True, "serial_formats": ["$$$$$$$$"]}
+    await ok(site, "PUT", "/products/RING-9", json=ring)
+    await ok(site, "PUT", "/stations/dock-1", json={"site": "north", "business_step": "receiving"})
+    told = await ok(site, "POST", "/products/RING-9/serials", 201, json={"count": 1})
+    unit = told["serials"][0]["unit"]
+    slipped = unit[:-1] + ("3" if unit[-1] != "3" else "4")
+    problem = await refused(
+        site, 409, "POST", "/keyed", json={"code": slipped, "station": "dock-1"}
+    )
+    assert (problem["reason"], problem["candidates"]) == ("near_match", [unit])
 
 
 async def test_what_a_handheld_says_was_typed_waits_for_a_person(site: "Site") -> None:

@@ -218,7 +218,10 @@ async def test_the_new_tables_have_the_shape_and_the_rights_of_the_old_ones(site
     role = f"reader_{site.settings.topic_prefix[-8:]}"
     site.execute(f"CREATE ROLE {role}")
     site.execute(f"GRANT SELECT ON unit, movement TO {role} WITH GRANT OPTION")
+    site.execute(f"GRANT SELECT (id, kind), UPDATE (text) ON alert TO {role}")
     site.execute("GRANT SELECT ON rejected TO PUBLIC")
+    site.execute("ALTER TABLE unit SET (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.01)")
+    site.execute("ALTER TABLE alert SET (toast.autovacuum_enabled = false)")
 
     def shape() -> list[Any]:
         return [
@@ -232,11 +235,18 @@ async def test_the_new_tables_have_the_shape_and_the_rights_of_the_old_ones(site
                 " AND a.grantee <> relowner ORDER BY 1, 2, 3",
                 "SELECT conrelid::regclass::text, conname FROM pg_constraint"
                 " WHERE connamespace = 'public'::regnamespace ORDER BY 1, 2",
+                "SELECT relname, c.reloptions, (SELECT reloptions FROM pg_class t"
+                " WHERE t.oid = c.reltoastrelid) FROM pg_class c"
+                " WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' ORDER BY 1",
+                "SELECT attrelid::regclass::text, attname, attacl FROM pg_attribute"
+                " WHERE attacl IS NOT NULL AND attrelid IN (SELECT oid FROM pg_class"
+                " WHERE relnamespace = 'public'::regnamespace) ORDER BY 1, 2",
             )
         ]
 
     before = shape()
     assert len(before[2]) == 3
+    assert len(before[5]) == 3
     await rebuilt(site)
     assert shape() == before
     site.execute(f"DROP OWNED BY {role}")
@@ -409,12 +419,111 @@ async def test_a_topic_that_was_made_anew_is_no_source(site: "Site") -> None:
 
 async def test_what_would_be_in_the_way_at_the_end_is_told_first(site: "Site") -> None:
     site.execute("CREATE VIEW ours AS SELECT unit FROM unit")
-    with pytest.raises(CannotRebuild, match=r"views read the tables .*: ours: drop them"):
+    site.execute("CREATE PUBLICATION all_units FOR TABLE unit")
+    site.execute("ALTER TABLE unit ENABLE ROW LEVEL SECURITY")
+    site.execute("CREATE POLICY some_units ON unit USING (true)")
+    site.execute(
+        "CREATE TRIGGER tells BEFORE UPDATE ON alert"
+        " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+    )
+    site.execute("CREATE TABLE mine (unit text REFERENCES unit)")
+    with pytest.raises(CannotRebuild, match="would stay with the old ones") as refused:
         await rebuilt(site)
-    site.execute("DROP VIEW ours")
+    told = str(refused.value)
+    assert (
+        ": foreign key mine_unit_fkey of mine, policy some_units on unit, publication all_units of"
+        " unit, trigger tells on alert, view ours: drop it"
+    ) in told
+    for statement in (
+        "DROP VIEW ours",
+        "DROP PUBLICATION all_units",
+        "DROP POLICY some_units ON unit",
+        "DROP TRIGGER tells ON alert",
+        "DROP TABLE mine",
+    ):
+        site.execute(statement)
     site.execute("UPDATE alembic_version SET version_num = 'other'")
     with pytest.raises(CannotRebuild, match="scantrail db migrate first"):
         await rebuilt(site)
+
+
+async def test_topics_of_another_installation_are_no_source(site: "Site") -> None:
+    await site.start("projector")
+    await move_all(site, ["1"])
+    await caught_up(site)
+    site.execute("INSERT INTO consumer_offset VALUES ('other.movements.v1', 2, 7)")
+    told = r"partition 2 of other\.movements\.v1 up to 7, which is not read here .* TOPIC_PREFIX"
+    with pytest.raises(CannotRebuild, match=told):
+        await rebuilt(site)
+    assert site.rows("SELECT count(*) FROM unit") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("statements", "stays"),
+    [
+        # as where PostgreSQL was killed, and the last commit was not on its disk
+        (["UPDATE public_rebuild.consumer_offset SET next_offset = next_offset - 1"], False),
+        # as where it was started anew, and another rebuild came
+        (["DROP SCHEMA public_rebuild CASCADE", "CREATE SCHEMA public_rebuild"], True),
+    ],
+)
+async def test_tables_that_are_not_as_they_were_made_do_not_serve(
+    site: "Site", monkeypatch: pytest.MonkeyPatch, statements: list[str], stays: bool
+) -> None:
+    await site.start("projector")
+    await move_all(site, [f"{n}" for n in range(20)])
+    await caught_up(site)
+    exchange = rebuilding._Rebuild._exchange
+
+    async def damaged_first(*told: Any) -> Rebuilt:
+        for statement in statements:
+            site.execute(statement)
+        return await exchange(*told)
+
+    monkeypatch.setattr(rebuilding._Rebuild, "_exchange", damaged_first)
+    before = all_rows(site, *TABLES)
+    with pytest.raises(CannotRebuild, match="not as this rebuild left them: PostgreSQL was killed"):
+        await rebuilt(site)
+    assert all_rows(site, *TABLES) == before
+    left = site.rows("SELECT nspname FROM pg_namespace WHERE nspname = 'public_rebuild'")
+    assert bool(left) == stays  # what is another's is not removed
+    monkeypatch.undo()
+    assert (await rebuilt(site)).rows_after["unit"] == 20
+
+
+async def test_a_full_disk_ends_it_and_what_it_made_is_removed(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await site.start("projector")
+    await move_all(site, ["1"])
+    await caught_up(site)
+    prepare = rebuilding._Rebuild.prepare
+
+    async def without_room(rebuild: Any) -> None:
+        await prepare(rebuild)
+        site.execute(
+            "CREATE FUNCTION public_rebuild.no_room() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$ BEGIN RAISE 'no space left on device' USING ERRCODE = '53100'; END $$"
+        )
+        site.execute(
+            "CREATE TRIGGER no_room BEFORE INSERT ON public_rebuild.movement"
+            " FOR EACH ROW EXECUTE FUNCTION public_rebuild.no_room()"
+        )
+
+    monkeypatch.setattr(rebuilding._Rebuild, "prepare", without_room)
+    with pytest.raises(CannotRebuild, match="disk of PostgreSQL is full, and what was made so far"):
+        await asyncio.wait_for(rebuilt(site), 30)
+    assert site.rows("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'public_%%'") == []
+    assert site.rows("SELECT count(*) FROM unit") == [(1,)]
+
+
+async def test_active_recalls_are_swept_again(site: "Site") -> None:
+    for recall, status in (("r-1", "active"), ("r-2", "closed")):
+        document = f'{{"status": "{status}"}}'
+        site.execute("INSERT INTO recall VALUES (%s, 1, %s)", recall, document)
+        site.execute("INSERT INTO recall_sweep VALUES (%s, 1, now())", recall)
+    await rebuilt(site)
+    assert site.rows("SELECT recall FROM recall_sweep") == [("r-2",)]
 
 
 async def test_topics_that_are_not_there_are_told(site: "Site") -> None:

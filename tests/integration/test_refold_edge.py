@@ -14,6 +14,7 @@ from scantrail.cli.refold import refold_unit, told_of_refold
 from scantrail.contracts.records import decode_state, encode, movements
 from scantrail.contracts.topics import Topic
 from scantrail.domain.custody import Outcome
+from scantrail.domain.product import Product
 from scantrail.domain.refolding import CannotRefold
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
@@ -79,6 +80,19 @@ async def test_what_came_too_late_counts_and_the_state_says_so(
         assert "nothing was changed" in told_of_refold(again)
         await send(site, site.scan("1", 21 * DAY, station="s9"))
         await folded(site, 23)
+
+
+async def test_a_unit_is_found_in_whatever_case_it_is_told(site: "Site", tmp_path: Path) -> None:
+    pump = Product(id="PUMP-7", name="Pump", fold_case=True)
+    await site.publish(Topic.PRODUCTS, pump.id, encode(replace(pump, fold_case=False)))
+    await site.publish(Topic.PRODUCTS, pump.id, encode(pump))
+    unit = "sn:PUMP-7.AB-1"
+    with started(site.settings, tmp_path, "tracker"):
+        await send(site, replace(site.scan("1"), unit=unit))
+        await folded(site, 1)
+        assert (await refold_unit(site.settings, "sn:PUMP-7.ab-1")).unit == unit
+        with pytest.raises(CannotRefold, match=r"sn:CASE-1\.ab-1 was never scanned"):
+            await refold_unit(site.settings, "sn:CASE-1.ab-1")
 
 
 async def test_where_a_scan_came_first_it_is_done_again(site: "Site", tmp_path: Path) -> None:

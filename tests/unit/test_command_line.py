@@ -10,11 +10,16 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
+from aiokafka.errors import KafkaTimeoutError
 
+from scantrail.cli import commands
 from scantrail.cli.addresses import private_settings
 from scantrail.cli.commands import run
 from scantrail.cli.folder_lock import FolderLock, settings_in_force
+from scantrail.cli.folding import CASE_UNKNOWN, FoldedByApi
+from scantrail.contracts.identity import identify
 from scantrail.infra.settings import Settings
 
 _PASSWORD = "postgresql://scantrail:hidden@127.0.0.1:20001/scantrail"
@@ -174,3 +179,62 @@ def test_what_names_no_unit_is_not_folded_anew(settings: Settings) -> None:
     assert isinstance(told, str)
     assert told.startswith("scantrail refold: ")
     assert "check digit" in told
+
+
+def asked_for(folds: dict[str, bool], asked: list[str]) -> FoldedByApi:
+    def answer(request: httpx.Request) -> httpx.Response:
+        asked.append(request.url.path)
+        name = request.url.path.removeprefix("/products/")
+        if name == "AWAY":
+            raise httpx.ConnectError("refused")
+        return httpx.Response(200 if name in folds else 404, json={"fold_case": folds.get(name)})
+
+    return FoldedByApi(httpx.Client(base_url="http://api/", transport=httpx.MockTransport(answer)))
+
+
+def test_small_letters_are_capitals_where_the_product_says_so() -> None:
+    asked: list[str] = []
+    folded = asked_for({"PUMP-7": True, "CASE-1": False}, asked)
+    spelt = ["sn:PUMP-7.ab-1", "sn:PUMP-7.ac-2", "sn:CASE-1.ab-1", "sn:NEW-1.a", "sn:PUMP-7.AB-1"]
+    found = [folded(identify(each)) for each in spelt]
+    assert [each.key for each in found] == [
+        "sn:PUMP-7.AB-1",
+        "sn:PUMP-7.AC-2",
+        "sn:CASE-1.ab-1",
+        "sn:NEW-1.a",
+        "sn:PUMP-7.AB-1",
+    ]
+    assert found[0].serial == "AB-1"
+    assert not any(each.notes for each in found)
+    assert asked == ["/products/PUMP-7", "/products/CASE-1", "/products/NEW-1"]
+
+
+def test_where_no_api_tells_a_products_case_a_note_says_so() -> None:
+    asked: list[str] = []
+    folded = asked_for({}, asked)
+    for spelt in ("sn:AWAY.ab-1", "sn:PUMP-7.ab-1"):
+        found = folded(identify(spelt))
+        assert (found.key, found.notes) == (spelt, (CASE_UNKNOWN,))
+    assert folded(identify("imei:49015420323751")).notes == ()
+    assert asked == ["/products/AWAY"]
+
+
+def test_without_an_installation_identify_tells_the_case_as_it_is_spelt(
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCANTRAIL_API_PORT", str(settings.api_port))
+    assert run(["identify", "sn:PUMP-7.ab-1"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["key"], told["notes"]) == ("sn:PUMP-7.ab-1", ["case_unknown"])
+
+
+@pytest.mark.parametrize("command", ["rebuild_database", "apply_topics"])
+def test_where_kafka_refuses_it_is_told_in_a_sentence(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    async def refused(*_: object) -> None:
+        raise KafkaTimeoutError("no answer")
+
+    monkeypatch.setattr(commands, command, refused)
+    asked = {"rebuild_database": ["db", "rebuild"], "apply_topics": ["topics", "apply"]}[command]
+    assert run(asked) == f"scantrail {asked[0]}: Kafka refuses: KafkaTimeoutError: no answer"

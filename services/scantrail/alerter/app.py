@@ -34,6 +34,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError
 from scantrail.alerter.watching import Hit, RecallWatch
 from scantrail.contracts.records import (
     Movement,
+    RejectedRead,
     UnreadableRecord,
     cloud_event_headers,
     encode,
@@ -52,6 +53,7 @@ from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.product import Product, folded_key
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import Matched, RecallMatcher
+from scantrail.domain.scan import clock_skew_s
 from scantrail.domain.serial_alerts import SERIAL_MISSING, judge_with_serial, judge_without_serial
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
@@ -250,10 +252,18 @@ def judge_reads(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Alert]
         if read.reason == SERIAL_MISSING:
             product = notices.products.get(read.of_product or "")
             judged = judge_without_serial(
-                product, event_id=read.event_id, station=read.station, at=read.event_time
+                product, event_id=read.event_id, station=read.station, at=_read_at(read)
             )
             raised += _by_policy(judged, notices.policies, {read.of_product})
     return raised
+
+
+def _read_at(read: RejectedRead) -> datetime:
+    """When the gateway says that it was read: by its own clock where the reader's is off, however
+    often the read was replayed since."""
+    recorded = read.first_record_time or read.record_time
+    is_off = clock_skew_s(read.event_time, recorded) is not None
+    return recorded if is_off else read.event_time
 
 
 def _by_policy(

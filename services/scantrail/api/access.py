@@ -60,6 +60,18 @@ class Caller:
     role: Role
     sites: tuple[str, ...] = ()
 
+    def check_role(self, needed: Role, field: str, what: str) -> None:
+        """Raises Problem 403 where `field` of a request needs another role than its route does."""
+        if not self.role.covers(needed):
+            raise Problem(
+                403,
+                "Not allowed",
+                f"who {what} needs a token of role {needed.value} or more; {self.id} has"
+                f" {self.role.value}",
+                field=field,
+                needed=needed.value,
+            )
+
     def check_site(self, site: str) -> None:
         """Raises Problem 403 where the token is bound to other sites."""
         if self.sites and site not in self.sites:

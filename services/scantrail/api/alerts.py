@@ -87,6 +87,8 @@ def build_alerts(engine: AsyncEngine, changes: Changes) -> list[Any]:
             row = (await connection.execute(query)).first()
             if row is None:
                 raise _unknown(alert_id)
+            if row.site is not None:
+                change.caller.check_site(row.site)
             try:
                 life = act(life_of(row), step)
             except StepRefused as error:

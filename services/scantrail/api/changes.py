@@ -34,6 +34,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Caller, caller_of
 from scantrail.api.auditing import MadeBy, Noted, add_rows
+from scantrail.api.folding import check_still_folding
 from scantrail.api.outbox import PUBLISH_S_MAX, Outbox
 from scantrail.api.preconditions import Precondition, etag_of
 from scantrail.api.problems import Problem
@@ -160,6 +161,7 @@ class Changes:
                 made = Change(connection, self.outbox, caller, precondition)
                 answer = await change(made)
                 precondition.finish()
+                await check_still_folding(connection)
                 headers = dict(answer.headers)
                 if made.version:
                     headers["ETag"] = etag_of(made.version)

@@ -37,11 +37,14 @@ _OF_SERIALS: Final = (
 #: Units that are told of those that stand in the way.
 _TOLD_MAX: Final = 5
 
-#: Held by whoever enters a recall, and alone by whoever has a product fold: neither misses the
+#: Held by whoever changes anything, and alone by whoever has a product fold: neither misses the
 #: other.
 _LOCK: Final = 0x5CA17041
 
 _FOLDING: ContextVar[frozenset[str]] = ContextVar("folding", default=frozenset())
+
+#: Whether the request itself changes which products fold: it has the lock alone.
+_FOLDS_ANEW: ContextVar[bool] = ContextVar("folds_anew", default=False)
 
 #: Wherever something is told of a unit by its key. Logs of what was are none of them.
 _TOLD_OF_UNITS: Final[tuple[Column[Any], ...]] = (
@@ -80,6 +83,23 @@ class Folding:
                 self._known = frozenset((await database.execute(query)).scalars())
             self._read_at = now
         _FOLDING.set(self._known)
+        _FOLDS_ANEW.set(False)
+
+
+async def check_still_folding(connection: AsyncConnection) -> None:
+    """Raise Problem 503 where a product came to fold case, or not to, since this request was begun:
+    what it tells of units may have keys that no unit has. Until its transaction ends none does."""
+    if _FOLDS_ANEW.get():
+        return
+    await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+    query = select(tables.product.c.id).where(tables.product.c.fold_case)
+    if frozenset((await connection.execute(query)).scalars()) != _FOLDING.get():
+        raise Problem(
+            503,
+            "Try again",
+            "a product came to fold case meanwhile: nothing was changed",
+            headers={"Retry-After": "1"},
+        )
 
 
 def folded(key: str) -> str:
@@ -130,7 +150,8 @@ def in_capitals(selector: Selector) -> Iterator[Selector]:
 
 async def check_folding(connection: AsyncConnection, product: str, *, folds: bool) -> None:
     """Raise Problem 409 where units, or notices, would be missed if the product's case were folded
-    from now on, or not any more. Recalls that are entered meanwhile wait."""
+    from now on, or not any more. Whatever is entered meanwhile waits, and is then told again."""
+    _FOLDS_ANEW.set(True)
     await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
     scheme = "sgtin" if is_gtin(product) else "sn"
     found = list[str]()

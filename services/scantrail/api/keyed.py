@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 from litestar import Request, Response, post
-from sqlalchemy import select
+from sqlalchemy import literal, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api import product_samples as samples
@@ -136,13 +136,19 @@ async def _is_known(connection: AsyncConnection, key: str) -> bool:
 
 async def near_units(connection: AsyncConnection, key: str) -> list[str]:
     """Units that are known whose serials are near to that of `key`, of the same product."""
-    serial = product_and_serial(key)[1]
+    product, serial = product_and_serial(key)
     head = key.removesuffix(serial)
-    near = [f"{head}{each}" for each in near_serials(serial)]
+    serials = near_serials(serial)
+    near = [f"{head}{each}" for each in serials]
     found = select(unit.c.unit).where(unit.c.unit.in_(near))
-    linked = select(identifier.c.id).where(identifier.c.id.in_(near))
-    announced = select(advance_notice_unit.c.unit).where(advance_notice_unit.c.unit.in_(near))
-    query = found.union(linked, announced).order_by("unit").limit(CANDIDATES_MAX)
+    told = [
+        select(column).where(column.in_(near))
+        for column in (identifier.c.id, identifier.c.unit, advance_notice_unit.c.unit)
+    ]
+    if product is not None:
+        of_product = minted_serial.c.product == product, minted_serial.c.serial.in_(serials)
+        told.append(select(literal(head).concat(minted_serial.c.serial)).where(*of_product))
+    query = found.union(*told).order_by("unit").limit(CANDIDATES_MAX)
     return list((await connection.execute(query)).scalars())
 
 

@@ -4,13 +4,14 @@ Each has the next number of its product, whose row is locked meanwhile: no two a
 whatever is asked at once and whenever the api ends.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, FromQuery
-from sqlalchemy import Row, func, insert, select
-from sqlalchemy.ext.asyncio import AsyncEngine
+from sqlalchemy import Row, func, insert, select, union
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api import product_samples as samples
 from scantrail.api.access import Role
@@ -21,9 +22,9 @@ from scantrail.api.problems import Problem, bad_field
 from scantrail.api.products import known_product
 from scantrail.contracts.minting import MINTED_MAX, label, minted_serial
 from scantrail.domain.identifiers import product_serial
+from scantrail.infra.tables import advance_notice_unit, identifier, unit
 from scantrail.infra.tables import minted_serial as minted
 from scantrail.infra.tables import product as products
-from scantrail.infra.tables import unit
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -43,8 +44,8 @@ def build_minting(engine: AsyncEngine, changes: Changes) -> list[Any]:
     async def post_serials(name: FromPath[str], request: AnyRequest) -> Response[Any]:
         """Mint serials for units that have none. A unit is here once it is scanned.
 
-        A serial that a unit has already is passed over. An Idempotency-Key makes a retry tell the
-        same ones again; without it there are more.
+        A serial that a unit has, or is announced with, is passed over. An Idempotency-Key makes a
+        retry tell the same ones again; without it there are more.
         """
         body = decode_body(await request.body(), MintBody)
         product = product_key(name, "id")
@@ -70,10 +71,7 @@ def build_minting(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 if numbers[-1] >= MINTED_MAX:
                     raise Problem(409, "No more", f"all {MINTED_MAX} serials are minted")
                 serials = {minted_serial(each): each for each in numbers}
-                taken = select(unit.c.serial).where(
-                    unit.c.product == product, unit.c.serial.in_(serials)
-                )
-                used = set((await connection.execute(taken)).scalars())
+                used = await _used(connection, product, serials)
                 rows += [
                     {"product": product, "number": each, "serial": serial, "minted_at": now}
                     for serial, each in serials.items()
@@ -138,6 +136,14 @@ def build_minting(engine: AsyncEngine, changes: Changes) -> list[Any]:
             return list((await connection.execute(query)).all())
 
     return [post_serials, list_serials, get_labels]
+
+
+async def _used(connection: AsyncConnection, product: str, serials: Iterable[str]) -> set[str]:
+    """Those of these serials that units have, be they scanned, linked, or yet to come."""
+    keys = {product_serial(product, serial).key: serial for serial in serials}
+    columns = (unit.c.unit, identifier.c.id, identifier.c.unit, advance_notice_unit.c.unit)
+    found = union(*(select(column).where(column.in_(keys)) for column in columns))
+    return {keys[key] for key in (await connection.execute(found)).scalars()}
 
 
 def _minted(*, product: str, number: int, serial: str, minted_at: datetime) -> dict[str, Any]:

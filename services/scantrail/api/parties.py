@@ -82,6 +82,9 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
                 checked_id(party_id, "id")
             old = before.version if before else 0
             change.expect(old)
+            told, known = msgspec.to_builtins(licences), before.licences if before else []
+            if len(told) != len(known) or any(each not in known for each in told):
+                change.caller.check_role(Role.QUALITY, "licences", "enters or takes away licences")
             await write_party(connection, party_id, body.name, body.address, field="")
             row = (
                 await connection.execute(

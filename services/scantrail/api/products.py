@@ -224,6 +224,11 @@ def _decided(product: str, body: ProductBody, known: Product | None, now: dateti
         is_same = policy == replace(current, valid_from=None)
         policy = current if is_same else replace(policy, valid_from=now)
     policies = with_policy(before, policy)[-POLICIES_MAX:]
+    if policy not in policies:
+        oldest = policies[0].valid_from
+        assert oldest is not None  # one was left out before it
+        told = f"is older than the newest {POLICIES_MAX} policies, which count: the first is"
+        raise bad_field("valid_from", f"{told} of {oldest.isoformat()}")
     return policy_at(replace(under(new, policies[0]), policies=policies), now)
 
 

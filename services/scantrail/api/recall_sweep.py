@@ -103,6 +103,7 @@ class RecallSweep:
         self._is_told = False  # what recalls leave open, since anything was looked at
         self._telling_took_s, self._told_at = 0.0, 0.0
         self._left: dict[_Version, list[str]] = {}  # units at which its sweep has yet to look
+        self._found_in: dict[_Version, int] = {}  # the table that had them: another may serve since
 
     def kick(self) -> None:
         """Something changed at the desk: look now."""
@@ -178,6 +179,7 @@ class RecallSweep:
             found = [_Version(*row) for row in await connection.execute(query)]
         self._since = {each: self._since.get(each, time.monotonic()) for each in found}
         self._left = {each: self._left[each] for each in found if each in self._left}
+        self._found_in = {each: self._found_in[each] for each in self._left}
         metrics.RECALLS_UNSWEPT.set(len(found))
         return found
 
@@ -226,6 +228,7 @@ class RecallSweep:
             # On whatever another api acted by the version before, it has acted behind this.
             await connection.execute(select(func.pg_advisory_xact_lock(_LOOKING)))
         async with self._engine.begin() as connection:
+            self._found_in[what] = await _table_of_units(connection)
             await connection.execute(text(f"SET LOCAL statement_timeout = '{FINDING_S_MAX}s'"))
             self._left[what] = list(await _candidates(connection, of if is_active else None, of.id))
         return True
@@ -251,6 +254,8 @@ class RecallSweep:
             document = (await connection.execute(query.with_for_update())).scalar()
             if document is None or await _is_swept(connection, what):
                 return
+            if self._found_in[what] != await _table_of_units(connection):
+                return  # a rebuild exchanged it: what was missing before is looked for anew
             done = upsert(recall_sweep).values(
                 recall=what.id, version=what.version, swept_at=func.now()
             )
@@ -360,6 +365,13 @@ async def _left_open(connection: AsyncConnection) -> dict[str, int]:
     some = select(each).where(text("left_open <> '{}'")).subquery()
     query = select(some.c.recall, func.count()).group_by(some.c.recall)
     return {row[0]: row[1] for row in await connection.execute(query)}
+
+
+async def _table_of_units(connection: AsyncConnection) -> int:
+    """Which table serves as `unit`; until the transaction ends, no other does."""
+    await connection.execute(text("LOCK TABLE unit IN ACCESS SHARE MODE"))
+    found: int = (await connection.execute(text("SELECT 'unit'::regclass::oid"))).scalar_one()
+    return found
 
 
 async def _is_swept(connection: AsyncConnection, what: _Version) -> bool:

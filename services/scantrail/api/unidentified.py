@@ -25,7 +25,7 @@ from scantrail.api.keyed import near_units
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import find_by_serial, unit_of
-from scantrail.api.replaying import replay_reads
+from scantrail.api.replaying import check_sites, replay_reads
 from scantrail.contracts.identity import readings, serial_in
 from scantrail.contracts.records import RejectedRead, encode, rejected_reads
 from scantrail.domain.identifiers import NotIdentified, product_and_serial
@@ -119,6 +119,7 @@ def build_unidentified(
             change.expect_none()
             connection = change.connection
             read = await _waiting(connection, asked)
+            await check_sites(change, [read.station])
             if body.product is not None:
                 name = await _known_product(connection, body.product)
                 told = msgspec.structs.replace(read, product=name, confirmed=True)

@@ -17,7 +17,7 @@ from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, cursor_behind, page
 from scantrail.api.problems import Problem
 from scantrail.api.queries import find_rejected, list_rejected, waiting_reads
-from scantrail.api.replaying import replay_reads
+from scantrail.api.replaying import check_sites, replay_reads
 from scantrail.infra.tables import rejected
 
 AnyRequest = Request[Any, Any, Any]
@@ -77,6 +77,7 @@ def build_worklists(engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncC
             )
             if not rows:
                 return Answer({"replayed": 0, "rejected": [], "next": None})
+            await check_sites(change, {row.station for row in rows})
             again = await replay_reads(gateway, [row.payload for row in rows])
             done = [row.id for index, row in enumerate(rows) if index not in again]
             refused = [{"id": rows[index].id, **refusal} for index, refusal in again.items()]

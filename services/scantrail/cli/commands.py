@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import httpx
+from aiokafka.errors import KafkaError
 from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail import __version__
@@ -22,6 +23,7 @@ from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, read
 from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.folder_lock import settings_in_force
+from scantrail.cli.folding import FoldedByApi
 from scantrail.cli.rebuild import REBUILD_HELP, told_of_rebuild
 from scantrail.cli.recall_match import CannotMatch, load_notices, match_lines
 from scantrail.cli.refold import refold_unit, told_of_refold
@@ -79,6 +81,8 @@ def run(arguments: Sequence[str] | None) -> int | str:
         return f"scantrail {asked.command}: the api does not answer: {error}"
     except SQLAlchemyError as error:
         return f"scantrail {asked.command}: PostgreSQL refuses: {str(error).splitlines()[0]}"
+    except KafkaError as error:
+        return f"scantrail {asked.command}: Kafka refuses: {error}"
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
@@ -225,8 +229,11 @@ def _run(asked: argparse.Namespace) -> int:
             print(f"the reader sends:       Authorization: Bearer {token}")
             print(f'its [[reader]] table:   token_sha256 = "{digest}"')
         case "identify":
-            for text in asked.text:
-                print(json.dumps(_identified(text), default=str))
+            shown = api_headers(settings)
+            with httpx.Client(base_url=page_address(settings), timeout=5, headers=shown) as api:
+                folded = FoldedByApi(api)
+                for text in asked.text:
+                    print(json.dumps(_identified(text, folded), default=str))
         case "check":
             say = partial(print, file=sys.stderr, flush=True)
             done = asyncio.run(check(settings, say, history=asked.history))
@@ -278,9 +285,9 @@ def _print_config(settings: Settings, name: str | None, *, runs_here: bool) -> N
         print(f"{variable}={value}  # {meaning}")
 
 
-def _identified(text: str) -> dict[str, object]:
+def _identified(text: str, folded: FoldedByApi) -> dict[str, object]:
     try:
-        found = identify(text)
+        found = folded(identify(text))
     except NotIdentified as error:
         return {"input": text, "error": error.detail, "reason": error.reason}
     return {

@@ -12,6 +12,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 
+from scantrail.cli.folding import folded_by_topic
 from scantrail.contracts.records import (
     Movement,
     Place,
@@ -52,7 +53,8 @@ class Refolded:
 
 
 async def refold_unit(settings: Settings, unit: str) -> Refolded:
-    """Fold `unit`, a key, anew. Raises CannotRefold."""
+    """Fold `unit`, a key in whatever case, anew. Raises CannotRefold."""
+    unit = await folded_by_topic(settings, unit)
     consumer = await connect_consumer(settings)
     producer = await connect_producer(settings)
     try:

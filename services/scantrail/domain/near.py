@@ -2,7 +2,7 @@
 and digits are to the eye."""
 
 from collections.abc import Iterator
-from itertools import islice, product
+from itertools import combinations, islice, product
 from string import ascii_lowercase, ascii_uppercase, digits
 from typing import Final
 
@@ -50,5 +50,12 @@ def _one_slip(serial: str) -> Iterator[str]:
 
 
 def _readings(serial: str) -> Iterator[str]:
-    for reading in product(*(one + _LIKE.get(one, "") for one in serial)):
-        yield "".join(reading)
+    """Those of few characters that are read otherwise come first, wherever these stand."""
+    places = [place for place, one in enumerate(serial) if one in _LIKE]
+    for count in range(len(places) + 1):
+        for some in combinations(places, count):
+            for reading in product(*(_LIKE[serial[place]] for place in some)):
+                characters = list(serial)
+                for place, one in zip(some, reading, strict=True):
+                    characters[place] = one
+                yield "".join(characters)

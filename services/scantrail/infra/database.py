@@ -94,6 +94,11 @@ def is_away(error: DBAPIError | psycopg.Error) -> bool:
     return state[:2] in _PASSING
 
 
+def is_full(error: DBAPIError | psycopg.Error) -> bool:
+    """Whether the server's disk has no more room."""
+    return sqlstate_of(error) == "53100"
+
+
 def is_refusal(error: DBAPIError | psycopg.Error) -> bool:
     """Whether PostgreSQL will never take these values, and would take others."""
     state = sqlstate_of(error)

@@ -5,8 +5,9 @@
 2. the topics are projected into it from their first record, up to where the tables that serve are.
 3. their writers wait, readers do not: what came meanwhile is projected, and what people did with
    alerts and rejected reads is carried over.
-4. the tables are exchanged and the transaction is committed: whoever names a table finds the new
-   one. Died after: they serve, and the next rebuild removes the old ones.
+4. the tables are exchanged, active recalls are to be swept again, and the transaction is
+   committed: whoever names a table finds the new one. Died after: they serve, and the next rebuild
+   removes the old ones.
 5. the old ones are removed.
 
 All other tables come from no topic: they stay where they are.
@@ -15,7 +16,7 @@ All other tables come from no topic: they stay where they are.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -29,9 +30,11 @@ from scantrail.contracts.topics import Topic
 from scantrail.domain.alert_life import AlertStanding, AlertStep, LifeEvent, lived
 from scantrail.infra import tables
 from scantrail.infra.database import (
+    DATABASE_ERRORS,
     MIGRATION_LOCK,
     connect_database,
     is_away,
+    is_full,
     make_tables,
     newest_shape,
     sqlstate_of,
@@ -42,7 +45,7 @@ from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.regulated import tell_differing
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of, partitions_of
-from scantrail.projector.writing import TOPICS, Batch, Writer, stored_offsets
+from scantrail.projector.writing import TOPICS, Batch, StaleWriter, Writer, stored_offsets
 
 #: Of these the exchanged tables are made. What recalls have to do with units is looked up anew by
 #: the desk whenever it must.
@@ -160,7 +163,10 @@ class _Rebuild:
             more_options=f"-c search_path={search_path} -c synchronous_commit=off",
         )
         self._topics = {name_of(settings, topic): topic for topic in REBUILT}
-        self._writer = Writer(self._new_engine, self._topics, tells_webhooks=False)
+        self._writer = Writer(
+            self._new_engine, self._topics, tells_webhooks=False, waits_for_room=False
+        )
+        self._made: tuple[int, ...] | None = None  # the schemas of this rebuild
         self._say = say
         self._told_at = time.monotonic()
         self._records = 0
@@ -181,18 +187,35 @@ class _Rebuild:
                     raise CannotRebuild(
                         "the database's user may not make a schema: GRANT CREATE ON DATABASE to it"
                     ) from error
+            self._made = await self._there(connection)
         async with self._new_engine.connect() as connection:
             await connection.run_sync(make_tables)
+            for table in TABLES:
+                await self._take_options(connection, table)
             await connection.commit()
 
     async def _check_database(self, connection: AsyncConnection) -> None:
         await self._check_shape(connection)
-        views = (await connection.execute(_VIEWS, {"names": list(self._serving_names())})).scalars()
-        if found := ", ".join(views):
+        names = {"names": list(self._serving_names())}
+        if found := ", ".join((await connection.execute(_IN_THE_WAY, names)).scalars()):
             raise CannotRebuild(
-                f"views read the tables that are to be exchanged: {found}: drop them, and make them"
-                " again after the rebuild"
+                "on the tables that are to be exchanged hangs what would stay with the old ones:"
+                f" {found}: drop it, and make it again after the rebuild"
             )
+
+    async def _there(self, connection: AsyncConnection) -> tuple[int, ...]:
+        """The schemas beside the one that serves, as they are now."""
+        query = text("SELECT to_regnamespace(:anew)::oid, to_regnamespace(:before)::oid")
+        found = await connection.execute(query, {"anew": self._anew, "before": self._before})
+        return tuple(found.one())
+
+    async def _take_options(self, connection: AsyncConnection, table: str) -> None:
+        """What the owner of the database told of the table that serves, such as its fillfactor."""
+        old = {"old": f"{self._serving}.{table}"}
+        for option in (await connection.execute(_OPTIONS, old)).scalars():
+            name, _, value = option.partition("=")
+            told = value.replace("'", "''").replace(":", "\\:")
+            await connection.execute(text(f"ALTER TABLE {table} SET ({name} = '{told}')"))
 
     async def _check_shape(self, connection: AsyncConnection) -> None:
         has = text("SELECT to_regclass(:name) IS NOT NULL")
@@ -212,7 +235,8 @@ class _Rebuild:
         await self._new_engine.dispose()
         try:
             async with self._engine.begin() as connection:
-                await self._drop(connection)
+                if self._made in (None, await self._there(connection)):
+                    await self._drop(connection)
         except DBAPIError as error:
             self._say(f"what is left beside the tables, the next rebuild removes: {error.orig}")
 
@@ -233,6 +257,15 @@ class _Rebuild:
                 for table in TABLES:  # or the first questions would be answered by guess
                     await connection.execute(text(f"ANALYZE {table}"))
             return await self._exchange(consumer, started)
+        except StaleWriter as error:
+            raise CannotRebuild(_NOT_OURS) from error
+        except DATABASE_ERRORS as error:
+            if not is_full(error):
+                raise
+            raise CannotRebuild(
+                "the disk of PostgreSQL is full, and what was made so far is removed: these tables"
+                " need room twice"
+            ) from error
         finally:
             await consumer.stop()
 
@@ -243,6 +276,7 @@ class _Rebuild:
         begins = await consumer.beginning_offsets(partitions)
         ends: Offsets = await consumer.end_offsets(partitions)
         serving = await self._serving_offsets()
+        self._check_known(serving, partitions)
         for tp in partitions:
             if begins[tp] > 0 and self._topics[tp.topic] is Topic.MOVEMENTS:
                 raise CannotRebuild(
@@ -261,6 +295,17 @@ class _Rebuild:
             consumer.seek(tp, begins[tp])
         return ends
 
+    def _check_known(self, serving: Offsets, partitions: Collection[TopicPartition]) -> None:
+        """Raises CannotRebuild where the tables that serve have rows of what is not read here."""
+        marks = name_of(self._settings, Topic.RECALL_WATCH)
+        for tp, offset in sorted(serving.items()):
+            if offset and tp.topic != marks and tp not in partitions:
+                raise CannotRebuild(
+                    f"the database has partition {tp.partition} of {tp.topic} up to {offset}, which"
+                    " is not read here and would be lost: is SCANTRAIL_TOPIC_PREFIX"
+                    f" {self._settings.topic_prefix!r} right? If the partition is new, try again"
+                )
+
     async def _serving_offsets(self) -> Offsets:
         async with self._engine.connect() as connection:
             return await stored_offsets(connection)
@@ -275,10 +320,11 @@ class _Rebuild:
             await self._project(consumer, targets)
             ends = await consumer.end_offsets(list(ends))
             lag = sum(end - serving.get(tp, 0) for tp, end in ends.items())
-            is_moving, last = last is not None and serving != last, serving
+            is_first, is_moving = last is None, last is not None and serving != last
+            last = serving
             if lag == 0 or (is_moving and lag <= LAG_MAX):
                 return
-            if is_moving:
+            if is_first or is_moving:  # while the most was projected nobody looked
                 still_since = time.monotonic()
             if time.monotonic() - still_since > STILL_S_MAX:
                 self._say(f"no projector goes on: {lag:,} records more than it took are projected")
@@ -334,7 +380,7 @@ class _Rebuild:
             try:
                 return await self._exchange_once(consumer, started)
             except (_NotNow, DBAPIError) as error:
-                if isinstance(error, DBAPIError) and not is_away(error):
+                if isinstance(error, DBAPIError) and (not is_away(error) or is_full(error)):
                     raise
                 why = "others hold the tables" if _is_lock(error) else str(error).splitlines()[0]
                 if time.monotonic() > deadline:
@@ -357,10 +403,14 @@ class _Rebuild:
             if not (await connection.execute(locked, {"lock": MIGRATION_LOCK})).scalar_one():
                 raise _NotNow("the database is being migrated")
             await self._check_database(connection)
+            if self._made != await self._there(connection):
+                raise CannotRebuild(_NOT_OURS)
             serving = await stored_offsets(connection)
+            self._check_known(serving, consumer.assignment())
             at = {tp: await consumer.position(tp) for tp in consumer.assignment()}
             targets = {tp: max(serving.get(tp, 0), position) for tp, position in at.items()}
             await self._project(consumer, targets, deadline=paused + _CATCH_UP_S_MAX)
+            await self._check_whole(connection)
             missed = await self._carry_over(connection)
             for tp, offset in serving.items():  # the last record before it may be compacted away
                 await connection.execute(
@@ -376,6 +426,7 @@ class _Rebuild:
             for table in TABLES:
                 await self._take_place(connection, table)
             await tell_differing(connection)
+            await connection.execute(_SWEEP_AGAIN)
             passing("exchanged")
         done = time.monotonic()
         passing("committed")
@@ -392,6 +443,17 @@ class _Rebuild:
             missed=missed,
         )
 
+    async def _check_whole(self, connection: AsyncConnection) -> None:
+        """Raises CannotRebuild where PostgreSQL has not all that was projected: it was killed, and
+        lost what it had not written to disk yet."""
+        query = text(f"SELECT topic, partition, next_offset FROM {self._anew}.consumer_offset")
+        stored = {
+            TopicPartition(row.topic, row.partition): row.next_offset
+            for row in await connection.execute(query)
+        }
+        if any(stored.get(tp, 0) != offset for tp, offset in self._writer.next.items()):
+            raise CannotRebuild(_NOT_OURS)
+
     async def _take_place(self, connection: AsyncConnection, table: str) -> None:
         """The new table in place of the old one, with who owns and who may read it."""
         serving, anew = f"{self._serving}.{table}", f"{self._anew}.{table}"
@@ -399,7 +461,8 @@ class _Rebuild:
         for grant in (await connection.execute(_GRANTS, {"old": f"{self._before}.{table}"})).all():
             to = "PUBLIC" if grant.grantee is None else _quoted(grant.grantee)
             more = " WITH GRANT OPTION" if grant.is_grantable else ""
-            granted = f"GRANT {grant.privilege_type} ON {anew} TO {to}{more}"
+            some = f" ({_quoted(grant.of_column)})" if grant.of_column else ""
+            granted = f"GRANT {grant.privilege_type}{some} ON {anew} TO {to}{more}"
             await connection.execute(text(granted))
         owners = {"old": f"{self._before}.{table}", "new": anew}
         if owner := (await connection.execute(_OTHER_OWNER, owners)).scalar():
@@ -530,22 +593,58 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-#: Views over some tables, by name.
-_VIEWS = text(
+_NOT_OURS = (
+    "the tables beside those that serve are not as this rebuild left them: PostgreSQL was killed"
+    " meanwhile, or another rebuild began since: run it again"
+)
+
+#: What stays with a table when another takes its place, of some tables by name.
+_IN_THE_WAY = text(
     """
-    SELECT DISTINCT r.ev_class::regclass::text FROM pg_depend d
-    JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-    WHERE d.refobjid = ANY(SELECT to_regclass(name) FROM unnest(CAST(:names AS text[])) AS name)
+    WITH wanted AS (
+        SELECT to_regclass(name)::oid AS id FROM unnest(CAST(:names AS text[])) AS name
+    )
+    SELECT 'view ' || r.ev_class::regclass FROM pg_depend d
+        JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+        JOIN wanted ON wanted.id = d.refobjid
+    UNION SELECT format('trigger %I on %s', t.tgname, t.tgrelid::regclass) FROM pg_trigger t
+        JOIN wanted ON wanted.id = t.tgrelid WHERE NOT t.tgisinternal
+    UNION SELECT format('policy %I on %s', p.polname, p.polrelid::regclass) FROM pg_policy p
+        JOIN wanted ON wanted.id = p.polrelid
+    UNION SELECT format('publication %I of %s', p.pubname, r.prrelid::regclass)
+        FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
+        JOIN wanted ON wanted.id = r.prrelid
+    UNION SELECT format('foreign key %I of %s', c.conname, c.conrelid::regclass)
+        FROM pg_constraint c JOIN wanted ON wanted.id = c.confrelid WHERE c.contype = 'f'
     ORDER BY 1
     """
+)
+
+#: Of a table, and of what PostgreSQL keeps of its long values beside it.
+_OPTIONS = text(
+    """
+    SELECT unnest(reloptions) FROM pg_class WHERE oid = CAST(:old AS regclass)
+    UNION ALL SELECT 'toast.' || unnest(beside.reloptions) FROM pg_class c
+    JOIN pg_class beside ON beside.oid = c.reltoastrelid WHERE c.oid = CAST(:old AS regclass)
+    """
+)
+
+#: Units may have been missing where a sweep looked at them, or have been otherwise.
+_SWEEP_AGAIN = text(
+    "DELETE FROM recall_sweep USING recall"
+    " WHERE recall.id = recall_sweep.recall AND recall.document ->> 'status' = 'active'"
 )
 
 #: Whoever was let at a table besides its owner.
 _GRANTS = text(
     """
     SELECT CASE WHEN a.grantee <> 0 THEN pg_get_userbyid(a.grantee) END AS grantee,
-        a.privilege_type, a.is_grantable
-    FROM pg_class c, aclexplode(c.relacl) a
+        a.privilege_type, a.is_grantable, a.of_column
+    FROM pg_class c, LATERAL (
+        SELECT *, NULL AS of_column FROM aclexplode(c.relacl)
+        UNION ALL SELECT told.*, attname FROM pg_attribute, aclexplode(attacl) told
+            WHERE attrelid = c.oid
+    ) a
     WHERE c.oid = CAST(:old AS regclass) AND a.grantee <> c.relowner
     """
 )

@@ -23,6 +23,7 @@ from scantrail.infra import metrics, tables
 from scantrail.infra.database import (
     DATABASE_ERRORS,
     is_away,
+    is_full,
     is_refusal,
     sqlstate_of,
     until_answers,
@@ -64,15 +65,22 @@ class StaleWriter(Exception):
 class Writer:
     """Writes batches from the offsets on that are stored with the rows. `topics`: by their names.
 
-    `tells_webhooks` is denied where alerts are written that were told before.
+    `tells_webhooks` is denied where alerts are written that were told before; `waits_for_room`
+    where a full disk is raised, as what is written may be what fills it.
     """
 
     def __init__(
-        self, engine: AsyncEngine, topics: Mapping[str, Topic], *, tells_webhooks: bool = True
+        self,
+        engine: AsyncEngine,
+        topics: Mapping[str, Topic],
+        *,
+        tells_webhooks: bool = True,
+        waits_for_room: bool = True,
     ) -> None:
         self._engine = engine
         self._topics = topics
         self._tells_webhooks = tells_webhooks
+        self._waits_for_room = waits_for_room
         #: where each partition goes on
         self.next: dict[TopicPartition, int] = {}
 
@@ -156,7 +164,7 @@ class Writer:
                     await self._write(connection, rows, nexts, copied)
                 break
             except DATABASE_ERRORS as error:
-                if not is_away(error):
+                if not is_away(error) or (is_full(error) and not self._waits_for_room):
                     raise
                 health.lacks("database")
                 log.warning("database is away", reason=str(error))

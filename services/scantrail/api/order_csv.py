@@ -227,7 +227,7 @@ def _joined(orders: dict[str, FileOrder], number: int, made: FileLine) -> Fault 
     of = orders.setdefault(made.order, FileOrder(number, {}))
     for name, value in made.told.items():
         if of.told.setdefault(name, value) != value:
-            told = f"order {made.order} has {of.told[name]} by a line before: mend one of them"
+            told = f"order {made.order} has another {name} by a line before: mend one of them"
             return Fault(number, name, told)
     if made.line is not None:
         if len(of.lines) == LINES_MAX:

@@ -67,17 +67,17 @@ class Counted:
 
 
 #: A product as a key has it: domain.identifiers.product_and_serial, which a test holds against it.
-_PRODUCT = """CASE WHEN {key} LIKE 'grai:%' THEN '0' || substr({key}, 6, 13)
+PRODUCT = """CASE WHEN {key} LIKE 'grai:%' THEN '0' || substr({key}, 6, 13)
     ELSE substring({key} from '^(?\\:sgtin|sn):([^.]*)[.]') END"""
 
 #: Keys that tell the product of a unit whose own does not, the first of each as histories.as_keys.
 _TELLING = f"""
     telling AS (
-        SELECT unit, (array_agg({_PRODUCT.format(key="id")} ORDER BY id))[1] AS product FROM (
+        SELECT unit, (array_agg({PRODUCT.format(key="id")} ORDER BY id))[1] AS product FROM (
             SELECT unit, id FROM identifier
             UNION ALL SELECT joined, unit FROM unit WHERE joined IS NOT NULL
         ) AS other
-        WHERE {_PRODUCT.format(key="id")} IS NOT NULL AND unit <> id GROUP BY unit
+        WHERE {PRODUCT.format(key="id")} IS NOT NULL AND unit <> id GROUP BY unit
     )
 """
 

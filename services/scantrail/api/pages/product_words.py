@@ -104,7 +104,7 @@ def brings(figures: Figures) -> list[Told]:
             "Recalls matched by serial",
             f"{_n(figures.recalled)} {of_units}",
             f"Units that active recalls found one by one, those left to a person included;"
-            f" {_s(figures.recalls, 'active recall')} name the product.",
+            f" {_s(figures.recalls, 'active recall')} {_name(figures.recalls)} the product.",
         ),
         Told(
             "Duplicates caught",
@@ -121,7 +121,7 @@ class Change(NamedTuple):
     effects: list[str]
 
 
-def changes(now: Choice, figures: Figures, *, is_regulated: bool) -> list[Change]:
+def changes(now: Choice, figures: Figures, *, is_regulated: bool = False) -> list[Change]:
     """What every other policy would change."""
     return [
         Change(
@@ -228,6 +228,10 @@ def _s(count: int, noun: str) -> str:
 
 def _are(count: int) -> str:
     return "is" if count == 1 else "are"
+
+
+def _name(count: int) -> str:
+    return "names" if count == 1 else "name"
 
 
 def _were(count: int) -> str:

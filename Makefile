@@ -12,7 +12,7 @@ INSTALL_LOG := .scantrail/install.log
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test broker browser test-faults check demo bench clean
+.PHONY: help install up test broker browser pictures test-faults check demo bench clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -101,6 +101,10 @@ check: install ## style, types and the direction of imports
 	@$(VENV)/bin/ruff format --check .
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports
+
+pictures: install browser ## makes the README's pictures of the page anew
+	@mkdir -p docs/images
+	@SCANTRAIL_PICTURES=docs/images $(VENV)/bin/pytest -q tests/integration/test_page_pictures_edge.py
 
 test-faults: install ## kills, pauses and breaks trackers and gateways for twenty minutes
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \

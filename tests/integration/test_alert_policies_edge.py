@@ -104,6 +104,7 @@ async def test_a_decision_is_kept_listed_audited_and_of_a_version(site: "Site") 
     assert [each for each in listed if each["version"]] == [again]
     assert [each["id"] for each in listed if not each["can_be_off"]] == [
         "held_at_shipping",
+        "recall_undecided",
         "recalled_already_shipped",
         "recalled_at_shipping",
     ]

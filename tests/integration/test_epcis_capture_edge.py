@@ -396,8 +396,11 @@ async def test_what_the_gateway_would_refuse_is_refused_before_anything_is_sent(
     assert (error["event"], error["reason"]) == (1, "bad_serial_format")
     assert f"{site.unit('Q1')}: serial 'Q1'" in error["detail"]
     assert await (await site.log(Topic.SCANS)).records() == []
-    done = await job(site, told, "proceed")
-    assert done["counts"] == {"captured": 1, "already": 0, "rejected": 1, "rolled_back": 0}
+    # and what declares it wrong voids nothing
+    declared = {"errorDeclaration": {"declarationTime": "2026-03-02T09:00:00Z"}}
+    done = await job(site, [*told, told[1] | declared], "proceed")
+    assert [each["reason"] for each in done["errors"]] == ["bad_serial_format", "unknown_event"]
+    assert done["counts"] == {"captured": 1, "already": 0, "rejected": 2, "rolled_back": 0}
     await (await site.log(Topic.SCANS)).until(2)
 
 

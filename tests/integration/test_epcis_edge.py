@@ -184,6 +184,27 @@ async def test_a_walk_over_years_leaves_nothing_out(
     assert serials(found) == ["S4", "S5", "S6"]
 
 
+async def test_a_scan_is_found_by_when_it_happened_however_late_it_was_recorded(
+    site: "Site",
+) -> None:
+    """Up to how far a clock may be off, and a device may keep it."""
+    at = noon(site)
+    late, ahead = timedelta(days=29, hours=23), timedelta(minutes=4)
+    await begin(
+        site,
+        site.scan("L1", event_time=at - late),
+        site.scan("A1", event_time=at + ahead, event_id="ahead"),
+    )
+    minute = timedelta(minutes=1)
+    around = {
+        "GE_eventTime": (at - late - minute).isoformat(),
+        "LT_eventTime": (at - late + minute).isoformat(),
+    }
+    assert serials(await ask(site, **around)) == ["L1"]
+    since = {"GE_eventTime": (at + ahead - minute).isoformat()}
+    assert serials(await ask(site, **since)) == ["A1"]
+
+
 async def test_scans_of_one_moment_are_told_once_over_all_pages(site: "Site") -> None:
     scans = [site.scan(f"S{n}", event_id=f"e{n}") for n in range(7)]
     await begin(site, *scans)

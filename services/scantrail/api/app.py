@@ -42,6 +42,7 @@ from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.claims import build_claims_screen
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
+from scantrail.api.pages.labels import build_labels
 from scantrail.api.pages.live import Live, build_live
 from scantrail.api.pages.notices import build_notices_screen
 from scantrail.api.pages.orders import build_orders_screen
@@ -184,6 +185,7 @@ def build_api(
             *build_work(reader or engine),
             *build_shipping(reader or engine, onlookers.feed),
             *build_site(reader or engine, onlookers.feed),
+            *build_labels(reader or engine),
             *build_live(onlookers.live),
             *build_recalls_screen(engine, outbox),
             *build_recall_parts(engine),

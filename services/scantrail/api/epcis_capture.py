@@ -9,12 +9,12 @@ import asyncio
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import httpx
 import msgspec
 from litestar import Request, Response, get, post
-from litestar.params import FromPath
+from litestar.params import FromPath, HeaderParameter
 from sqlalchemy import Row, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -58,6 +58,16 @@ ERRORS_MAX: Final = 1000
 _CAPTURES: Final = "/epcis/capture"
 _BEHAVIOUR: Final = "GS1-Capture-Error-Behaviour"
 
+Behaviour = Annotated[
+    str | None,
+    HeaderParameter(
+        name=_BEHAVIOUR,
+        description="what becomes of the others where an event cannot be scans: `rollback` or none,"
+        " nothing is sent; `proceed`, they are",
+        enum=[each.value for each in ErrorBehaviour],
+    ),
+]
+
 
 def build_epcis_capture(
     engine: AsyncEngine, changes: Changes, gateway: httpx.AsyncClient, base: str
@@ -75,14 +85,14 @@ def build_epcis_capture(
         takes=samples.CAPTURE,
         tells=samples.JOB,
     )
-    async def post_capture(request: AnyRequest) -> Response[Any]:
+    async def post_capture(request: AnyRequest, error_behaviour: Behaviour = None) -> Response[Any]:
         """Make scans of object, aggregation and association events. `Location` is the job's
         address: it tells of each event that cannot be scans why, and the mend.
 
         With the header GS1-Capture-Error-Behaviour: rollback (or none) nothing is taken where one
         event cannot be, with proceed the others are. Sent again, nothing is doubled.
         """
-        behaviour = _behaviour(request)
+        behaviour = _behaviour(error_behaviour)
         told = _events(await request.body())
 
         async def capture(change: Change) -> Answer:
@@ -151,8 +161,7 @@ def build_epcis_capture(
     return [post_capture, list_captures, get_capture, list_outcomes]
 
 
-def _behaviour(request: AnyRequest) -> ErrorBehaviour:
-    told = request.headers.get(_BEHAVIOUR.lower())
+def _behaviour(told: str | None) -> ErrorBehaviour:
     try:
         return ErrorBehaviour(told or ErrorBehaviour.ROLLBACK)
     except ValueError as error:

@@ -104,7 +104,7 @@ def _of_urn(body: str) -> str | None:
         more = "" if extension == "0" else f"/254/{quote(extension, safe=_KEPT)}"
         return f"{LINK}414/{number}{gs1_check_digit(number)}{more}"
     try:
-        return _gs1_link(epc_urn("id", body).key)
+        return gs1_link(epc_urn("id", body).key)
     except NotIdentified:
         return None
 
@@ -127,7 +127,7 @@ def _requoted(part: str) -> str:
     return quote(unquote(part), safe=_KEPT)
 
 
-def _gs1_link(key: str) -> str | None:
+def gs1_link(key: str) -> str | None:
     """The Digital Link of a unit's key; None where it is no GS1 key."""
     scheme, _, name = key.partition(":")
     match scheme:
@@ -150,7 +150,7 @@ class Uris:
 
     def of_unit(self, key: str) -> str:
         """The URI of a unit's key."""
-        if (link := _gs1_link(key)) is not None:
+        if (link := gs1_link(key)) is not None:
             return link
         scheme, _, name = key.partition(":")
         if scheme == "imei":

@@ -62,6 +62,7 @@ MENU = (
     Entry("/page/returns", "Returns"),
     Entry("/page/claims", "Claims"),
     Entry("/page/site", "Site"),
+    Entry("/page/labels", "Labels"),
 )
 
 

@@ -214,6 +214,10 @@
     target.focus();
   });
 
+  document.addEventListener("click", (event) => {
+    if (event.target.closest("[data-print]")) print();
+  });
+
   document.addEventListener("htmx:sendError", () => tell("The server does not answer; what is shown may be old."));
   document.addEventListener("htmx:sseError", () => document.body.classList.add("offline"));
   document.addEventListener("htmx:sseOpen", () => document.body.classList.remove("offline"));

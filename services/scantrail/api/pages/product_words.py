@@ -161,8 +161,8 @@ def _shipping(figures: Figures, now: Choice) -> list[str]:
     told = [
         f"A unit needs one scan, when it leaves: {_n(figures.shipped)} for those that are shipped"
         f" now, where {_s(figures.scans, 'scan')} {_are(figures.scans)} kept of all{per_unit}.",
-        f"Where each unit on site stands is not known before: now {_are(figures.on_site)}"
-        f" {_s(figures.on_site, 'unit')} on site. A recall holds them at the gate, where their"
+        f"Where each unit on site stands is not known before: {_s(figures.on_site, 'unit')}"
+        f" {_are(figures.on_site)} on site now. A recall holds them at the gate, where their"
         " serials are read first.",
         f"Who has which unit stays known, for recalls and claims: {_n(figures.shipped)} shipped"
         f" now, {_n(figures.claims_by_serial)} of {_s(figures.claims, 'claim')} matched by serial.",

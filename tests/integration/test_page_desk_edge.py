@@ -230,7 +230,7 @@ async def test_orders_are_entered_found_and_followed_to_their_serials(
         await seen(site, serial, {}, {**OUT, "order": "SO/1 <b>"})
     await screen.sees("3 units.")  # live
     await screen.sees("1 too many")
-    await screen.page.locator("td", has_text=site.unit("A1")).wait_for()
+    await screen.page.locator("td code", has_text=site.unit("A1")).wait_for()
     units = await rows_of(site, "/page/order.csv?ref=SO%2F1%20%3Cb%3E")
     assert [(each["serial"], each["standing"]) for each in units] == [
         ("A1", "shipped"),
@@ -292,7 +292,8 @@ async def send_file_again(screen: Screen, text: str) -> None:
     await send_file(screen, form, text)
     await screen.sees("order B-001 exists")
     await screen.page.get_by_label("Orders that exist").select_option("replace")
-    await screen.page.locator(form).get_by_role("button").press("Enter")
+    again = screen.page.locator(form).get_by_role("button", name="Send the file")
+    await again.press("Enter")
     await screen.sees("0 orders entered, 1 changed, with 1 lines.")
 
 
@@ -413,8 +414,9 @@ async def test_what_was_sold_comes_back_and_is_decided_piece_by_piece(
     await screen.page.wait_for_function("() => document.activeElement.name === 'rma'")
     await screen.page.keyboard.type("RMA/1")
     await push(screen, "One more unit")
+    # the new field has the focus, which is still empty
     await screen.page.wait_for_function(
-        "() => document.querySelectorAll('[data-item]').length === 2"
+        "() => document.activeElement.name === 'unit' && !document.activeElement.value"
     )
     await screen.page.keyboard.type(site.barcode("Z9"))
     await push(screen, "Authorise it")

@@ -280,12 +280,16 @@ def app() -> Litestar:
     return build_api(engine, Outbox(settings, engine), httpx.AsyncClient(), settings)
 
 
-def every_route(app: Litestar) -> list[tuple[str, str, Role]]:
-    """Method, an address, and the role of each route that needs one."""
+def is_of_page(path: str) -> bool:
+    return path == "/" or path.startswith("/page/")
+
+
+def every_route(app: Litestar, *, of_page: bool = False) -> list[tuple[str, str, Role]]:
+    """Method, an address, and the role of each route of the API, or of the page, that needs one."""
     found = []
     for path, handler in routes_of(app):
         role = role_of(handler)
-        if role in (None, Role.PUBLIC):
+        if role in (None, Role.PUBLIC) or is_of_page(path) != of_page:
             continue
         address = "/".join("x" if part.startswith("{") else part for part in path.split("/"))
         found += [(method, address, role) for method in handler.http_methods - {"HEAD", "OPTIONS"}]
@@ -312,6 +316,41 @@ async def test_every_route_refuses_a_lesser_role(site: "Site", app: Litestar) ->
                 assert answer.status_code == 403
                 assert answer.json()["needed"] == needed.value
     assert (await site.ask("GET", "/schema/openapi.json")).status_code == 200
+
+
+async def test_every_screen_is_for_its_role_and_who_is_not_known_signs_in(
+    site: "Site", app: Litestar
+) -> None:
+    tokens = {}
+    for role in ROLES:
+        said = await asyncio.to_thread(make_person, site.settings, f"p-{role}", role.value, [])
+        tokens[role] = said.split("Bearer ")[1].split()[0]
+    await site.start("api", replace(site.settings, api_tokens="required"))
+    screens = every_route(app, of_page=True)
+    assert len(screens) >= 20
+    for method, address, needed in screens:
+        without = await site.ask(method, address)
+        if address in NO_SCREENS:
+            assert without.status_code == 401
+        else:
+            assert without.status_code == 303, (method, address)
+            assert without.headers["location"].startswith("/page/sign-in?next=")
+        for role in ROLES:
+            shown = {"Authorization": f"Bearer {tokens[role]}"}
+            is_let_in = ROLES.index(role) >= ROLES.index(needed)
+            status = await asyncio.wait_for(status_of(site, method, address, shown), 10)
+            assert (status not in (401, 403)) == is_let_in, (method, address, role)
+
+
+#: A stream and a picture, which no person opens by themselves.
+NO_SCREENS = ("/page/live", "/page/qr")
+
+
+async def status_of(site: "Site", method: str, address: str, headers: dict[str, str]) -> int:
+    """Of an answer that may never end."""
+    url = f"http://127.0.0.1:{site.settings.api_port}{address}"
+    async with site.http.stream(method, url, headers=headers) as answer:
+        return answer.status_code
 
 
 async def test_a_token_is_made_shown_once_bound_to_sites_and_revoked(site: "Site") -> None:

@@ -29,6 +29,52 @@ SELECT md5(n::text), 'duplicate_serial', 'warning',
 FROM (SELECT unit, station, site, row_number() OVER () AS n FROM unit LIMIT {ALERTS}) AS chosen
 """
 
+#: Every product is known; each order has a line; of ten units that went out one is claimed for and
+#: one comes back; 5,000 notices of 40 units each, of which 50 are open.
+_DESK = (
+    """
+INSERT INTO product (id, version, document)
+SELECT product, 1, jsonb_build_object('id', product, 'name', 'Product ' || product)
+FROM (SELECT DISTINCT product FROM unit WHERE product IS NOT NULL) AS seen ON CONFLICT DO NOTHING
+""",
+    """
+INSERT INTO sales_order_line (ref, line, product, quantity)
+SELECT DISTINCT ON (order_ref) order_ref, 1, product, 40
+FROM unit JOIN sales_order ON ref = order_ref WHERE product IS NOT NULL ON CONFLICT DO NOTHING
+""",
+    """
+INSERT INTO warranty_claim
+    (id, unit, product, serial, order_ref, purchaser, fault, state, filed_at, remarks)
+SELECT 'C-' || n, unit, product, serial, order_ref, purchaser, 'does not start',
+    CASE WHEN n % 50 = 0 THEN 'filed' ELSE 'closed' END, now() - n * interval '1 min', '[]'
+FROM (
+    SELECT *, row_number() OVER () AS n FROM unit JOIN sales_order ON ref = order_ref
+    WHERE phase = 'shipped'
+) AS sold WHERE n % 10 = 0
+""",
+    """
+INSERT INTO return_authorisation (rma, order_ref, purchaser, authorised_at)
+SELECT 'R-' || ref, ref, purchaser, ordered_at FROM sales_order
+""",
+    """
+INSERT INTO return_line (rma, line, unit, product, quantity, shipped_event_id, shipped_at)
+SELECT rma, row_number() OVER (PARTITION BY rma ORDER BY unit), unit, product, 1, event_id, since
+FROM (SELECT *, row_number() OVER () AS n FROM unit WHERE phase = 'shipped') AS sold
+JOIN return_authorisation USING (order_ref) WHERE n % 10 = 1
+""",
+    """
+INSERT INTO advance_notice (id, version, supplier, site, stations, since, entered_at, closed_at)
+SELECT 'ASN-' || n, 1, 'maker', 'site-0', '{}', '2026-01-01Z', now() - n * interval '1 min',
+    CASE WHEN n > 50 THEN now() END
+FROM generate_series(1, 5000) AS n
+""",
+    """
+INSERT INTO advance_notice_unit (unit, notice, line)
+SELECT unit, 'ASN-' || (1 + n / 40), 1 + n % 40
+FROM (SELECT unit, row_number() OVER () - 1 AS n FROM unit LIMIT 200000) AS announced
+""",
+)
+
 _FIRST_PAINT = """new Promise((tell) => new PerformanceObserver((seen) => {
     const [paint] = seen.getEntriesByName("first-contentful-paint");
     if (paint) tell(paint.startTime);
@@ -52,6 +98,8 @@ async def _measure(stack: Stack) -> list[Measure]:
     inventory.fill(stack.settings.database_url, range(UNITS))
     with psycopg.connect(stack.settings.database_url, autocommit=True) as database:
         database.execute(_ALERTS)
+        for statement in _DESK:
+            database.execute(statement)
         database.execute("ANALYZE")
     screens = _screens()
     base = page_address(stack.settings).rstrip("/")
@@ -76,6 +124,7 @@ async def _measure(stack: Stack) -> list[Measure]:
 def _screens() -> dict[str, str]:
     """Each screen with an address that shows much on it."""
     long_lived = inventory.long_lived(range(UNITS))[0]
+    product, order = inventory.product(17), inventory.order(UNITS // 2)
     return {
         "find": "/",
         "find a unit": f"/?q={quote(inventory.spellings(17)[-1], safe='')}",
@@ -87,6 +136,23 @@ def _screens() -> dict[str, str]:
         "shipping": "/page/shipping?station=gate-1",
         "site": "/page/site",
         "station": "/page/site/station?station=gate-1",
+        "products": "/page/products",
+        "product": f"/page/products/{product}",
+        "figures of a product": f"/page/products/{product}/figures",
+        "orders": "/page/orders",
+        "orders by number": f"/page/orders?ref={order[:-2]}",
+        "orders of a purchaser": "/page/orders?who=purchaser%207",
+        "orders of a product": f"/page/orders?product={product}",
+        "order": f"/page/order?ref={order}",
+        "notices": "/page/notices",
+        "notice": "/page/notices/ASN-7",
+        "progress of a notice": "/page/notices/ASN-7/progress",
+        "returns": "/page/returns",
+        "returns of a purchaser": "/page/returns?who=purchaser%207",
+        "return": f"/page/return?rma=R-{order}",
+        "claims": "/page/claims",
+        "claims of a product": f"/page/claims?product={product}",
+        "claim": "/page/claims/C-500",
         "alerts": "/page/alerts",
         "alerts of a kind": "/page/alerts?kind=duplicate_serial&status=resolved",
     }

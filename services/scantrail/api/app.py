@@ -34,17 +34,23 @@ from scantrail.api.holds import build_holds
 from scantrail.api.identifiers import build_identifiers
 from scantrail.api.keyed import build_keyed
 from scantrail.api.minting import build_minting
+from scantrail.api.order_csv import build_order_csv
 from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
 from scantrail.api.pages.alerts import build_alerts_screen
 from scantrail.api.pages.check_many import build_check_many
+from scantrail.api.pages.claims import build_claims_screen
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
 from scantrail.api.pages.labels import build_labels
 from scantrail.api.pages.live import Live, build_live
+from scantrail.api.pages.notices import build_notices_screen
+from scantrail.api.pages.orders import build_orders_screen
+from scantrail.api.pages.products import build_products_screen
 from scantrail.api.pages.recall_export import build_recall_export
 from scantrail.api.pages.recall_parts import build_recall_parts
 from scantrail.api.pages.recalls import build_recalls_screen
+from scantrail.api.pages.returns import build_returns_screen
 from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.pages.site import build_site
@@ -184,6 +190,11 @@ def build_api(
             *build_recalls_screen(engine, outbox),
             *build_recall_parts(engine),
             *build_recall_export(engine),
+            *build_products_screen(engine),
+            *build_orders_screen(engine),
+            *build_notices_screen(engine),
+            *build_returns_screen(engine),
+            *build_claims_screen(engine),
             *build_sign_in(guard),
             *build_units(reader or engine),
             *build_entities(engine, changes, watch),
@@ -194,6 +205,7 @@ def build_api(
             *build_recall_preview(engine),
             *build_recall_reach(engine, changes),
             *build_orders(engine, changes, gateway),
+            *build_order_csv(changes, watch),
             *build_parties(engine, changes, watch),
             *build_register(engine, changes, watch),
             *build_identifiers(engine, changes),

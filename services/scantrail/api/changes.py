@@ -20,7 +20,7 @@ A route is a function of a `Change`:
 """
 
 import hmac
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -103,6 +103,11 @@ class Change:
         It is so too for a change that notes none; say it before what cannot be undone.
         """
         self._precondition.finish()
+
+    def expect_many(self, versions: Iterable[int]) -> None:
+        """As expect_none, of many that are changed together, of which 0 are new; say note_beside of
+        each. Raises Problem 428 where one exists and the installation demands the header."""
+        self._precondition.check_many(versions)
 
     def note(
         self, entity: str, reference: str, *, old: int | None = None, new: int | None = None

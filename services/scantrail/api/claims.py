@@ -84,7 +84,7 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
             if (await connection.execute(stored)).first() is None:
                 raise Problem(409, "Exists", f"claim {claim_id!r} exists: see it", field="id")
             await _add_event(connection, claim_id, 1, ClaimState.FILED, at=filed_at, note=fault)
-            told = await _told(connection, await _found(connection, claim_id))
+            told = await told_claim(connection, await find_claim(connection, claim_id))
             change.note("claim", claim_id, old=0, new=1)
             return Answer(nameless(told), 201, {"Location": f"/claims/{claim_id}"})
 
@@ -99,11 +99,11 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
         async def write(change: Change) -> Answer:
             connection = change.connection
             await lock_returns(connection)
-            row = await _found(connection, claim_id)
+            row = await find_claim(connection, claim_id)
             version = await _version(connection, claim_id)
             change.expect(version)
             keys = None if row.unit is None else await keys_of(connection, row.unit)
-            _, remarks = await _judged(connection, dict(row._mapping), keys)
+            remarks = await remarks_now(connection, row)
             try:
                 check_claim_step(
                     ClaimState(row.state),
@@ -134,7 +134,7 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 .where(warranty_claim.c.id == claim_id)
                 .values(state=body.state.value)
             )
-            told = await _told(connection, await _found(connection, claim_id))
+            told = await told_claim(connection, await find_claim(connection, claim_id))
             change.note("claim", claim_id, old=version, new=version + 1)
             return Answer(nameless(told), 201)
 
@@ -144,7 +144,7 @@ def build_claims(engine: AsyncEngine, changes: Changes) -> list[Any]:
     async def get_claim(claim_id: FromPath[str]) -> Response[Any]:
         """A claim with all that became of it."""
         async with engine.connect() as connection:
-            told = await _told(connection, await _found(connection, claim_id))
+            told = await told_claim(connection, await find_claim(connection, claim_id))
         return with_etag(told, told["version"])
 
     @get("/claims", role=Role.READ, tells=CLAIMS_TOLD)
@@ -237,6 +237,12 @@ async def _judged(
     return cover, remarks
 
 
+async def remarks_now(connection: AsyncConnection, row: Row[Any]) -> dict[Remark, str]:
+    """What there is to say of a claim that was filed, as things stand now."""
+    keys = None if row.unit is None else await keys_of(connection, row.unit)
+    return (await _judged(connection, dict(row._mapping), keys))[1]
+
+
 async def _claimed_of(
     connection: AsyncConnection, claim: Mapping[str, Any], keys: Keys | None
 ) -> int:
@@ -257,7 +263,8 @@ async def _claimed_of(
     return int(serials) + int(others) + 1
 
 
-async def _found(connection: AsyncConnection, claim_id: str) -> Row[Any]:
+async def find_claim(connection: AsyncConnection, claim_id: str) -> Row[Any]:
+    """The claim. Raises Problem 404."""
     query = select(warranty_claim).where(warranty_claim.c.id == claim_id)
     row = (await connection.execute(query)).first()
     if row is None:
@@ -294,7 +301,8 @@ async def _add_event(
     )
 
 
-async def _told(connection: AsyncConnection, row: Row[Any]) -> dict[str, Any]:
+async def told_claim(connection: AsyncConnection, row: Row[Any]) -> dict[str, Any]:
+    """A claim with all that became of it."""
     events = warranty_claim_event
     query = (
         select(events.c.state, events.c.at, events.c.note, events.c.replacement)

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, put
 from litestar.params import FromPath
-from sqlalchemy import delete, insert, select
+from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -23,14 +23,20 @@ from scantrail.api.bodies import (
     told_time,
 )
 from scantrail.api.changes import Answer, Change, Changes
-from scantrail.api.orders import enter_order_parties, order_reference_at, quantities, told_of_order
+from scantrail.api.orders import (
+    enter_order_parties,
+    order_reference_at,
+    quantities,
+    told_of_order,
+    write_order,
+)
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.register_watch import RegisterWatch, mark_stale
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
-from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, Order, OrderLine
+from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, OrderLine
 from scantrail.domain.station import Station
 from scantrail.infra import tables
 
@@ -122,33 +128,9 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         async def write(change: Change) -> Answer:
             connection = change.connection
             named = await enter_order_parties(change, ref, body)
-            orders = tables.sales_order
             made = {} if body.ordered_at is None else {"ordered_at": body.ordered_at}
-            new = upsert(orders).values(ref=ref, version=1, **named, **made)
-            changed = new.on_conflict_do_update(
-                index_elements=[orders.c.ref],
-                set_={"version": orders.c.version + 1, **named, **made},
-            )
-            version = (await connection.execute(changed.returning(orders.c.version))).scalar_one()
+            version = await write_order(change, ref, {**named, **made}, ordered)
             change.note("order", ref, old=version - 1, new=version)
-            lines = tables.sales_order_line
-            await connection.execute(delete(lines).where(lines.c.ref == ref))
-            if ordered:
-                await connection.execute(
-                    insert(lines),
-                    [
-                        {
-                            "ref": ref,
-                            "line": number,
-                            "product": line.product,
-                            "quantity": line.quantity,
-                        }
-                        for number, line in enumerate(ordered, start=1)
-                    ],
-                )
-            # Of the purchaser, who has a name and an address, nothing leaves the database.
-            record = encode(Order(id=ref, lines=ordered, version=version))
-            await change.publish(Topic.ORDERS, ref, record)
             await mark_stale(connection, orders=[ref])
             return Answer(
                 {

@@ -144,7 +144,7 @@ def notice_line(row: Row) -> tuple[NoticeLine, tuple[str, str] | None]:
     line = NoticeLine(product=product, parent=carton or pallet, kit=kit)
     on_pallet = (carton, pallet) if carton is not None and pallet is not None else None
     if "quantity" in told:
-        return line._replace(quantity=_quantity(row["quantity"])), on_pallet
+        return line._replace(quantity=quantity_of(row["quantity"])), on_pallet
     if "code" in told:
         return line._replace(keys=(_key(row["code"], "code", product),)), on_pallet
     if "serial" in told:
@@ -172,7 +172,8 @@ def _key(spelling: str, field: str, product: str | None) -> str:
         raise BadLine(field, error.detail) from error
 
 
-def _quantity(text: str) -> int:
+def quantity_of(text: str) -> int:
+    """How many, of a field `quantity`. Raises BadLine."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 10):
         raise BadLine("quantity", "give a whole number")
     quantity = int(text)

@@ -9,7 +9,8 @@ from urllib.parse import unquote
 import httpx
 from litestar import Request, Response, post
 from litestar.params import FromPath
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, insert, select
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
@@ -29,6 +30,8 @@ from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import unit_of
 from scantrail.api.replaying import replay_reads
 from scantrail.contracts.records import RejectedRead, encode
+from scantrail.contracts.topics import Topic
+from scantrail.domain.order import Order, OrderLine
 from scantrail.domain.party import PURCHASER
 from scantrail.domain.scan import (
     CLOCK_AHEAD_MAX,
@@ -37,7 +40,14 @@ from scantrail.domain.scan import (
     made_id,
 )
 from scantrail.domain.vocabulary import BusinessStep
-from scantrail.infra.tables import party, reader_status, sales_order, station, unit
+from scantrail.infra.tables import (
+    party,
+    reader_status,
+    sales_order,
+    sales_order_line,
+    station,
+    unit,
+)
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -138,13 +148,40 @@ def order_reference_at(request: AnyRequest, sent: str | None = None) -> str:
     return ref
 
 
+async def write_order(
+    change: Change, ref: str, columns: dict[str, Any], ordered: Sequence[OrderLine]
+) -> int:
+    """Write an order with these columns and lines in place of what it was, and let its record
+    leave; its version. Of one that exists, columns that are not told stay."""
+    connection, orders, lines = change.connection, sales_order, sales_order_line
+    new = upsert(orders).values(ref=ref, version=1, **columns)
+    changed = new.on_conflict_do_update(
+        index_elements=[orders.c.ref],
+        set_={"version": orders.c.version + 1, **columns},
+    )
+    version: int = (await connection.execute(changed.returning(orders.c.version))).scalar_one()
+    await connection.execute(delete(lines).where(lines.c.ref == ref))
+    if ordered:
+        await connection.execute(
+            insert(lines),
+            [
+                {"ref": ref, "line": number, "product": line.product, "quantity": line.quantity}
+                for number, line in enumerate(ordered, start=1)
+            ],
+        )
+    # Of the purchaser, who has a name and an address, nothing leaves the database.
+    record = encode(Order(id=ref, lines=tuple(ordered), version=version))
+    await change.publish(Topic.ORDERS, ref, record)
+    return version
+
+
 async def enter_order_parties(change: Change, ref: str, body: OrderBody) -> dict[str, Any]:
     """Enter the parties of an order; its columns that name them, and its dates.
 
     Raises Problem 400, and 409 where one of them was erased.
     """
     named = {part: told for part in _NAMED if (told := getattr(body, part)) is not None}
-    ids = {told.id or _own_id(part, ref) for part, told in named.items()}
+    ids = {told.id or own_party(part, ref) for part, told in named.items()}
     for party_id in sorted(ids):  # in one order, so that two never wait for each other
         await change.alone("party", party_id)
     columns: dict[str, Any] = {
@@ -153,14 +190,14 @@ async def enter_order_parties(change: Change, ref: str, body: OrderBody) -> dict
     }
     for part in _NAMED:
         whom: PurchaserBody | None = named.get(part)
-        columns[part] = whom and await _entered(change, whom, _own_id(part, ref), part)
+        columns[part] = whom and await _entered(change, whom, own_party(part, ref), part)
     for part in _KNOWN:
         known: str | None = getattr(body, part)
         columns[part] = known and await known_party(change.connection, known, part)
     return columns
 
 
-def _own_id(part: str, ref: str) -> str:
+def own_party(part: str, ref: str) -> str:
     """The id of a party that is this order's alone."""
     return f"{_NAMED[part]} {ref}"
 

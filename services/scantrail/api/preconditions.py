@@ -1,6 +1,7 @@
 """ETag and If-Match (RFC 9110): a change of an entity that is not as its caller last saw it."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from litestar import Request, Response
@@ -69,6 +70,14 @@ class Precondition:
         if not self._is_checked and (self._tags is not None or self._only_new):
             field = "If-Match" if self._tags is not None else "If-None-Match"
             raise bad_field(field, "what is changed here has no version: leave the header out")
+
+    def check_many(self, versions: Iterable[int]) -> None:
+        """Many are changed together, and no header can be of all: raises Problem 400 where one was
+        sent, 428 where it is demanded and one of them exists."""
+        self.finish()
+        if self._is_demanded and any(versions):
+            detail = "here the version of each is wanted: change those that exist one by one"
+            raise Problem(428, "Version wanted", detail, field="If-Match")
 
     @staticmethod
     def _failed(field: str, version: int, detail: str) -> Problem:

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get, put
 from litestar.params import FromPath
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, Subquery, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -127,12 +127,7 @@ def build_products(engine: AsyncEngine, changes: Changes) -> list[Any]:
         Of those with one `valid_from` the last `counts`.
         """
         product = product_key(name, "id")
-        last = func.max(product_policy.c.version).over(partition_by=product_policy.c.valid_from)
-        every = (
-            select(product_policy, (last == product_policy.c.version).label("counts"))
-            .where(product_policy.c.product == product)
-            .subquery()
-        )
+        every = entered_policies(product)
         behind = after(cursor, "policies") or "0"
         if not (behind.isascii() and behind.isdecimal() and len(behind) < 19):
             raise bad_field("cursor", "give `next` of the page before")
@@ -153,6 +148,17 @@ def build_products(engine: AsyncEngine, changes: Changes) -> list[Any]:
         return page("policies", told, limit, key="version")
 
     return [put_product, list_products, get_product, list_policies]
+
+
+def entered_policies(product: str) -> Subquery:
+    """All that was ever decided about a product's units; of those with one `valid_from` the last
+    `counts`."""
+    last = func.max(product_policy.c.version).over(partition_by=product_policy.c.valid_from)
+    return (
+        select(product_policy, (last == product_policy.c.version).label("counts"))
+        .where(product_policy.c.product == product)
+        .subquery()
+    )
 
 
 async def known_product(connection: AsyncConnection, product: str) -> Product:

@@ -104,7 +104,7 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
                         reason=error.reason.value,
                     ) from error
                 await connection.execute(insert(return_line).values(rma=rma, line=number, **values))
-            told = await _told(connection, await _found(connection, rma))
+            told = await told_return(connection, await find_return(connection, rma))
             change.note("return", rma, old=0, new=1)
             return Answer(nameless(told), 201, {"Location": f"{_PREFIX}{rma}"})
 
@@ -123,7 +123,7 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
         async def write(change: Change) -> Answer:
             connection = change.connection
             await lock_returns(connection)
-            row = await _found(connection, rma)
+            row = await find_return(connection, rma)
             version = await _version(connection, rma)
             change.expect(version)
             query = select(return_line).where(
@@ -162,7 +162,7 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
                     replacement=new_unit,
                 )
             )
-            told = await _told(connection, row)
+            told = await told_return(connection, row)
             change.note("return", rma, old=version, new=version + 1)
             return Answer(nameless(told), 201)
 
@@ -172,7 +172,9 @@ def build_returns(engine: AsyncEngine, changes: Changes) -> list[Any]:
     async def get_return(reference: FromPath[str], request: AnyRequest) -> Response[Any]:
         """A return and how far it is; `unexpected` is what came by it and is on no line."""
         async with engine.connect() as connection:
-            told = await _told(connection, await _found(connection, unquote(_sent(request))))
+            told = await told_return(
+                connection, await find_return(connection, unquote(_sent(request)))
+            )
         return with_etag(told, told["version"])
 
     @get("/returns", role=Role.READ, tells=RETURNS_TOLD)
@@ -293,7 +295,8 @@ async def _announced(connection: AsyncConnection, order: str, name: str) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def _found(connection: AsyncConnection, rma: str) -> Row[Any]:
+async def find_return(connection: AsyncConnection, rma: str) -> Row[Any]:
+    """The authorisation. Raises Problem 404."""
     query = select(return_authorisation).where(return_authorisation.c.rma == rma)
     row = (await connection.execute(query)).first()
     if row is None:
@@ -328,7 +331,8 @@ async def _state_of(
     return state_of_unit(scans, decisions, shipped_at=line.shipped_at, rma=line.rma)
 
 
-async def _told(connection: AsyncConnection, head: Row[Any]) -> dict[str, Any]:
+async def told_return(connection: AsyncConnection, head: Row[Any]) -> dict[str, Any]:
+    """A return with its lines, how far each is, and what came by it and is on none."""
     query = select(return_line).where(return_line.c.rma == head.rma).order_by(return_line.c.line)
     lines, expected = [], set[str]()
     decided = return_decision

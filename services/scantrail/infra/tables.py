@@ -471,6 +471,8 @@ party = Table(
     Column("roles", JSONB, nullable=False, server_default=text("'[]'")),
     Column("licences", JSONB, nullable=False, server_default=text("'[]'")),
     Column("erased_at", _TIME),
+    # what a name begins with, whatever its case and the database's collation
+    Index("party_by_name", text("lower(name) text_pattern_ops")),
 )
 
 sales_order = Table(
@@ -491,6 +493,7 @@ sales_order = Table(
     Index("sales_order_by_loan", "loan_due", postgresql_where=text("loan_due IS NOT NULL")),
     Column("ordered_at", _TIME, nullable=False, server_default=func.now()),
     Index("sales_order_by_purchaser", "purchaser"),
+    Index("sales_order_by_time", "ordered_at", "ref"),
 )
 
 sales_order_line = Table(
@@ -556,6 +559,11 @@ warranty_claim = Table(
     Column("remarks", JSONB, nullable=False),  # as they were told when it was filed
     Index("warranty_claim_by_unit", "unit"),
     Index("warranty_claim_by_order", "order_ref"),
+    Index("warranty_claim_by_purchaser", "purchaser"),
+    Index("warranty_claim_by_product", "product", "filed_at"),
+    Index("warranty_claim_by_time", "filed_at", "id"),
+    # few wait, and many were closed
+    Index("warranty_claim_by_state", "state", "filed_at", "id"),
 )
 
 #: What became of each claim: rows are only added.
@@ -592,6 +600,7 @@ return_authorisation = Table(
     Column("note", Text),
     Index("return_authorisation_by_order", "order_ref"),
     Index("return_authorisation_by_purchaser", "purchaser"),
+    Index("return_authorisation_by_time", "authorised_at", "rma"),
 )
 
 #: A unit, with the shipping of which it is the return, or a quantity of a product.
@@ -778,6 +787,8 @@ advance_notice = Table(
     Column("since", _TIME, nullable=False),  # receiving scans count from then on
     Column("entered_at", _TIME, nullable=False),
     Column("closed_at", _TIME),
+    Index("advance_notice_by_time", "entered_at", "id"),
+    Index("advance_notice_open", "entered_at", "id", postgresql_where=text("closed_at IS NULL")),
 )
 
 advance_notice_unit = Table(

@@ -56,6 +56,11 @@ MENU = (
     Entry("/page/shipping", "Shipping"),
     Entry("/page/alerts", "Alerts"),
     Entry("/page/recalls", "Recalls"),
+    Entry("/page/products", "Products"),
+    Entry("/page/orders", "Orders"),
+    Entry("/page/notices", "Notices"),
+    Entry("/page/returns", "Returns"),
+    Entry("/page/claims", "Claims"),
     Entry("/page/site", "Site"),
     Entry("/page/labels", "Labels"),
 )

@@ -1,32 +1,15 @@
-"""What lies where, and for how long: counted over all units, seldom, and told with its age.
+"""What lies where, and for how long: counted over all units, seldom, and told with its age."""
 
-An index that answered this at once would be written for each scan of each unit. So one question
-counts all, at most a twentieth of the time, and whoever looks is told the last answer.
-"""
-
-import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.api.pages.seldom import Seldom
 from scantrail.domain.vocabulary import Phase
-from scantrail.infra.logs import logger
 from scantrail.infra.tables import unit
-
-log = logger(__name__)
-
-#: An answer younger than this is not asked for anew, however fast that was.
-FRESH_S: Final = 5.0
-
-#: An answer is so many times as old as it took, at least, before it is asked for anew.
-TIMES_ITS_COST: Final = 20.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,39 +47,14 @@ class Branch:
         return (self.own.units if self.own else 0) + sum(b.units for b in self.below.values())
 
 
-class Holdings:
-    """Counts units by location, not too often."""
+class Holdings(Seldom[Counted]):
+    """Counts units by location."""
 
     def __init__(self, engine: AsyncEngine) -> None:
+        super().__init__(self._by_place, "units by location")
         self._engine = engine
-        self._counted: Counted | None = None
-        self._again_at = 0.0
-        self._counting: asyncio.Task[Counted] | None = None
 
-    async def told(self) -> Counted:
-        """The last count; the first is waited for."""
-        if self._counted is None or time.monotonic() >= self._again_at:
-            if self._counting is None:
-                self._counting = asyncio.create_task(self._count())
-            if self._counted is None:
-                return await asyncio.shield(self._counting)
-        return self._counted
-
-    async def _count(self) -> Counted:
-        started = time.monotonic()
-        try:
-            self._counted = await self._ask()
-        except (DBAPIError, PoolTimeoutError) as error:
-            if self._counted is None:
-                raise
-            log.warning("units are not counted anew", reason=str(error))
-        finally:
-            took_s = time.monotonic() - started
-            self._again_at = time.monotonic() + max(FRESH_S, TIMES_ITS_COST * took_s)
-            self._counting = None
-        return self._counted
-
-    async def _ask(self) -> Counted:
+    async def _by_place(self) -> Counted:
         place = func.coalesce(unit.c.business_location, unit.c.read_point)
         since = func.extract("epoch", unit.c.since)
         query = (

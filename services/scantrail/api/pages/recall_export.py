@@ -1,12 +1,6 @@
-"""The units of a recall as CSV, made as a whole before it is sent: a file that breaks off would
-look like one that is complete."""
+"""The units of a recall as CSV."""
 
-import csv
-import io
-import tempfile
-from collections.abc import AsyncIterator
-from datetime import datetime
-from typing import IO, Any
+from typing import Any
 
 from litestar import Request, get
 from litestar.params import FromPath, FromQuery
@@ -15,8 +9,8 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.pages.check_many import harmless
-from scantrail.api.pages.frame import SCREEN, SECURITY_HEADERS
+from scantrail.api.pages.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.pages.frame import SCREEN
 from scantrail.api.recall_counts import Where, counting, list_units, never_seen
 from scantrail.api.recall_store import active_since, load_recall
 from scantrail.domain.recall import Recall
@@ -44,11 +38,6 @@ COLUMNS = (
     "remedied_at",
 )
 
-#: More than that goes to a file.
-_MEMORY_BYTES_MAX = 8 << 20
-_CHUNK_BYTES = 1 << 16
-_ROWS_AT_ONCE = 1_000
-
 
 def build_recall_export(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
@@ -64,54 +53,39 @@ def build_recall_export(engine: AsyncEngine) -> list[Any]:
     ) -> Stream:
         """All units of a recall, undecided ones too, and its listed serials that were never seen;
         with `where`, the units that are there."""
-        kept: IO[bytes] = tempfile.SpooledTemporaryFile(_MEMORY_BYTES_MAX)  # noqa: SIM115 (_sent closes)
-        try:
-            async with counting(engine) as connection:
-                recall = await load_recall(connection, recall_id)
-                await _write(connection, recall, where, kept)
-        except BaseException:
-            kept.close()
-            raise
-        size = kept.tell()
-        kept.seek(0)
-        headers = {
-            **SECURITY_HEADERS,
-            "Content-Length": str(size),
-            "Content-Disposition": f'attachment; filename="recall-{recall.id}.csv"',
-        }
-        return Stream(_sent(kept), media_type="text/csv; charset=utf-8", headers=headers)
+        async with counting(engine) as connection:
+            recall = await load_recall(connection, recall_id)
+            return await csv_file(
+                f"recall-{recall.id}",
+                COLUMNS,
+                lambda lines: _write(connection, recall, where, lines),
+            )
 
     return [as_csv]
 
 
 async def _write(
-    connection: AsyncConnection, recall: Recall, where: Where | None, kept: IO[bytes]
+    connection: AsyncConnection, recall: Recall, where: Where | None, lines: Lines
 ) -> None:
-    text = io.TextIOWrapper(kept, encoding="utf-8", newline="")
-    lines = csv.writer(text)
-    lines.writerow(COLUMNS)
     since = await active_since(connection, recall.id)
     found = await connection.stream(list_units(recall, where, since))
-    async for rows in found.partitions(_ROWS_AT_ONCE):
-        lines.writerows(map(_line, rows))
+    async for rows in found.partitions(ROWS_AT_ONCE):
+        lines([*map(_line, rows)])
     if where is None:
         table = recall_serial
         query = select(table.c.serial).where(
             table.c.recall == recall.id, never_seen(recall.products)
         )
         unseen = await connection.stream_scalars(query.order_by(table.c.serial))
-        async for serials in unseen.partitions(_ROWS_AT_ONCE):
-            rest = [""] * (len(COLUMNS) - COLUMNS.index("standing") - 1)
-            lines.writerows(
-                ["", "", harmless(serial), "", "", "never_seen", *rest] for serial in serials
-            )
-    text.detach()
+        async for serials in unseen.partitions(ROWS_AT_ONCE):
+            rest = [None] * (len(COLUMNS) - COLUMNS.index("standing") - 1)
+            lines([(None, None, serial, None, None, "never_seen", *rest) for serial in serials])
 
 
-def _line(row: Any) -> list[str]:
+def _line(row: Any) -> tuple[Any, ...]:
     is_shipped = row.phase == "shipped"
     standing = "in_transit" if row.is_in_transit else row.phase
-    cells = (
+    return (
         row.unit,
         row.product,
         row.serial,
@@ -130,16 +104,3 @@ def _line(row: Any) -> list[str]:
         "yes" if row.returned else "no",
         row.remedied_at,
     )
-    return [_cell(cell) for cell in cells]
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, datetime):
-        return value.isoformat()
-    return "" if value is None else harmless(str(value))
-
-
-async def _sent(kept: IO[bytes]) -> AsyncIterator[bytes]:
-    with kept:
-        while chunk := kept.read(_CHUNK_BYTES):
-            yield chunk

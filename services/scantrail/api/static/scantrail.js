@@ -3,12 +3,15 @@
 
    <form data-api="POST /alerts/7/resolve" data-version="3" data-then="refresh #alert">
      sends its fields as JSON: `a.b` is a field of a field, data-as="list" a line each, "number",
-     "yes" of a checkbox; empty fields are left out. data-version: the version that is changed.
+     "time" a datetime-local by this computer's clock, "yes" of a checkbox; empty fields are left
+     out. data-version: the version that is changed; data-new: what exists is refused. `{id}` in the
+     address is the field `id`, which then is in the body no more.
      data-then: `refresh #id`, `go /address` ({id} is of the answer), `void`: nothing; without it
      the page anew. The event scantrail:done tells the answer. data-told: what to say then ({units}
      is of the answer). data-again="left": it is sent again while that field of the answer is not 0.
      <div data-items="selectors"> is a list: each [data-item] in it an object with the fields in it.
      data-file: the file that is chosen in it is the body, its other fields go into the address.
+     Lines that an answer tells as `rejected`, while it took the others, are shown.
      What is refused is shown at its field: `note`, `units[3]`, `selectors[1].low`.
    <button data-remove="fieldset"> takes the nearest such element away.
    <input data-keep-focus>  the box into which a scanner types: it has the focus whenever no other
@@ -22,6 +25,7 @@
     if (text === "") return undefined;
     switch (field.dataset.as) {
       case "number": return Number(text);
+      case "time": return new Date(text).toISOString();
       case "list": return text.split(/[\r\n]+/).map((line) => line.trim()).filter(Boolean);
       default: return text;
     }
@@ -114,28 +118,33 @@
   sessionStorage.removeItem("told");
 
   /* A form that failed is sent again under its own key, so that nothing is done twice. */
-  const keyOf = (form, body) => {
-    if (form.sent !== body) {
+  const keyOf = (form, path, body) => {
+    if (form.sent !== body || form.sentTo !== path) {
       form.sent = body;
+      form.sentTo = path;
       form.key = Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, "0")).join("");
     }
     return form.key;
   };
 
   /* Where to, of which kind, what. */
-  const requestOf = (form, path) => {
-    if (!("file" in form.dataset)) return [path, "application/json", JSON.stringify(bodyOf(form))];
+  const requestOf = (form, address) => {
+    const body = bodyOf(form);
+    const path = filled(address, body, encodeURIComponent);
+    for (const [, name] of address.matchAll(/\{(\w+)\}/g)) delete body[name];
+    if (!("file" in form.dataset)) return [path, "application/json", JSON.stringify(body)];
     const [file] = form.querySelector("[type=file]").files;
-    const more = new URLSearchParams(bodyOf(form)).toString();
-    return [more ? `${path}?${more}` : path, "text/csv", file];
+    const more = new URLSearchParams(Object.entries(body).flatMap(([name, told]) => [told].flat().map((each) => [name, each])));
+    return [more.size ? `${path}?${more}` : path, "text/csv", file];
   };
 
   const send = async (form, before = Infinity) => {
     const [method, address] = form.dataset.api.split(" ");
     const [path, kind, body] = requestOf(form, address);
     const headers = { "Content-Type": kind };
-    if (method === "POST") headers["Idempotency-Key"] = keyOf(form, body);
+    if (method === "POST") headers["Idempotency-Key"] = keyOf(form, path, body);
     if (form.dataset.version) headers["If-Match"] = `"${form.dataset.version}"`;
+    if ("new" in form.dataset) headers["If-None-Match"] = "*";
     const button = form.querySelector("button:not([type=button])");
     if (button) button.disabled = true;
     if (kind !== "application/json") tell("Sending the file …");
@@ -153,6 +162,7 @@
       const left = told[form.dataset.again] || 0;
       if (left && left < before) return await send(form, left);
       form.dispatchEvent(new CustomEvent("scantrail:done", { bubbles: true, detail: told }));
+      if (told.rejected?.length) return refuse(form, { detail: `${told.rejected.length} lines were not taken.`, lines: told.rejected });
       return then(form, told);
     } catch {
       refuse(form, { detail: "The server does not answer. Nothing may have been done: send it again." });

@@ -58,6 +58,7 @@ MENU = (
     Entry("/page/recalls", "Recalls"),
     Entry("/page/site", "Site"),
     Entry("/page/labels", "Labels"),
+    Entry("/page/subscribe", "Subscribe"),
 )
 
 

@@ -38,6 +38,7 @@ from scantrail.api.minting import build_minting
 from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
 from scantrail.api.pages.alerts import build_alerts_screen
+from scantrail.api.pages.audit import build_audit_screen
 from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
@@ -183,6 +184,7 @@ def build_api(
             *build_site(reader or engine, onlookers.feed),
             *build_labels(reader or engine),
             *build_subscribe(settings),
+            *build_audit_screen(engine),
             *build_live(onlookers.live),
             *build_recalls_screen(engine, outbox),
             *build_recall_parts(engine),

@@ -59,6 +59,7 @@ MENU = (
     Entry("/page/site", "Site"),
     Entry("/page/labels", "Labels"),
     Entry("/page/subscribe", "Subscribe"),
+    Entry("/page/audit", "Audit", Role.QUALITY),
 )
 
 

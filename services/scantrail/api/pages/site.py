@@ -87,7 +87,7 @@ def build_site(engine: AsyncEngine, feed: StationFeed) -> list[Any]:
             times = Times(await Days.read(connection))
         if branch is None:
             branch = Branch("", tuple(name for name in (site, at) if name))
-        skip = max(skip, 0)
+        skip = min(max(skip, 0), len(branch.below))
         now = datetime.now(UTC)
         wanted = {"site": site, "at": at, "skip": skip or ""}
         return screen(

@@ -336,7 +336,7 @@ def test_every_topic_shows_what_it_takes_and_what_it_refuses(topic: Topic) -> No
 @pytest.mark.parametrize("topic", sorted(Topic))
 def test_kafka_knows_every_setting_of_a_topic(topic: Topic) -> None:
     told = tomllib.loads((FOLDER / topic / "topic.toml").read_text())
-    assert set(told) <= {"partitions", "config"}
+    assert set(told) <= {"partitions", "config", "told"}
     assert set(told["config"]) <= KAFKA_TOPIC_CONFIGS
     [spec] = [spec for spec in topic_specs() if spec.topic is topic]
     if topic in COMPACTED:

@@ -3,12 +3,14 @@
 import asyncio
 import hmac
 import json
+import re
 from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import jsonschema
+import msgspec
 import psycopg
 import pytest
 from litestar import Litestar, get
@@ -16,6 +18,7 @@ from sqlalchemy.ext.asyncio import create_async_engine
 
 from scantrail.api.access import Guard, Role, check_roles, role_of, routes_of
 from scantrail.api.app import build_api
+from scantrail.api.description import completed
 from scantrail.api.outbox import Outbox
 from scantrail.api.paging import cursor_behind
 from scantrail.api.problems import Problem
@@ -555,6 +558,14 @@ async def test_every_route_is_described_with_examples_that_fit(site: "Site", app
         for answer in answers.values():
             for content in answer["content"].values():
                 fits(content)
+
+
+def test_every_reference_of_the_description_leads_somewhere(app: Litestar) -> None:
+    described = completed(app, app.openapi_schema.to_schema())
+    told = msgspec.json.encode(described).decode()
+    references = set(re.findall(r'"\$ref":"#/components/schemas/([^"]+)"', told))
+    assert len(references) > 50
+    assert references <= set(described["components"]["schemas"])
 
 
 async def test_a_change_and_its_audit_row_are_committed_together_or_not_at_all(

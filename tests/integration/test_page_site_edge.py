@@ -57,6 +57,15 @@ async def test_the_site_is_seen_from_its_halls_down_to_a_stations_last_scan(
     assert reads >= 1
     assert await screen.page.locator("img").count() == 0
     assert await screen.barriers() == []
+    await screen.page.get_by_role("link", name="Hall A").press("Enter")
+    await screen.sees("All sites, north, Hall A: 2")
+    assert await screen.page.locator(".tree > li").count() == 2
+    await screen.page.get_by_role("link", name="north", exact=True).press("Enter")
+    await screen.sees("All sites, north: 2")
+    await screen.open(f"/page/site?site={EVIL}&at=nowhere")
+    await screen.sees("Nothing lies there.")
+    assert await screen.page.locator("img").count() == 0
+    await screen.open("/page/site?site=north")
     await row.get_by_role("link").press("Enter")
     await screen.sees("What came last")
     assert await screen.page.locator(".trail li").count() == 3

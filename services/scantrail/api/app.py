@@ -20,6 +20,7 @@ from scantrail.api.access import Guard, Role, check_roles
 from scantrail.api.advance_notices import build_advance_notices
 from scantrail.api.alert_policies import build_alert_policies
 from scantrail.api.alerts import build_alerts
+from scantrail.api.asyncapi import build_asyncapi
 from scantrail.api.audit import build_audit
 from scantrail.api.changes import Changes
 from scantrail.api.claims import build_claims
@@ -38,6 +39,7 @@ from scantrail.api.order_csv import build_order_csv
 from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
 from scantrail.api.pages.alerts import build_alerts_screen
+from scantrail.api.pages.audit import build_audit_screen
 from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.claims import build_claims_screen
 from scantrail.api.pages.find import build_find
@@ -54,6 +56,7 @@ from scantrail.api.pages.returns import build_returns_screen
 from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.pages.site import build_site
+from scantrail.api.pages.subscribe import build_subscribe
 from scantrail.api.pages.work import build_work
 from scantrail.api.paging import check_query
 from scantrail.api.parties import build_parties
@@ -186,6 +189,8 @@ def build_api(
             *build_shipping(reader or engine, onlookers.feed),
             *build_site(reader or engine, onlookers.feed),
             *build_labels(reader or engine),
+            *build_subscribe(settings),
+            *build_audit_screen(engine),
             *build_live(onlookers.live),
             *build_recalls_screen(engine, outbox),
             *build_recall_parts(engine),
@@ -229,6 +234,7 @@ def build_api(
             *build_epcis_capture(engine, changes, gateway, settings.epcis_base),
             *build_tokens(engine, changes),
             *build_audit(engine),
+            *build_asyncapi(settings),
             *build_unidentified(engine, changes, gateway),
             create_static_files_router(
                 path="/static", directories=[STATIC], opt=_PUBLIC, include_in_schema=False

@@ -14,8 +14,8 @@ from scantrail.infra.tables import audit
 #: One change at a time stands at the end of the chain: until it is committed, or undone.
 AUDIT_LOCK = 7_264_504
 
-#: Rows that are checked at a time.
-VERIFIED_ROWS = 5_000
+#: Rows that are checked at a time: others have their turn every some milliseconds.
+VERIFIED_ROWS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,12 +65,15 @@ async def add_rows(connection: AsyncConnection, made_by: MadeBy, noted: Sequence
     await connection.execute(insert(audit), rows)
 
 
-async def verify(engine: AsyncEngine) -> tuple[Verifier, Broken | None]:
+async def verify(
+    engine: AsyncEngine, verifier: Verifier | None = None
+) -> tuple[Verifier, Broken | None]:
     """Check the chain from its first row to the last; what was checked, and what is broken first.
 
-    A chain that was cut off at its end verifies: compare `last_hash` with one noted elsewhere.
+    `verifier` tells meanwhile how far it is, and where to go on from. A chain that was cut off at
+    its end verifies: compare `last_hash` with one noted elsewhere.
     """
-    verifier = Verifier()
+    verifier = verifier or Verifier()
     while True:
         query = select(audit).where(audit.c.number > verifier.rows).order_by(audit.c.number)
         async with engine.connect() as connection:

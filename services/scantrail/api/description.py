@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
-from litestar import Request
+from litestar import Litestar, Request
 from litestar.openapi.plugins import JsonRenderPlugin
 
 from scantrail.api.access import Role
@@ -87,7 +87,7 @@ def describe(litestars: Mapping[str, Any], routes: Iterable[tuple[str, Any]]) ->
             if handler is not None:
                 _complete(operation, method, handler, of_sample, schemas[-1])
     told["components"] = {
-        "schemas": components,
+        "schemas": {**told.get("components", {}).get("schemas", {}), **components},
         "securitySchemes": {
             "token": {"type": "http", "scheme": "bearer"},
             "password": {
@@ -157,15 +157,20 @@ class CompletedJson(JsonRenderPlugin):
     """Serves the completed description."""
 
     def render(self, request: AnyRequest, openapi_schema: dict[str, Any]) -> bytes:
-        routes = []
-        for route in request.app.routes:
-            for handler in getattr(route, "route_handlers", ()):
-                for path, operations in openapi_schema["paths"].items():
-                    if _same_path(path, route.path):
-                        for method, operation in operations.items():
-                            if method.upper() in handler.http_methods and "role" in handler.opt:
-                                routes.append((operation["operationId"], handler))
-        return super().render(request, describe(openapi_schema, routes))
+        return super().render(request, completed(request.app, openapi_schema))
+
+
+def completed(app: Litestar, litestars: dict[str, Any]) -> dict[str, Any]:
+    """The description of an application's API, of what Litestar knows of it."""
+    routes = []
+    for route in app.routes:
+        for handler in getattr(route, "route_handlers", ()):
+            for path, operations in litestars["paths"].items():
+                if _same_path(path, route.path):
+                    for method, operation in operations.items():
+                        if method.upper() in handler.http_methods and "role" in handler.opt:
+                            routes.append((operation["operationId"], handler))
+    return describe(litestars, routes)
 
 
 def _same_path(described: str, declared: str) -> bool:

@@ -679,6 +679,8 @@ audit = Table(
     Column("previous_hash", Text, nullable=False),
     Column("hash", Text, nullable=False),
     Index("audit_by_entity", "entity", "reference", "number"),
+    Index("audit_by_kind", "entity", "number"),
+    Index("audit_by_who", "who", "number"),
 )
 
 #: What this installation alone knows. `audit`: a digest of a request is made with it, so that who

@@ -63,6 +63,8 @@ MENU = (
     Entry("/page/claims", "Claims"),
     Entry("/page/site", "Site"),
     Entry("/page/labels", "Labels"),
+    Entry("/page/subscribe", "Subscribe"),
+    Entry("/page/audit", "Audit", Role.QUALITY),
 )
 
 

@@ -1,8 +1,11 @@
 """What lies where, and for how long: counted over all units, seldom, and told with its age."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Final
 
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -10,6 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api.pages.seldom import Seldom
 from scantrail.domain.vocabulary import Phase
 from scantrail.infra.tables import unit
+
+#: Parts of a location; what follows is one name with the last.
+LEVELS_MAX: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,16 +41,42 @@ class Counted:
 
 @dataclass(slots=True)
 class Branch:
-    """A part of the tree: its name, its own units, and what is below."""
+    """A part of the tree: its name, how many units are at no part of it, what is below; of all
+    these their number and stay."""
 
     name: str
-    own: Place | None = None
+    path: tuple[str, ...] = ()
+    own: int = 0
     below: "dict[str, Branch]" = field(default_factory=dict)
+    units: int = 0
+    since_oldest: datetime | None = None
+    _since_sum: float = 0.0
 
     @property
-    def units(self) -> int:
-        """Here and below."""
-        return (self.own.units if self.own else 0) + sum(b.units for b in self.below.values())
+    def since_mean(self) -> datetime:
+        """Since when its units, those below among them, are where they are, on the average."""
+        return _moment(self._since_sum / self.units)
+
+    @property
+    def at(self) -> str:
+        """Where it is at its site, as a location is written."""
+        return ", ".join(self.path[1:])
+
+    def first(self, count: int, skip: int = 0) -> "list[Branch]":
+        """Some of what is below."""
+        return list(islice(self.below.values(), skip, skip + count))
+
+    def add(self, place: Place) -> None:
+        """Count what lies here, or below."""
+        self.units += place.units
+        self._since_sum += place.since_mean.timestamp() * place.units
+        self.since_oldest = min(self.since_oldest or place.since_oldest, place.since_oldest)
+
+    def sort(self) -> None:
+        """Aisle 9 comes before aisle 10."""
+        self.below = dict(sorted(self.below.items(), key=lambda each: _natural(each[0])))
+        for each in self.below.values():
+            each.sort()
 
 
 class Holdings(Seldom[Counted]):
@@ -77,16 +109,42 @@ class Holdings(Seldom[Counted]):
         )
 
 
-def tree_of(places: Iterable[Place]) -> dict[str, Branch]:
-    """Sites, and below each its locations: `Hall A, aisle 4` is aisle 4 of Hall A. Pure."""
-    sites: dict[str, Branch] = {}
+def tree_of(places: Iterable[Place]) -> Branch:
+    """All sites, and below each its locations: `Hall A, aisle 4` is aisle 4 of Hall A. Pure."""
+    root = Branch("")
     for place in places:
-        branch = sites.setdefault(place.site, Branch(place.site))
-        for part in place.location.replace("/", ",").split(","):
-            name = part.strip() or place.location
-            branch = branch.below.setdefault(name, Branch(name))
-        branch.own = place
-    return sites
+        branch = root
+        branch.add(place)
+        for name in (place.site, *parts_of(place.location)):
+            if name not in branch.below:
+                branch.below[name] = Branch(name, (*branch.path, name))
+            branch = branch.below[name]
+            branch.add(place)
+        branch.own += place.units  # two spellings of one place are two rows
+    root.sort()
+    return root
+
+
+def branch_of(root: Branch, site: str, at: str) -> Branch | None:
+    """The branch of a site, or of a place there; without a site, the tree. Pure."""
+    found: Branch | None = root
+    for name in (site, *(parts_of(at) if at else ())) if site else ():
+        found = found.below.get(name) if found else None
+    return found
+
+
+def parts_of(location: str) -> list[str]:
+    """The parts of a location, from the largest on; a label may have anything on it. Pure."""
+    parts = [part.strip() for part in location.replace("/", ",").split(",")]
+    named = [part for part in parts if part] or [location.strip() or "without a name"]
+    head, tail = named[: LEVELS_MAX - 1], named[LEVELS_MAX - 1 :]
+    return [*head, ", ".join(tail)] if tail else head
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """For sorting: numbers in a name as numbers."""
+    parts = re.split(r"(\d+)", name)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
 def how_long(stay: timedelta) -> str:

@@ -1,5 +1,6 @@
 """Site: what lies where and for how long, and what comes from each station and its readers."""
 
+import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api.access import Role
 from scantrail.api.days import Days
 from scantrail.api.pages.frame import SCREEN, Times, screen
-from scantrail.api.pages.holdings import Holdings, how_long, tree_of
+from scantrail.api.pages.holdings import Branch, Counted, Holdings, branch_of, how_long, tree_of
 from scantrail.api.pages.judging import station_of
 from scantrail.api.station_feed import StationFeed
 from scantrail.infra import tables
@@ -27,6 +28,10 @@ SILENT_AFTER: Final = timedelta(minutes=10)
 
 SHOWN: Final = 50
 STATIONS_MAX: Final = 1_000
+
+#: Places of a list that is looked at, and of each list inside it.
+LISTED: Final = 50
+NESTED: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,25 +57,54 @@ def build_site(engine: AsyncEngine, feed: StationFeed) -> list[Any]:
     """The route handlers."""
     holdings = Holdings(engine)
 
-    @get("/page/site", role=Role.READ, opt=SCREEN, include_in_schema=False)
-    async def show(request: AnyRequest) -> Template:
-        """The tree of locations, and the stations."""
+    made: tuple[Counted, Branch] | None = None
+
+    async def tree() -> tuple[Counted, Branch]:
+        """Made once a count, beside the loop: there may be tens of thousands of places."""
+        nonlocal made
         counted = await holdings.told()
+        if made is None or made[0] is not counted:
+            made = (counted, await asyncio.to_thread(tree_of, counted.places))
+        return made
+
+    @get("/page/site", role=Role.READ, opt=SCREEN, include_in_schema=False)
+    async def show(
+        request: AnyRequest,
+        site: FromQuery[str] = "",
+        at: FromQuery[str] = "",
+        skip: FromQuery[int] = 0,
+    ) -> Template:
+        """The tree of locations, or what is below `at`, and the stations."""
+        counted, root = await tree()
+        branch = branch_of(root, site, at)
         table = tables.station
         async with engine.connect() as connection:
-            found = select(table.c.document).order_by(table.c.id).limit(STATIONS_MAX)
+            found = select(table.c.document).order_by(table.c.id).limit(STATIONS_MAX + 1)
+            if site:
+                found = found.where(table.c.document["site"].astext == site)
             stations = (await connection.execute(found)).scalars().all()
             readers = (await connection.execute(select(tables.reader_status))).all()
             times = Times(await Days.read(connection))
+        if branch is None:
+            branch = Branch("", tuple(name for name in (site, at) if name))
+        skip = min(max(skip, 0), len(branch.below))
         now = datetime.now(UTC)
+        wanted = {"site": site, "at": at, "skip": skip or ""}
         return screen(
             request,
             "site.html",
-            tree=tree_of(counted.places),
+            branch=branch,
+            above=[branch.path[: number + 1] for number in range(len(branch.path))],
+            wanted={name: value for name, value in wanted.items() if value},
+            skip=skip,
+            listed=LISTED,
+            nested=NESTED,
+            levels=levels_of(branch),
             counted=counted,
             now=now,
             how_long=how_long,
-            stations=stations,
+            stations=stations[:STATIONS_MAX],
+            is_cut=len(stations) > STATIONS_MAX,
             readers=by_station(readers, now),
             per_minute=await feed.per_minute(each["id"] for each in stations),
             times=times,
@@ -97,6 +131,11 @@ def build_site(engine: AsyncEngine, feed: StationFeed) -> list[Any]:
         )
 
     return [show, show_station]
+
+
+def levels_of(branch: Branch) -> int:
+    """How far down is shown at once: a screen is to be made in some milliseconds. Pure."""
+    return 3 if len(branch.below) <= NESTED else 2
 
 
 def by_station(rows: Sequence[Any], now: datetime) -> Mapping[str, list[Reader]]:

@@ -14,6 +14,7 @@
      Lines that an answer tells as `rejected`, while it took the others, are shown.
      What is refused is shown at its field: `note`, `units[3]`, `selectors[1].low`.
    <button data-remove="fieldset"> takes the nearest such element away.
+   <button data-copy="id"> copies the text of the element with that id; <button data-print> prints.
    <input data-keep-focus>  the box into which a scanner types: it has the focus whenever no other
      field wants it. */
 (() => {
@@ -216,6 +217,20 @@
 
   document.addEventListener("click", (event) => {
     if (event.target.closest("[data-print]")) print();
+  });
+
+  /* Onto the clipboard where the browser lets a page; else it is selected, for the keys that copy. */
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    const source = button && document.getElementById(button.dataset.copy);
+    if (!source) return;
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      tell("Copied.");
+    } catch {
+      getSelection().selectAllChildren(source);
+      tell("It is selected: copy it by its keys.");
+    }
   });
 
   document.addEventListener("htmx:sendError", () => tell("The server does not answer; what is shown may be old."));

@@ -7,6 +7,7 @@ from bench import (
     identity,
     lookup,
     page,
+    page_live,
     projector,
     recall_preview,
     recall_sweep,
@@ -37,6 +38,7 @@ PARTS = (
     recall_sweep.PART,
     receiving.PART,
     page.PART,
+    page_live.PART,
     verdict.PART,
 )
 

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from integration.browser import Screen, browsing
 from integration.test_page_edge import EVIL, OUT, seen
+from integration.test_page_recalls_edge import fill, push
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.reader import ReaderStatus
@@ -81,3 +82,55 @@ async def test_the_site_is_seen_from_its_halls_down_to_a_stations_last_scan(
     assert screen.complaints == []
     await screen.open("/page/site/station?station=nowhere")
     await screen.sees("there is no station 'nowhere'")
+
+
+async def test_stations_are_entered_by_keyboard_changed_and_come_by_a_file(
+    site: "Site", screen: Screen
+) -> None:
+    await screen.open("/page/site")
+    await screen.page.get_by_role("link", name="Enter stations").press("Enter")
+    await screen.page.wait_for_function("() => document.activeElement.name === 'id'")
+    await screen.page.keyboard.type("gate-1")
+    await fill(screen, "Name", EVIL)
+    await fill(screen, "Site", "no site")
+    await screen.page.get_by_label("Step that a read there claims").select_option("shipping")
+    await push(screen, "Enter it")
+    await screen.page.wait_for_function("() => document.activeElement.name === 'site'")
+    assert "letter or a digit" in await screen.page.get_by_role("alert").inner_text()
+    await fill(screen, "Site", "north")
+    await push(screen, "Enter it")
+    await screen.page.wait_for_url("**/page/site/station?station=gate-1")
+    await screen.sees("Version 1 is entered.")
+    await screen.page.get_by_role("link", name="Change it").press("Enter")
+    await fill(screen, "Where a unit is from then on", "Gate 1")
+    await push(screen, "Change it")
+    await screen.sees("Version 2 is entered.")
+    told = (await site.ask("GET", "/stations/gate-1")).json()
+    assert (told["name"], told["business_location"], told["business_step"], told["version"]) == (
+        EVIL,
+        "Gate 1",
+        "shipping",
+        2,
+    )
+    # what exists is not entered over, by a form or by a file
+    await screen.open("/page/new-station")
+    for label, text in (("Its id", "gate-1"), ("Site", "north")):
+        await fill(screen, label, text)
+    await push(screen, "Enter it")
+    await screen.page.get_by_role("alert").wait_for()
+    file = b"id,site,business_step\ndock-1,north,receiving\ngate-1,south,shipping\n"
+    form = screen.page.locator("[data-file]")
+    sent = {"name": "stations.csv", "mimeType": "text/csv", "buffer": file}
+    await form.locator("[type=file]").set_input_files(sent)
+    await form.get_by_role("button", name="Send the file").press("Enter")
+    await screen.sees("line 3: station gate-1 exists")
+    await form.locator("[name=existing]").select_option("replace")
+    await form.get_by_role("button", name="Send the file").press("Enter")
+    await screen.page.wait_for_url("**/page/site")
+    await screen.sees("1 stations entered, 1 changed.")
+    await screen.page.set_viewport_size({"width": 360, "height": 640})
+    for path in ("/page/new-station", "/page/site/station/edit?station=gate-1"):
+        await screen.open(path)
+        assert await screen.page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert await screen.page.locator("img").count() == 0
+        assert await screen.barriers() == []

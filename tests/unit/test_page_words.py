@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from scantrail.api.pages.check_many import harmless
+from scantrail.api.csv_rows import as_told, harmless
 from scantrail.api.pages.judging import Tone, judge, unknown
 from scantrail.api.pages.shipping import out_word
 from scantrail.api.pages.work import context_of, outcome_word
@@ -103,4 +103,5 @@ def test_a_unit_whose_row_is_not_there_yet_is_waited_for_and_not_called_unknown(
 @pytest.mark.parametrize("cell", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
 def test_no_spreadsheet_takes_a_barcode_for_a_formula(cell: str) -> None:
     assert harmless(cell) == f"'{cell}"
-    assert harmless(f"A{cell}") == f"A{cell}"
+    assert harmless(f"A{cell}") == f"A{cell}" == as_told(f"A{cell}")
+    assert as_told(f"'{cell}") == cell

@@ -27,8 +27,9 @@ from scantrail.api.bodies import (
     unit_key,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.csv_rows import FAULTS_MAX, Fault, read_rows
 from scantrail.api.folding import folded
-from scantrail.api.notice_csv import COLUMNS, FAULTS_MAX, Fault, notice_line, read_rows
+from scantrail.api.notice_csv import COLUMNS, notice_line
 from scantrail.api.notice_queries import NoticeHead, compare_notice, find_notice, store_notice
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag

@@ -27,7 +27,6 @@ from scantrail.api.claims import build_claims
 from scantrail.api.counts import build_counts
 from scantrail.api.delivering import deliver
 from scantrail.api.description import CompletedJson
-from scantrail.api.entities import build_entities
 from scantrail.api.epcis import build_epcis
 from scantrail.api.epcis_capture import build_epcis_capture
 from scantrail.api.folding import Folding
@@ -36,6 +35,7 @@ from scantrail.api.identifiers import build_identifiers
 from scantrail.api.keyed import build_keyed
 from scantrail.api.minting import build_minting
 from scantrail.api.order_csv import build_order_csv
+from scantrail.api.order_entry import build_order_entry
 from scantrail.api.orders import build_orders
 from scantrail.api.outbox import Outbox
 from scantrail.api.pages.alerts import build_alerts_screen
@@ -56,6 +56,7 @@ from scantrail.api.pages.returns import build_returns_screen
 from scantrail.api.pages.shipping import build_shipping
 from scantrail.api.pages.sign_in import build_sign_in
 from scantrail.api.pages.site import build_site
+from scantrail.api.pages.stations import build_stations_screen
 from scantrail.api.pages.subscribe import build_subscribe
 from scantrail.api.pages.work import build_work
 from scantrail.api.paging import check_query
@@ -80,6 +81,7 @@ from scantrail.api.register_watch import RegisterWatch
 from scantrail.api.returns import build_returns
 from scantrail.api.sites import build_sites
 from scantrail.api.station_feed import StationFeed
+from scantrail.api.stations import build_stations
 from scantrail.api.stock import build_stock
 from scantrail.api.tokens import build_tokens
 from scantrail.api.unidentified import build_unidentified
@@ -195,6 +197,7 @@ def build_api(
             *build_recalls_screen(engine, outbox),
             *build_recall_parts(engine),
             *build_recall_export(engine),
+            *build_stations_screen(engine),
             *build_products_screen(engine),
             *build_orders_screen(engine),
             *build_notices_screen(engine),
@@ -202,7 +205,8 @@ def build_api(
             *build_claims_screen(engine),
             *build_sign_in(guard),
             *build_units(reader or engine),
-            *build_entities(engine, changes, watch),
+            *build_order_entry(engine, changes, watch),
+            *build_stations(engine, changes),
             *build_products(engine, changes),
             *build_minting(engine, changes),
             *build_keyed(changes, gateway),

@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, tzinfo
-from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -15,9 +14,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scantrail.api.access import Role
 from scantrail.api.bodies import OrderBody, PurchaserBody, checked_id, short_text, told_time
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.csv_rows import FAULTS_MAX, BadLine, Existing, Fault, Row, read_rows, unusable
 from scantrail.api.description import Sample
 from scantrail.api.histories import default_zone
-from scantrail.api.notice_csv import FAULTS_MAX, BadLine, Fault, Row, quantity_of, read_rows
+from scantrail.api.notice_csv import quantity_of
 from scantrail.api.orders import enter_order_parties, own_party, write_order
 from scantrail.api.parties import ADDRESS_LENGTH_MAX
 from scantrail.api.problems import Problem, bad_field
@@ -45,13 +45,6 @@ ORDERS_MAX: Final = 1_000
 
 #: What is told of an order as a whole, by whichever of its lines.
 _OF_ORDER: Final = ("purchaser", "name", "address", "ordered_at", "deliver_by")
-
-
-class Existing(StrEnum):
-    """What is done with orders that exist already."""
-
-    REFUSE = "refuse"
-    REPLACE = "replace"
 
 
 class OrdersEntered(msgspec.Struct):
@@ -214,7 +207,7 @@ async def orders_of(rows: AsyncIterator[tuple[int, FileLine | Fault]]) -> dict[s
     if not faults:
         faults = [*_lacking(orders)][:FAULTS_MAX]
     if faults:
-        raise _unusable(400, "Bad input", sorted(faults))
+        raise unusable(400, "Bad input", sorted(faults))
     if not orders:
         raise bad_field("", "the file has no order: its first line names the columns")
     if len(orders) > ORDERS_MAX:
@@ -272,7 +265,7 @@ async def _columns(
         columns = await enter_order_parties(change, ref, body)
     except Problem as problem:
         fault = Fault(of.number, "purchaser", f"order {ref}: {problem.body['detail']}")
-        raise _unusable(problem.status, problem.body["title"], [fault]) from problem
+        raise unusable(problem.status, problem.body["title"], [fault]) from problem
     if not is_new:
         said = {"purchaser", *told}
         columns = {name: value for name, value in columns.items() if name in said}
@@ -286,17 +279,4 @@ async def _columns(
 def _existing(orders: Mapping[str, FileOrder], known: Iterable[str]) -> Problem:
     mend = "exists: send the file with existing=replace to have it so from now on"
     faults = [Fault(orders[ref].number, "order", f"order {ref} {mend}") for ref in known]
-    return _unusable(409, "Exists", sorted(faults))
-
-
-def _unusable(status: int, title: str, faults: list[Fault]) -> Problem:
-    some = faults[:FAULTS_MAX]
-    lines = "1 line" if len(faults) == 1 else f"{len(faults)} lines"
-    return Problem(
-        status,
-        title,
-        f"{lines} cannot be used, the first is line {some[0].line}: {some[0].detail}; nothing was"
-        " entered",
-        field=some[0].field,
-        lines=[fault._asdict() for fault in some],
-    )
+    return unusable(409, "Exists", sorted(faults))

@@ -5,7 +5,7 @@ import io
 from collections.abc import Collection, Iterator
 from typing import Final, NamedTuple
 
-from scantrail.api.notice_csv import FAULTS_MAX, Fault
+from scantrail.api.csv_rows import FAULTS_MAX, Fault
 from scantrail.api.problems import Problem
 from scantrail.contracts.printed import (
     Forms,

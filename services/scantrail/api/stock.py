@@ -21,9 +21,9 @@ from scantrail.api import receiving_answers as answers
 from scantrail.api.access import Role
 from scantrail.api.bodies import TEXT_LENGTH_MAX, checked_id, told_time
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.csv_rows import BadLine, Fault, Row, read_rows
 from scantrail.api.folding import folded, identified
 from scantrail.api.handing_on import hand_on
-from scantrail.api.notice_csv import BadLine, Fault, Row, read_rows
 from scantrail.api.problems import bad_field
 from scantrail.contracts.records import encode
 from scantrail.contracts.stock import STOCK_READER, STOCK_READS_MAX, StockRead

@@ -10,6 +10,7 @@ from litestar.response import Template
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.access import Role
+from scantrail.api.csv_rows import harmless
 from scantrail.api.pages.frame import SCREEN, SECURITY_HEADERS, screen
 from scantrail.api.pages.judging import judged
 from scantrail.api.problems import bad_field
@@ -58,11 +59,6 @@ def build_check_many(engine: AsyncEngine) -> list[Any]:
         return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
 
     return [show, lines, as_csv]
-
-
-def harmless(cell: str) -> str:
-    """A cell that no spreadsheet takes for a formula: a barcode is attacker input."""
-    return f"'{cell}" if cell.startswith(("=", "+", "-", "@", "\t", "\r")) else cell
 
 
 def _codes(body: bytes, most: int) -> list[str]:

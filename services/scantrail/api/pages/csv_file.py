@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from litestar.response import Stream
 
-from scantrail.api.pages.check_many import harmless
+from scantrail.api.csv_rows import harmless
 from scantrail.api.pages.frame import SECURITY_HEADERS
 
 #: More than that goes to a file.

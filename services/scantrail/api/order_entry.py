@@ -1,25 +1,18 @@
-"""Stations and orders: entered here, published by the outbox."""
+"""Orders: entered here one by one, published by the outbox."""
 
-from dataclasses import replace
 from typing import Any
 
-import msgspec
 from litestar import Request, Response, get, put
 from litestar.params import FromPath
 from sqlalchemy import select
-from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api import answers, requested
-from scantrail.api.access import Role, caller_of
+from scantrail.api.access import Role
 from scantrail.api.bodies import (
     OrderBody,
-    StationBody,
-    checked_id,
     decode_body,
-    maybe_short_text,
     product_key,
-    short_text,
     told_time,
 )
 from scantrail.api.changes import Answer, Change, Changes
@@ -30,86 +23,19 @@ from scantrail.api.orders import (
     told_of_order,
     write_order,
 )
-from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.register_watch import RegisterWatch, mark_stale
-from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.order import LINES_MAX, QUANTITY_MAX, OrderLine
-from scantrail.domain.station import Station
 from scantrail.infra import tables
 
 AnyRequest = Request[Any, Any, Any]
 
 
-def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -> list[Any]:
+def build_order_entry(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -> list[Any]:
     """The route handlers."""
     outbox = changes.outbox
-
-    @put(
-        "/stations/{station_id:str}",
-        role=Role.ADMIN,
-        takes=requested.STATION,
-        tells=answers.STATION,
-    )
-    async def put_station(station_id: FromPath[str], request: AnyRequest) -> Response[Any]:
-        """Configure a place of reading; its next version where it exists."""
-        body = decode_body(await request.body(), StationBody)
-        if not 0 <= body.repeat_window_s <= 86_400:
-            raise bad_field("repeat_window_s", "give seconds from 0 to 86400")
-        new = Station(
-            id=checked_id(station_id, "id"),
-            site=checked_id(body.site, "site"),
-            business_step=body.business_step,
-            read_point=short_text(body.read_point or station_id, "read_point"),
-            name=maybe_short_text(body.name, "name"),
-            business_location=maybe_short_text(body.business_location, "business_location"),
-            disposition=maybe_short_text(body.disposition, "disposition"),
-            possessing_party=maybe_short_text(body.possessing_party, "possessing_party"),
-            repeat_window_s=body.repeat_window_s,
-        )
-        caller_of(request).check_site(new.site)
-
-        async def write(change: Change) -> Answer:
-            connection, table = change.connection, tables.station
-            version = await _next_version(connection, new.id)
-            if version > 1:
-                known = select(table.c.document["site"].astext).where(table.c.id == new.id)
-                change.caller.check_site((await connection.execute(known)).scalar_one())
-            change.note("station", new.id, old=version - 1, new=version)
-            stored = replace(new, version=version)
-            document = msgspec.to_builtins(stored)
-            await connection.execute(
-                table.update().where(table.c.id == new.id).values(document=document)
-            )
-            await change.publish(Topic.STATIONS, new.id, encode(stored))
-            return Answer(document)
-
-        return await changes.make(request, write)
-
-    @get("/stations", role=Role.READ, tells=answers.STATIONS)
-    async def list_stations(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
-        """The stations by id, page by page."""
-        table = tables.station
-        query = select(table).where(table.c.id > after(cursor, "stations")).order_by(table.c.id)
-        async with engine.connect() as connection:
-            rows = await connection.execute(query.limit(limit))
-            waiting = await outbox.waiting(connection, Topic.STATIONS)
-        found = [{**row.document, "published": row.id not in waiting} for row in rows]
-        return page("stations", found, limit)
-
-    @get("/stations/{station_id:str}", role=Role.READ, tells=answers.STATION)
-    async def get_station(station_id: FromPath[str]) -> Response[Any]:
-        """One station as it was entered last."""
-        query = select(tables.station.c.document).where(tables.station.c.id == station_id)
-        async with engine.connect() as connection:
-            document: dict[str, Any] | None = (await connection.execute(query)).scalar()
-            waiting = await outbox.waiting(connection, Topic.STATIONS)
-        if document is None:
-            raise Problem(404, "Not found", f"there is no station {station_id!r}")
-        told = {**document, "published": station_id not in waiting}
-        return with_etag(told, document["version"])
 
     @put(
         "/orders/{reference:path}",
@@ -181,24 +107,7 @@ def build_entities(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         }
         return with_etag(told, order.version)
 
-    return [
-        put_station,
-        list_stations,
-        get_station,
-        put_order,
-        get_order,
-    ]
-
-
-async def _next_version(connection: AsyncConnection, station_id: str) -> int:
-    stations = tables.station
-    new = upsert(stations).values(id=station_id, version=1, document={})
-    statement = new.on_conflict_do_update(
-        index_elements=[stations.c.id], set_={"version": stations.c.version + 1}
-    )
-    told = await connection.execute(statement.returning(stations.c.version))
-    version: int = told.scalar_one()
-    return version
+    return [put_order, get_order]
 
 
 def _order_lines(body: OrderBody) -> tuple[OrderLine, ...]:

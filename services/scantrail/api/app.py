@@ -42,6 +42,7 @@ from scantrail.api.pages.alerts import build_alerts_screen
 from scantrail.api.pages.audit import build_audit_screen
 from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.claims import build_claims_screen
+from scantrail.api.pages.counts import build_counts_screen
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
 from scantrail.api.pages.labels import build_labels
@@ -198,6 +199,7 @@ def build_api(
             *build_recall_parts(engine),
             *build_recall_export(engine),
             *build_stations_screen(engine),
+            *build_counts_screen(engine),
             *build_products_screen(engine),
             *build_orders_screen(engine),
             *build_notices_screen(engine),

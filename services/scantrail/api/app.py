@@ -95,7 +95,7 @@ from scantrail.infra.database import connect_database, connect_reader, until_ans
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
-from scantrail.infra.web import answer_http, serve_http
+from scantrail.infra.web import answer_http, serve_http, trusted
 
 log = logger(__name__)
 
@@ -130,7 +130,7 @@ async def run_api(settings: Settings, health: Health) -> None:
         token = settings.service_token
         shown = {"Authorization": f"Bearer {token}"} if token else {}
         async with httpx.AsyncClient(
-            base_url=settings.gateway_url, timeout=30, headers=shown
+            base_url=settings.gateway_url, timeout=30, headers=shown, verify=trusted()
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
             sweep = RecallSweep(settings, engine, outbox)

@@ -398,9 +398,9 @@ class Site:
         try:
             return self._connection().execute(query, parameters).fetchall()
         except psycopg.OperationalError:
-            if self._connection().closed:  # the test ended it, or the server: with a new one
-                return self._connection().execute(query, parameters).fetchall()
-            raise
+            if self._database is None or not self._database.closed:
+                raise
+            return self._connection().execute(query, parameters).fetchall()  # the server was killed
 
     def execute(self, statement: str, *parameters: Any) -> None:
         """Fails where what runs in this loop holds a lock that the statement wants: it would wait

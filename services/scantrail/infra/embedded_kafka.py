@@ -129,12 +129,11 @@ class EmbeddedKafka(EmbeddedProcess):
     def _format(self, jars: list[Path], port: int) -> None:
         # Under another name till it is done: a start cut short is begun anew.
         self._write_properties(port, data="data.new")
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         process = self._java(
             jars,
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={cluster_id}",
+            f"--cluster-id={self._cluster_id()}",
             "--ignore-formatted",
             "--config=server.properties",
         )
@@ -148,6 +147,9 @@ class EmbeddedKafka(EmbeddedProcess):
                 f" its output ends with:{log_tail(self._console)}"
             )
         (self.folder / "data.new").rename(self.folder / "data")
+
+    def _cluster_id(self) -> str:
+        return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
     def _write_properties(self, port: int, *, data: str) -> None:
         (self.folder / "server.properties").write_text(

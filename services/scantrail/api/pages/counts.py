@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.counts import DIFFERENT, find_count, units_of_count
+from scantrail.api.csv_file import Lines, csv_file
 from scantrail.api.days import Days
-from scantrail.api.pages.csv_file import Lines, csv_file
 from scantrail.api.pages.frame import SCREEN, Times, screen
 from scantrail.domain.counting import CountStatus, count_statuses
 from scantrail.domain.vocabulary import BusinessStep

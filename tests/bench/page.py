@@ -78,7 +78,8 @@ FROM (SELECT unit, row_number() OVER () - 1 AS n FROM unit LIMIT 200000) AS anno
 
 #: An import of products, long ago, and orders since: what is asked for is far from the newest.
 _CHANGES = f"""
-INSERT INTO audit SELECT n + (SELECT max(number) FROM audit), now(), CASE WHEN n < 1000 THEN 'desk-1' ELSE 'erp' END, 'operate',
+INSERT INTO audit SELECT n + (SELECT max(number) FROM audit), now(),
+    CASE WHEN n < 1000 THEN 'desk-1' ELSE 'erp' END, 'operate',
     'PUT', '/', CASE WHEN n < {CHANGES // 10} THEN 'product' ELSE 'order' END, 'id-' || n, 0, 1,
     '', '', ''
 FROM generate_series(1, {CHANGES}) AS n

@@ -1,5 +1,5 @@
 # `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 (up), ONLY=name (bench),
-# WORKERS=3 (test).
+# WORKERS=4 (test).
 
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +9,7 @@ BENCH_LOCK := deploy/locks/bench.txt
 BENCH_STAMP := $(VENV)/.installed-bench
 INSTALL_LOG := .scantrail/install.log
 # More than two cores' worth: most of the time of a test is waiting for Kafka.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test broker browser pictures test-faults check demo bench clean

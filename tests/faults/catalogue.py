@@ -165,6 +165,19 @@ def cut(client: str, mode: Mode) -> Make:
     return make
 
 
+async def cut_and_kill_gateways(at: Setting) -> float:
+    """What they accepted meanwhile is on their disks alone."""
+    at.site.cluster.set("gateway", Mode.CUT)
+    try:
+        await at.hold(5.0, 30.0)
+        for name in at.site.of("gateway"):
+            at.site.kill(name)
+        await at.hold(2.0, 10.0)
+    finally:
+        at.site.cluster.set("gateway", Mode.OPEN)
+    return time.monotonic()
+
+
 def slow(client: str) -> Make:
     """Each chunk takes some tens of milliseconds longer, both ways."""
 
@@ -259,6 +272,7 @@ FAULTS = (
     Fault("F7", "brokers are restarted one by one", roll_brokers),
     Fault("F10", "a broker is paused", pause_a_broker),
     Fault("F11", "gateways are cut off Kafka", cut("gateway", Mode.CUT)),
+    Fault("F11", "gateways are cut off Kafka, and die", cut_and_kill_gateways),
     Fault("F11", "packets of trackers are lost", cut("tracker", Mode.HUNG)),
     Fault("F11", "all are cut off PostgreSQL", cut_database(Mode.CUT)),
     Fault("F11", "packets to PostgreSQL are lost", cut_database(Mode.HUNG)),

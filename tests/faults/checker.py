@@ -22,6 +22,10 @@ from scantrail.infra.topic_admin import partitions_of
 TOLD_MAX = 5
 
 
+#: One alert, whichever comes first (domain.alert.alert_id).
+OF_RECALLS = (AlertKind.RECALLED_AT_SHIPPING, AlertKind.RECALLED_ALREADY_SHIPPED)
+
+
 class Broken(list[str]):
     """One line each: the invariant, and of what it is broken."""
 
@@ -132,11 +136,11 @@ def _folded(
 def _alerts(
     found: Broken, ledger: Ledger, told: list[Any], database: "psycopg.Connection[Any]"
 ) -> None:
-    """I3: every shipping scan of a recalled unit has its alert. I4: no alert takes effect twice,
-    and none stands that has no cause."""
+    """I3: every shipping scan of a recalled unit has its alert: of the scan, or of the sweep where
+    that found it first. I4: no alert takes effect twice, and none stands that has no cause."""
     query = "SELECT id, kind, unit, status, repeats FROM alert"
     rows = database.execute(query).fetchall()
-    recalled = Counter(unit for _, kind, unit, *_ in rows if kind == AlertKind.RECALLED_AT_SHIPPING)
+    recalled = Counter(unit for _, kind, unit, *_ in rows if kind in OF_RECALLS)
     for sent in ledger.accepted:
         is_recalled = sent.unit.rpartition(".")[2].startswith("R")
         if sent.station == "gate" and is_recalled and recalled[sent.unit] != 1:
@@ -144,7 +148,7 @@ def _alerts(
                 "I3", f"{sent.unit} was shipped: {recalled[sent.unit]} alerts that it is recalled"
             )
     for alert_id, kind, unit, status, repeats in rows:
-        if kind != AlertKind.RECALLED_AT_SHIPPING and status == "open":
+        if kind not in OF_RECALLS and status == "open":
             found.add("I4", f"alert {alert_id}, {kind} of {unit}, stands without a cause")
         if repeats:
             found.add("I4", f"alert {alert_id}, {kind} of {unit}, took effect {repeats + 1} times")

@@ -17,7 +17,7 @@ SEED = random.randrange(1_000_000)
 MIX = (
     "trackers die",
     "a broker dies",
-    "Kafka's answers to gateways are lost",
+    "gateways are cut off Kafka, and die",
     "connections to PostgreSQL end",
 )
 
@@ -39,7 +39,7 @@ def test_a_mix_of_faults_loses_and_doubles_nothing(tmp_path: Path, stack_cache: 
 def test_the_checker_names_what_a_process_that_errs_breaks(
     tmp_path: Path, stack_cache: Path, mutant: str
 ) -> None:
-    faults = [each for each in FAULTS if each.name == "gateways are cut off Kafka"]
+    faults = [each for each in FAULTS if each.name == "gateways are cut off Kafka, and die"]
     said: list[str] = [f"seed {SEED}"]
     with Installation(tmp_path, stack_cache, mutant=mutant) as site:
         (result,) = run_all_in(site, faults, seed=SEED, is_long=False, say=said.append)

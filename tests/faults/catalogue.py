@@ -43,6 +43,11 @@ class Fault:
     within_s: float = 60.0
 
 
+_END_CONNECTIONS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+)
+
+
 async def _blocking(work: Callable[[], object]) -> None:
     await asyncio.to_thread(work)
 
@@ -216,10 +221,9 @@ async def kill_postgres(at: Setting) -> float:
 
 async def end_connections(at: Setting) -> float:
     """All that anybody has, some times."""
-    query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
     for _ in range(20 if at.is_long else 4):
         with psycopg.connect(at.site.base.database_url, autocommit=True) as database:
-            database.execute(query)
+            database.execute(_END_CONNECTIONS)
         await asyncio.sleep(0.5)
     return time.monotonic()
 
@@ -259,6 +263,22 @@ def pause(process: str) -> Make:
 
     return make
 
+
+async def mix(at: Setting) -> float:
+    """A broker, a tracker, a gateway and every connection to PostgreSQL, one soon after another."""
+    node = at.chosen.choice(NODES)
+    at.site.cluster.kill(node)
+    for process in at.chosen.sample(("tracker", "gateway", "projector"), 3):
+        at.site.kill(at.chosen.choice(at.site.of(process)))
+        await asyncio.sleep(at.chosen.uniform(0.2, 1.5))
+    with psycopg.connect(at.site.base.database_url, autocommit=True) as database:
+        database.execute(_END_CONNECTIONS)
+    await _blocking(lambda: at.site.cluster.start(node))
+    return time.monotonic()
+
+
+#: What `make test` has of all this.
+MIX = Fault("", "a mix", mix)
 
 FAULTS = (
     Fault("F1", "trackers die", kill_trackers),

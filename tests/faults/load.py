@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import httpx
+import aiohttp
 import psycopg
 
 from faults.installation import PATH, Installation
@@ -84,8 +84,10 @@ class Load:
         begin, chosen = time.monotonic(), self._chosen
         due: list[tuple[float, int, int]] = []
         made = 0
-        limits = httpx.Limits(max_connections=200)
-        async with httpx.AsyncClient(timeout=8, limits=limits) as http:
+        # A connection each: what was killed is not asked again by one that it left behind.
+        connector = aiohttp.TCPConnector(limit=0, force_close=True)
+        timeout = aiohttp.ClientTimeout(total=8)
+        async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
             while not (self._ending.is_set() and not due):
                 now = time.monotonic()
                 while not self._ending.is_set() and made < (now - begin) * UNITS_PER_S:
@@ -105,7 +107,7 @@ class Load:
         """No more units; those that live end their lives."""
         self._ending.set()
 
-    def _begin(self, http: httpx.AsyncClient, number: int, stage: int) -> None:
+    def _begin(self, http: aiohttp.ClientSession, number: int, stage: int) -> None:
         chosen = self._chosen
         serial = f"{'R' if number % RECALLED_EACH == 0 else 'S'}{number}"
         station = list(PATH)[stage]
@@ -123,17 +125,18 @@ class Load:
 
 
 async def _post(
-    http: httpx.AsyncClient, url: str, read: dict[str, object], sent: Sent, after_s: float
+    http: aiohttp.ClientSession, url: str, read: dict[str, object], sent: Sent, after_s: float
 ) -> None:
     """As a reader does: again and again, until it is taken."""
     await asyncio.sleep(after_s)
     while True:
-        with contextlib.suppress(httpx.TransportError):
-            answer = await http.post(url, json={"reads": [read]})
-            if answer.status_code == 200:
-                if sent.accepted_at is None:
-                    sent.accepted_at = time.monotonic()
-                return
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with http.post(url, json={"reads": [read]}) as answer:
+                told = await answer.json()
+                if answer.status == 200 and told["accepted"] == 1:
+                    if sent.accepted_at is None:
+                        sent.accepted_at = time.monotonic()
+                    return
         await asyncio.sleep(_TRY_AGAIN_S)
 
 

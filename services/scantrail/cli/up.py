@@ -25,7 +25,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _EXAMPLE_BARCODE = "0109506000134352211"
 
 
-def run_up(settings: Settings, *, empty: bool) -> int:
+def run_up(settings: Settings, *, empty: bool, secure: bool = False) -> int:
     """Start everything, keep it running until SIGINT or SIGTERM, stop it; the exit status.
 
     It is 0 when that was told to end, 1 when it could not start, 130 when its start was broken off.
@@ -36,13 +36,18 @@ def run_up(settings: Settings, *, empty: bool) -> int:
     say = _Progress()
     # Its attempts to connect, one line each, are no news here.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    stack = Stack(
-        settings,
-        say=say,
-        embed_kafka=embed_kafka,
-        embed_postgres=embed_postgres,
-        simulated=not empty and not settings.readers_file,
-    )
+    try:
+        stack = Stack(
+            settings,
+            say=say,
+            embed_kafka=embed_kafka,
+            embed_postgres=embed_postgres,
+            simulated=not empty and not settings.readers_file,
+            secure=secure,
+        )
+    except StackError as error:
+        print(f"scantrail up: {error}", file=sys.stderr)
+        return 1
     running = False
     with _signals(stack):
         try:
@@ -127,7 +132,16 @@ def _greeting(stack: Stack) -> str:
   Subscribe:       Kafka at {stack.settings.kafka_bootstrap}, topic {movements}
   Readers:         {stack.settings.readers_file}
   Logs:            {stack.folder / "logs"}
-  Ctrl-C stops; the data stay.
+{_signing_in(stack)}  Ctrl-C stops; the data stay.
+"""
+
+
+def _signing_in(stack: Stack) -> str:
+    if stack.secured is None:
+        return ""
+    keyring = stack.secured.keyring
+    return f"""  Sign in with:    the token in {keyring.api_token()}
+  Trust:           the authority in {keyring.authorities}
 """
 
 

@@ -1,6 +1,7 @@
 """The folder of an installation's secrets: who has what, made once, exchanged piece by piece.
 
     authority.key            signs certificates; nobody but `scantrail secrets` reads it
+                             (authority-next.key while another takes over)
     authorities.pem          whose certificates are trusted: one, or two while one takes over
     kafka/                   certificate.pem, kafka-a-password or kafka-b-password
     postgres/                certificate.pem
@@ -43,6 +44,7 @@ class Keyring:
         self._hosts = tuple(dict.fromkeys([*_LOCAL, *hosts]))
         self.authorities = folder / "authorities.pem"
         self._key = folder / "authority.key"
+        self._next_key = folder / "authority-next.key"
         self.broker = BrokerSecurity(folder / "kafka", self.authorities)
         self.database = ServerSecurity(self.certificate("postgres"), self.authorities)
 
@@ -53,7 +55,7 @@ class Keyring:
             folder.mkdir(parents=True, exist_ok=True)
             folder.chmod(0o700)
         if not self._key.exists():
-            authority = make_authority(f"Scantrail {secrets.token_hex(4)}")
+            authority = _new_authority()
             write_private(self._key, authority.key + authority.certificate)
             write_private(self.authorities, authority.certificate)
         for name in self.certified():
@@ -65,11 +67,11 @@ class Keyring:
             self._make_password(self.kafka_password(name))
         for name in ROLES:
             self._make_password(self.database_password(name))
-        self._make_password(self._service_token(_SERVICE[0]))
-        shared = self._service_token(_SERVICE[0]).read_bytes()
+        self._make_password(self.service_token(_SERVICE[0]))
+        shared = self.service_token(_SERVICE[0]).read_bytes()
         for name in _SERVICE:
-            if not self._service_token(name).exists():
-                write_private(self._service_token(name), shared)
+            if not self.service_token(name).exists():
+                write_private(self.service_token(name), shared)
 
     def _make_password(self, path: Path) -> None:
         if not path.exists():
@@ -97,7 +99,7 @@ class Keyring:
     def reader_token(self, reader: str) -> Path:
         return self.folder / "readers" / reader
 
-    def _service_token(self, name: str) -> Path:
+    def service_token(self, name: str) -> Path:
         return self.folder / name / "service-token"
 
     def kafka_passwords(self) -> Mapping[str, str]:
@@ -124,7 +126,7 @@ class Keyring:
             kafka_certificate=str(self.certificate(name)),
             tls_ca=str(self.authorities),
             tls_certificate=str(self.certificate(name)) if name in SERVERS else "",
-            service_token_file=str(self._service_token(name)) if name in _SERVICE else "",
+            service_token_file=str(self.service_token(name)) if name in _SERVICE else "",
             database_url=Settings().database_url,
             database_password_file="",
             api_token_file=str(self.api_token()) if name == ADMIN else "",
@@ -152,11 +154,16 @@ class Keyring:
         write_private(self.certificate(name), pem)
 
     def begin_authority(self) -> None:
-        """A new authority signs from now on; both are trusted."""
-        new = make_authority(f"Scantrail {secrets.token_hex(4)}")
-        # Trusted before it signs: what it has signed is let in everywhere.
-        write_private(self.authorities, new.certificate + self._authority().certificate)
-        write_private(self._key, new.key + new.certificate)
+        """A new authority is trusted from now on, besides those that are."""
+        if not self._next_key.exists():
+            new = _new_authority()
+            trusted = self.authorities.read_bytes()
+            write_private(self._next_key, new.key + new.certificate)
+            write_private(self.authorities, new.certificate + trusted)
+
+    def sign_with_new_authority(self) -> None:
+        """The new authority signs from now on."""
+        self._next_key.replace(self._key)
 
     def end_authority(self) -> None:
         """Only the authority that signs now is trusted."""
@@ -166,6 +173,11 @@ class Keyring:
         pem = self._key.read_bytes()
         end = pem.index(b"-----BEGIN CERTIFICATE-----")
         return Authority(key=pem[:end], certificate=pem[end:])
+
+
+def _new_authority() -> Authority:
+    """Under a name of its own: two are trusted while one takes over."""
+    return make_authority(f"Scantrail {secrets.token_hex(4)}")
 
 
 def new_password() -> str:

@@ -33,6 +33,7 @@ from scantrail.cli.rejected import (
     replay_rejected,
     show_rejected,
 )
+from scantrail.cli.secrets_command import SECRETS_HELP, add_secrets, run_secrets
 from scantrail.cli.simulate import simulate
 from scantrail.cli.stock import enter_stock
 from scantrail.cli.tokens import (
@@ -123,6 +124,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     config.add_argument("name", nargs="?", help="only the value of this one, secret or not")
     _add_tokens(commands.add_parser("token", help="tokens: of a reader over HTTP, or of people"))
+    add_secrets(
+        commands.add_parser(
+            "secrets",
+            help="passwords, certificates and rights of processes",
+            description=SECRETS_HELP,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     audit = commands.add_parser("audit", help="who changed what")
     audit.add_argument("action", choices=["verify"], help="check the chain of hashes")
     name = commands.add_parser("identify", help="say which unit each text names, a JSON line each")
@@ -229,6 +238,8 @@ def _run(asked: argparse.Namespace) -> int:
             print(revoke_person(settings, asked.id))
         case "token" if asked.action == "list":
             print(list_people(settings))
+        case "secrets":
+            run_secrets(asked, settings, partial(print, flush=True))
         case "audit":
             status, told = verify_audit(settings)
             print(told)

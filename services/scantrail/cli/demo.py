@@ -28,7 +28,7 @@ from scantrail.cli.demo_plan import RECALL_ID, Life, Plan, make_plan, purchaser
 from scantrail.cli.floor import Floor, furnish, open_floor
 from scantrail.cli.scenarios import SCENARIO_PLACES, SCENARIOS
 from scantrail.cli.scenarios.scene import Outcome, Scenario, play_all
-from scantrail.cli.secured import Secured, secured_token_of
+from scantrail.cli.secured import Secured, secrets_folder, secured_token_of
 from scantrail.cli.site import (
     DOCK,
     GATE,
@@ -76,7 +76,7 @@ def run_demo(
             readers = Path(folder) / "readers.toml"
             data = Path(folder) / "data"
             told = readers_toml(ports, places)
-            readers.write_text(Secured(data).readers(told) if secure else told)
+            readers.write_text(Secured(secrets_folder(data)).readers(told) if secure else told)
             private = replace(
                 private_settings(data, settings),
                 readers_file=str(readers),

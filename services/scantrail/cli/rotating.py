@@ -17,7 +17,7 @@ from scantrail.infra.child_processes import write_private
 from scantrail.infra.database import address_of
 from scantrail.infra.database_roles import set_owner_password, set_role_password
 from scantrail.infra.kafka_rights import set_password
-from scantrail.infra.keyring import Keyring, new_password
+from scantrail.infra.keyring import Keyring, keep, new_password
 from scantrail.infra.rights import BROKERS, PRINCIPALS, ROLES
 from scantrail.infra.settings import Settings, SettingsError
 
@@ -51,12 +51,12 @@ class Rotation:
         for name in PRINCIPALS:
             password = new_password()
             asyncio.run(set_password(self._brokers(), name, password))
-            write_private(self._keyring.kafka_password(name), password)
+            keep(self._keyring.kafka_password(name), password)
         self._say("Kafka's principals have new passwords")
         for name in ROLES:
             password = new_password()
             set_role_password(self._settings, name, password)
-            write_private(self._keyring.database_password(name), password)
+            keep(self._keyring.database_password(name), password)
         self._owner_password()
         self._say("PostgreSQL's roles have new passwords")
         self._service_token()
@@ -77,9 +77,9 @@ class Rotation:
         """The gateway takes both while the api changes to the new one."""
         gateway, api = (self._keyring.service_token(name) for name in ("gateway", "api"))
         old, new = api.read_text().strip(), new_password()
-        write_private(gateway, f"{new}\n{old}")
-        write_private(api, new)
-        write_private(gateway, new)
+        keep(gateway, f"{new}\n{old}")
+        keep(api, new)
+        keep(gateway, new)
 
     def _broker_password(self) -> None:
         """The brokers' other name gets one, and the one in use until now loses its own."""
@@ -88,7 +88,8 @@ class Rotation:
         (new,) = (name for name in BROKERS if name != old)
         password = new_password()
         asyncio.run(set_password(self._brokers(), new, password))
-        write_private(broker.password_file(new), password)
+        keep(broker.password_file(new), password)
+        self._keyring.tell_broker_anew()
         self._new_certificate_of_kafka()
         asyncio.run(set_password(self._brokers(), old, new_password()))
         broker.password_file(old).unlink()

@@ -12,18 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api.access import Role
 from scantrail.cli.tokens import changed, enter_token
-from scantrail.infra.child_processes import write_private
 from scantrail.infra.database_roles import apply_roles
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.kafka_rights import apply_access
-from scantrail.infra.keyring import Keyring, new_password
+from scantrail.infra.keyring import Keyring, keep, new_password
 from scantrail.infra.rights import ADMIN, BROKERS
 from scantrail.infra.settings import Settings
 from scantrail.infra.tables import api_token
 from scantrail.infra.tokens import digest_of
-
-SECRETS = "secrets"
 
 #: Whose token commands and the simulated site show the api, and who first signs in on the page.
 PERSON = "owner"
@@ -33,9 +30,9 @@ _HTTP_READER = re.compile(
 )
 
 
-def keyring_of(data_dir: str | Path) -> Keyring:
-    """The secrets of the installation in this data folder."""
-    return Keyring(Path(data_dir).absolute() / SECRETS)
+def secrets_folder(data_dir: str | Path) -> Path:
+    """Where `scantrail up --secure` keeps them."""
+    return Path(data_dir).absolute() / "secrets"
 
 
 def demanding(settings: Settings) -> Settings:
@@ -49,10 +46,10 @@ def demanding(settings: Settings) -> Settings:
 
 
 class Secured:
-    """The secrets of a Stack, and what is made with them."""
+    """The folder of an installation's secrets, and what is made with them."""
 
     def __init__(self, folder: Path) -> None:
-        self.keyring = keyring_of(folder)
+        self.keyring = Keyring(folder)
         #: those of the owner of all, as they are once Kafka and PostgreSQL have an address
         self._shared = Settings()
 
@@ -97,7 +94,7 @@ class Secured:
     def _enter_owner(self, settings: Settings) -> None:
         path = self.keyring.api_token()
         if not path.exists():
-            write_private(path, new_password())
+            keep(path, new_password())
         digest = digest_of(path.read_text().strip())
 
         async def work(connection: AsyncConnection) -> None:
@@ -114,7 +111,7 @@ class Secured:
         def with_digest(found: re.Match[str]) -> str:
             path = self.keyring.reader_token(found["id"])
             if not path.exists():
-                write_private(path, new_password())
+                keep(path, new_password())
             return f'{found[0]}\ntoken_sha256 = "{digest_of(path.read_text().strip())}"'
 
         return _HTTP_READER.sub(with_digest, toml)
@@ -122,7 +119,7 @@ class Secured:
 
 def secured_token_of(settings: Settings) -> Callable[[str], str]:
     """What each reader shows that has a token by Secured.readers; the others show none."""
-    keyring = keyring_of(settings.data_dir)
+    keyring = Keyring(secrets_folder(settings.data_dir))
 
     def token_of(reader: str) -> str:
         path = keyring.reader_token(reader)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scantrail.cli.addresses import page_address, reachable_host, with_own_paths
 from scantrail.cli.checks import StackError, check_ports, check_readers
 from scantrail.cli.folder_lock import FolderLock
-from scantrail.cli.secured import CertificateWatch, Secured
+from scantrail.cli.secured import CertificateWatch, Secured, secrets_folder
 from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
 from scantrail.infra.child_processes import EmbeddedError, EmbeddedProcess, log_tail
@@ -72,7 +72,7 @@ class Stack:
         self._cache = (cache or self.folder / "cache").absolute()
         self._say = say
         self._simulated = simulated
-        self.secured = Secured(self.folder) if secure else None
+        self.secured = Secured(secrets_folder(self.folder)) if secure else None
         if secure and not (embed_kafka and embed_postgres):
             raise StackError(
                 "--secure makes a Kafka and a PostgreSQL of its own: for those that run already,"

@@ -2,6 +2,7 @@
 nothing that was not said: the same lines for the embedded broker and for one in a container."""
 
 import asyncio
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,21 +72,15 @@ class BrokerSecurity:
             kafka_certificate=str(self.certificate),
         )
 
-    def properties(self, *listeners: str, at: Path | None = None) -> str:
-        """Lines of `server.properties`; they hold the password: the file is to be 0600. `at` is the
-        folder of the secrets as the broker finds it, where that is another."""
+    def properties(self, *listeners: str) -> str:
+        """Lines of `server.properties`; they hold the password: the file is to be 0600."""
         name = self.principal()
         password = self.password_file(name).read_text().strip()
-        above = self.folder.parent
-        certificate, authorities = (
-            path if at is None else at / path.relative_to(above)
-            for path in (self.certificate, self.authorities)
-        )
         lines = _PROPERTIES.format(
             protocols=",".join(f"{listener}:SASL_SSL" for listener in listeners),
             mechanism=MECHANISM,
-            certificate=certificate,
-            authorities=authorities,
+            certificate=self.certificate,
+            authorities=self.authorities,
             users=";".join(f"User:{each}" for each in BROKERS),
         )
         return lines + "".join(
@@ -99,6 +94,12 @@ class BrokerSecurity:
             )
             for listener in listeners
         )
+
+    @staticmethod
+    def listeners_in(properties: str) -> list[str]:
+        """The listeners that such lines are for."""
+        (protocols,) = re.findall(r"^listener.security.protocol.map=(.*)$", properties, re.M)
+        return [each.partition(":")[0] for each in protocols.split(",")]
 
     def format_arguments(self) -> Sequence[str]:
         """What the storage tool is told, by a file: on its command line all would see it."""

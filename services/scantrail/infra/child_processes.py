@@ -281,7 +281,11 @@ def end_leftover(pid: int, folder: Path, stop_signal: signal.Signals, limit_s: f
 
 
 def write_private(
-    path: Path, content: str | bytes, *, owner: tuple[int, int] | None = None
+    path: Path,
+    content: str | bytes,
+    *,
+    owner: tuple[int, int] | None = None,
+    mode: int = 0o600,
 ) -> None:
     """Write what nobody but the owner (user, group) may read, whole or not at all, also in a power
     cut."""
@@ -290,6 +294,7 @@ def write_private(
     data = content.encode() if isinstance(content, str) else content
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

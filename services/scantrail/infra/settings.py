@@ -268,7 +268,7 @@ def _refuse_both(resolved: Mapping[str, Any]) -> None:
         if resolved.get(f"{name}_file") and told not in ("", getattr(defaults, name)):
             variable = ENV_PREFIX + name.upper()
             raise SettingsError(
-                f"{variable} and {variable}_FILE are both set: take one of them out"
+                f"{variable} and {variable}_FILE are both set: take one out"
             )
 
 

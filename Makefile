@@ -1,4 +1,4 @@
-# `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 (up), ONLY=name (bench),
+# `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 and SECURE=1 (up), ONLY=name (bench),
 # WORKERS=3 (test).
 
 PYTHON ?= python3
@@ -62,8 +62,8 @@ else \
 fi
 endef
 
-up: install ## starts everything and prints the address of the page (EMPTY=1: no simulated site)
-	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty)
+up: install ## starts everything and prints the address of the page (EMPTY=1: no simulated site; SECURE=1)
+	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty) $(if $(SECURE),--secure)
 
 # One test at a time to each worker, in the order of the list: those that run alone come last.
 test: install check broker browser ## checks, then runs every test

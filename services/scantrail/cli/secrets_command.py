@@ -9,7 +9,7 @@ from pathlib import Path
 from scantrail.cli.rotating import KINDS, Rotation
 from scantrail.cli.secured import Secured, secrets_folder
 from scantrail.infra.database import migrate
-from scantrail.infra.keyring import FOLDERS, Keyring
+from scantrail.infra.keyring import FOLDERS, Keyring, keep
 from scantrail.infra.settings import Settings, SettingsError
 from scantrail.infra.topic_admin import apply_topics
 
@@ -28,6 +28,9 @@ def add_secrets(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--host", action="append", default=[], help="certificates are for it too")
     made.add_argument("--listeners", help="of Kafka's brokers, commas between")
     made.add_argument(
+        "--readers", type=Path, help="a readers' file, copied to the gateway's with a token each"
+    )
+    made.add_argument(
         "--owner",
         action="append",
         default=[],
@@ -44,7 +47,7 @@ def add_secrets(parser: argparse.ArgumentParser) -> None:
 def run_secrets(asked: argparse.Namespace, settings: Settings, say: Callable[[str], None]) -> None:
     """Raises SettingsError."""
     if asked.action == "make":
-        make_secrets(asked.folder, asked.host, asked.listeners, asked.owner)
+        make_secrets(asked.folder, asked.host, asked.listeners, asked.owner, asked.readers)
         say(f"the secrets are in {asked.folder}")
     elif asked.action == "apply":
         apply_secrets(settings, _there(asked.folder), say)
@@ -54,9 +57,14 @@ def run_secrets(asked: argparse.Namespace, settings: Settings, say: Callable[[st
 
 
 def make_secrets(
-    folder: Path, hosts: Sequence[str], listeners: str | None, owners: Sequence[str]
+    folder: Path,
+    hosts: Sequence[str],
+    listeners: str | None,
+    owners: Sequence[str],
+    readers: Path | None,
 ) -> None:
-    """Write what is missing; with `listeners` also what containers are told."""
+    """Write what is missing; with `listeners` also what containers are told, and with `readers`
+    that file for the gateway, with a token for each over HTTP."""
     keyring = Keyring(folder.absolute(), hosts)
     try:
         for owner in owners:
@@ -65,8 +73,11 @@ def make_secrets(
             keyring.make_for_containers(listeners.split(","))
         else:
             keyring.make()
+        if readers:
+            told = Secured(keyring.folder).readers(readers.read_text())
+            keep(keyring.folder / "gateway" / "readers.toml", told)
     except OSError as error:
-        raise SettingsError(f"{folder}: cannot be written ({error.strerror})") from error
+        raise SettingsError(f"{error.filename}: {error.strerror}: give another folder") from error
 
 
 def apply_secrets(settings: Settings, secured: Secured, say: Callable[[str], None]) -> None:

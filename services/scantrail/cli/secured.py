@@ -25,9 +25,9 @@ from scantrail.infra.tokens import digest_of
 #: Whose token commands and the simulated site show the api, and who first signs in on the page.
 PERSON = "owner"
 
-_HTTP_READER = re.compile(
-    r'^id = "(?P<id>[^"]+)"\n(?:(?!\[\[).*\n)*?protocol = "http-[a-z]+"$', re.MULTILINE
-)
+_TABLE = re.compile(r"^(?=\[\[reader\]\])", re.MULTILINE)
+_ID = re.compile(r'^id = "(?P<id>[^"]+)"$', re.MULTILINE)
+_OVER_HTTP = re.compile(r'^protocol = "http-', re.MULTILINE)
 
 
 def secrets_folder(data_dir: str | Path) -> Path:
@@ -105,7 +105,7 @@ class Secured:
         changed(settings, work)
 
     def readers(self, toml: str) -> str:
-        """A readers' file in which each reader over HTTP has a token, made where it is missing."""
+        """A readers' file in which each reader over HTTP has a token, made where it has none."""
         self.keyring.make()
 
         def with_digest(found: re.Match[str]) -> str:
@@ -114,7 +114,12 @@ class Secured:
                 keep(path, new_password())
             return f'{found[0]}\ntoken_sha256 = "{digest_of(path.read_text().strip())}"'
 
-        return _HTTP_READER.sub(with_digest, toml)
+        return "".join(
+            _ID.sub(with_digest, table)
+            if _OVER_HTTP.search(table) and "token_sha256" not in table
+            else table
+            for table in _TABLE.split(toml)
+        )
 
 
 def secured_token_of(settings: Settings) -> Callable[[str], str]:

@@ -17,7 +17,7 @@ from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.kafka_rights import apply_access
 from scantrail.infra.keyring import Keyring, keep, new_password
-from scantrail.infra.rights import ADMIN, BROKERS
+from scantrail.infra.rights import ADMIN
 from scantrail.infra.settings import Settings
 from scantrail.infra.tables import api_token
 from scantrail.infra.tokens import digest_of
@@ -35,11 +35,16 @@ def secrets_folder(data_dir: str | Path) -> Path:
     return Path(data_dir).absolute() / "secrets"
 
 
+def over_https(url: str) -> str:
+    """The same address, over TLS."""
+    return re.sub(r"^http:", "https:", url)
+
+
 def demanding(settings: Settings) -> Settings:
     """The settings with which nobody is let in without a token, nor in the clear."""
     return replace(
         settings,
-        gateway_url=re.sub(r"^http:", "https:", settings.gateway_url),
+        gateway_url=over_https(settings.gateway_url),
         reader_tokens="required",
         api_tokens="required",
     )
@@ -158,8 +163,8 @@ class CertificateWatch:
 
     def _kafka_files(self) -> list[Path]:
         broker = self._keyring.broker
-        passwords = [broker.password_file(name) for name in BROKERS]
-        return [broker.certificate, broker.authorities, *passwords]
+        password = broker.password_file(broker.principal())
+        return [broker.certificate, broker.authorities, password]
 
     def _seen(self, files: list[Path]) -> list[tuple[int, int] | None]:
         return [_state(path) for path in files]

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scantrail.cli.addresses import page_address, reachable_host, with_own_paths
 from scantrail.cli.checks import StackError, check_ports, check_readers
 from scantrail.cli.folder_lock import FolderLock
-from scantrail.cli.secured import CertificateWatch, Secured, secrets_folder
+from scantrail.cli.secured import CertificateWatch, Secured, over_https, secrets_folder
 from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
 from scantrail.infra.child_processes import EmbeddedError, EmbeddedProcess, log_tail
@@ -91,7 +91,8 @@ class Stack:
             else None
         )
         self.supervisor = Supervisor(say)
-        self._folder_lock = FolderLock(self.folder, page_address(self.settings))
+        page = page_address(self.settings)
+        self._folder_lock = FolderLock(self.folder, over_https(page) if secure else page)
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._tend_embedded, name="embedded", daemon=True)
 

@@ -127,7 +127,7 @@ def _greeting(stack: Stack) -> str:
     movements = name_of(stack.settings, Topic.MOVEMENTS)
     return f"""
   Scantrail runs:  {page_address(stack.settings)}
-  Send a scan:     {_example_scan(stack.settings)}
+  Send a scan:     {_example_scan(stack)}
   and find it:     {page_address(stack.settings)}?q={_EXAMPLE_BARCODE}
   Subscribe:       Kafka at {stack.settings.kafka_bootstrap}, topic {movements}
   Readers:         {stack.settings.readers_file}
@@ -145,11 +145,17 @@ def _signing_in(stack: Stack) -> str:
 """
 
 
-def _example_scan(settings: Settings) -> str:
+def _example_scan(stack: Stack) -> str:
     """A command that sends one scan as the first reader that is called over HTTP would."""
+    settings = stack.settings
     readers = tomllib.loads(Path(settings.readers_file).read_text()).get("reader", [])
     over_http = [r["id"] for r in readers if r.get("protocol") == "http-generic"]
     if not over_http:
         return f"configure a reader in {settings.readers_file}"
     url = f"{settings.gateway_url}/ingest/v1/generic?reader={over_http[0]}"
-    return f"""curl --data '{{"barcode": "{_EXAMPLE_BARCODE}"}}' '{url}'"""
+    shown = ""
+    if stack.secured is not None:
+        keyring = stack.secured.keyring
+        token = keyring.reader_token(over_http[0])
+        shown = f"""--cacert {keyring.authorities} -H "Authorization: Bearer $(cat {token})" """
+    return f"""curl {shown}--data '{{"barcode": "{_EXAMPLE_BARCODE}"}}' '{url}'"""

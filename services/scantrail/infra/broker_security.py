@@ -2,6 +2,7 @@
 nothing that was not said: the same lines for the embedded broker and for one in a container."""
 
 import asyncio
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,15 +73,16 @@ class BrokerSecurity:
             kafka_certificate=str(self.certificate),
         )
 
-    def properties(self, *listeners: str) -> str:
-        """Lines of `server.properties`; they hold the password: the file is to be 0600."""
+    def properties(self, *listeners: str, seen_from: Path | None = None) -> str:
+        """Lines of `server.properties`; they hold the password: the file is to be 0600. Paths are
+        as they are from the folder `seen_from`, where one is given."""
         name = self.principal()
         password = self.password_file(name).read_text().strip()
         lines = _PROPERTIES.format(
             protocols=",".join(f"{listener}:SASL_SSL" for listener in listeners),
             mechanism=MECHANISM,
-            certificate=self.certificate,
-            authorities=self.authorities,
+            certificate=_path(self.certificate, seen_from),
+            authorities=_path(self.authorities, seen_from),
             users=";".join(f"User:{each}" for each in BROKERS),
         )
         return lines + "".join(
@@ -110,6 +112,10 @@ class BrokerSecurity:
     def answers(self, address: str) -> bool:
         """Whether the broker lets its own principal in, and lists itself as alive."""
         return asyncio.run(_lists_itself(self.settings(address)))
+
+
+def _path(path: Path, seen_from: Path | None) -> str:
+    return str(path) if seen_from is None else os.path.relpath(path, seen_from)
 
 
 async def _lists_itself(settings: Settings) -> bool:

@@ -4,7 +4,6 @@ Nothing is taken away before its successor is let in: open connections go on, an
 opened with what lies in the folder by then, because all who connect read it anew.
 """
 
-import asyncio
 import socket
 import ssl
 import struct
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from scantrail.infra.certificates import fingerprint
 from scantrail.infra.child_processes import write_private
+from scantrail.infra.credentials import run_clients
 from scantrail.infra.database import address_of
 from scantrail.infra.database_roles import set_owner_password, set_role_password
 from scantrail.infra.kafka_rights import set_password
@@ -50,7 +50,7 @@ class Rotation:
     def _passwords(self) -> None:
         for name in PRINCIPALS:
             password = new_password()
-            asyncio.run(set_password(self._brokers(), name, password))
+            run_clients(set_password(self._brokers(), name, password))
             keep(self._keyring.kafka_password(name), password)
         self._say("Kafka's principals have new passwords")
         for name in ROLES:
@@ -87,11 +87,11 @@ class Rotation:
         old = broker.principal()
         (new,) = (name for name in BROKERS if name != old)
         password = new_password()
-        asyncio.run(set_password(self._brokers(), new, password))
+        run_clients(set_password(self._brokers(), new, password))
         keep(broker.password_file(new), password)
         self._keyring.tell_broker_anew()
         self._new_certificate_of_kafka()
-        asyncio.run(set_password(self._brokers(), old, new_password()))
+        run_clients(set_password(self._brokers(), old, new_password()))
         broker.password_file(old).unlink()
 
     def _certificates(self) -> None:

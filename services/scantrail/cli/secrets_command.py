@@ -1,13 +1,13 @@
 """`scantrail secrets`: passwords, certificates and rights, of what runs here or elsewhere."""
 
 import argparse
-import asyncio
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scantrail.cli.rotating import KINDS, Rotation
 from scantrail.cli.secured import Secured, secrets_folder
+from scantrail.infra.credentials import run_clients
 from scantrail.infra.database import migrate
 from scantrail.infra.keyring import FOLDERS, Keyring, keep
 from scantrail.infra.settings import Settings, SettingsError
@@ -86,7 +86,7 @@ def apply_secrets(settings: Settings, secured: Secured, say: Callable[[str], Non
     admin = secured.owner(settings)
     secured.open_kafka()
     say("Kafka's principals have their passwords and rights")
-    created = asyncio.run(apply_topics(admin))
+    created = run_clients(apply_topics(admin))
     say(f"topics are there ({len(created)} new)")
     migrate(admin)
     secured.open_database(admin)

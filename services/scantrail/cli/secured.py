@@ -1,6 +1,5 @@
 """`scantrail up --secure`: everything of a Stack that has to do with who may what."""
 
-import asyncio
 import os
 import re
 from collections.abc import Callable
@@ -12,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api.access import Role
 from scantrail.cli.tokens import changed, enter_token
+from scantrail.infra.credentials import run_clients
 from scantrail.infra.database_roles import apply_roles
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
@@ -89,7 +89,7 @@ class Secured:
         """Passwords and rights of all principals, before anything is made there."""
         brokers = self.keyring.broker.settings(self._shared.kafka_bootstrap)
         brokers = replace(brokers, topic_prefix=self._shared.topic_prefix)
-        asyncio.run(apply_access(brokers, self.keyring.kafka_passwords()))
+        run_clients(apply_access(brokers, self.keyring.kafka_passwords()))
 
     def open_database(self, settings: Settings) -> None:
         """Roles, their passwords and rights, and the first token; the tables are there."""

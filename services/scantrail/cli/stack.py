@@ -1,6 +1,5 @@
 """A whole Scantrail on this machine: Kafka, PostgreSQL, topics, tables and every process."""
 
-import asyncio
 import http.client
 import threading
 import time
@@ -20,6 +19,7 @@ from scantrail.cli.secured import CertificateWatch, Secured, over_https, secrets
 from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
 from scantrail.infra.child_processes import EmbeddedError, EmbeddedProcess, log_tail
+from scantrail.infra.credentials import run_clients
 from scantrail.infra.database import migrate
 from scantrail.infra.embedded_kafka import EmbeddedKafka, jars_are_fetched
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
@@ -223,7 +223,7 @@ class Stack:
             self._say("Kafka's principals have their rights")
         if self.kafka is None:
             self._say(f"Kafka is awaited on {self.settings.kafka_bootstrap}")
-        created = asyncio.run(apply_topics(self.settings))
+        created = run_clients(apply_topics(self.settings))
         self._say(f"topics are there ({len(created)} new)")
         if self.kafka is not None:
             self._remove_dead_members()
@@ -243,7 +243,7 @@ class Stack:
         """Those that did not leave their group: with the folder locked, none of them lives."""
         groups = [f"{self.settings.topic_prefix}.{name}" for name in GROUPS]
         try:
-            removed = asyncio.run(remove_members(self.settings, groups))
+            removed = run_clients(remove_members(self.settings, groups))
         except KafkaError as error:
             self._say(f"processes that were killed may be waited for, up to 10 s ({error})")
         else:

@@ -1,9 +1,9 @@
 """How a Kafka broker is told to let in only who shows a certificate and a password, and to allow
 nothing that was not said: the same lines for the embedded broker and for one in a container."""
 
-import asyncio
 import os
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from scantrail.infra.credentials import MECHANISM, kafka_access
+from scantrail.infra.credentials import MECHANISM, kafka_access, run_clients
 from scantrail.infra.rights import BROKERS
 from scantrail.infra.settings import Settings
 
@@ -111,7 +111,12 @@ class BrokerSecurity:
 
     def answers(self, address: str) -> bool:
         """Whether the broker lets its own principal in, and lists itself as alive."""
-        return asyncio.run(_lists_itself(self.settings(address)))
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+        except OSError:
+            return False  # aiokafka would log each attempt
+        return run_clients(_lists_itself(self.settings(address)))
 
 
 def _path(path: Path, seen_from: Path | None) -> str:

@@ -107,4 +107,4 @@ def _set_password(connection: Connection, role: str, password: str) -> None:
     pgconn = driver.pgconn
     kept = pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
     quoted = connection.dialect.identifier_preparer.quote(role)
-    connection.execute(text(f"ALTER ROLE {quoted} PASSWORD '{kept}'"))
+    connection.exec_driver_sql(f"ALTER ROLE {quoted} PASSWORD '{kept}'")

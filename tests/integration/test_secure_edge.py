@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaConnectionError,
@@ -40,7 +40,6 @@ from scantrail.cli.stack import PROCESSES, Stack
 from scantrail.contracts.topics import Topic
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.database import sqlalchemy_url
-from scantrail.infra.kafka import connect_producer, stop_producer
 from scantrail.infra.kafka_rights import apply_access
 from scantrail.infra.rights import (
     ADMIN,
@@ -142,12 +141,15 @@ async def test_kafka_allows_each_principal_what_the_table_says_and_no_more(
 async def test_kafka_refuses_to_write_what_another_process_writes(stack: Stack, name: str) -> None:
     settings = secured_of(stack).settings_of(name)
     foreign = next(topic for topic in Topic if topic not in writers()[name])
-    producer = await connect_producer(settings)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings)
+    )
+    await producer.start()
     try:
         with pytest.raises(TopicAuthorizationFailedError):
-            await producer.send_and_wait(name_of(settings, foreign), b"forged", partition=0)
+            await _send(producer, name_of(settings, foreign))
     finally:
-        await stop_producer(producer)
+        await producer.stop()
 
 
 @pytest.mark.parametrize("name", [name for name in PRINCIPALS if name != ADMIN])
@@ -182,6 +184,11 @@ async def test_kafka_refuses_another_process_s_group(stack: Stack, name: str) ->
     with pytest.raises(GroupAuthorizationFailedError):
         await _join(consumer)
     await consumer.stop()
+
+
+async def _send(producer: AIOKafkaProducer, topic: str) -> None:
+    async with asyncio.timeout(20):
+        await producer.send_and_wait(topic, b"forged", partition=0)
 
 
 async def _join(consumer: AIOKafkaConsumer) -> None:

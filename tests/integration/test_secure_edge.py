@@ -10,17 +10,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaConnectionError,
-    KafkaError,
+    NoError,
     TopicAuthorizationFailedError,
+    for_code,
 )
+from aiokafka.protocol.offset import OffsetRequest
 
 from integration.secured import (
     GTIN,
@@ -104,15 +107,18 @@ def test_what_the_api_enters_comes_to_the_alerter_and_back(stack: Stack) -> None
         "selectors": [{"kind": "list", "serials": [code[18:]]}],
         "status": "active",
     }
-    with api(stack) as client, gateway(stack) as readers:
+    with api(stack) as client, gateway(stack, OTHER) as readers:
         client.put("/recalls/R-1", json=recall).raise_for_status()
-        station = {"name": "Gate", "site": "north", "business_step": "shipping"}
-        client.put("/stations/gate-1", json=station).raise_for_status()
-        send(readers, [code]).raise_for_status()
-        deadline = time.monotonic() + 60
-        while not (held := client.get("/recalls/R-1/units").json().get("items")):
-            assert time.monotonic() < deadline, held
+        send(readers, [code], reader=OTHER).raise_for_status()
+        deadline = time.monotonic() + 40
+        while not (told := client.get("/alerts").json()["items"]):
+            assert time.monotonic() < deadline, told
             time.sleep(0.1)
+    assert {alert["kind"] for alert in told} <= {
+        "recalled_at_shipping",
+        "recalled_already_shipped",
+        "out_of_sequence",
+    }
 
 
 # --------------------------------------------------------------------------------------- Kafka
@@ -156,18 +162,22 @@ async def test_kafka_refuses_to_write_what_another_process_writes(stack: Stack, 
 async def test_kafka_refuses_to_read_what_is_not_for_the_process(stack: Stack, name: str) -> None:
     settings = secured_of(stack).settings_of(name)
     foreign = next(topic for topic in Topic if topic not in READS[name] | writers()[name])
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings)
-    )
-    await consumer.start()
+    assert await _refusal_to_read(settings, foreign) is TopicAuthorizationFailedError
+    assert await _refusal_to_read(settings, next(iter(READS[name]))) is NoError
+
+
+async def _refusal_to_read(settings: Settings, topic: Topic) -> type[Exception]:
+    """What Kafka answers to who asks where a topic begins."""
+    client = client_of(settings)
     try:
-        partition = TopicPartition(name_of(settings, foreign), 0)
-        consumer.assign([partition])
-        with pytest.raises((TopicAuthorizationFailedError, KafkaError)):
-            async with asyncio.timeout(10):
-                await consumer.beginning_offsets([partition])
+        await client.bootstrap()
+        asked = OffsetRequest(-1, 0, [(name_of(settings, topic), [(0, -2)])])
+        answer: Any = await client.send(client.get_random_node(), asked)
     finally:
-        await consumer.stop()
+        await client.close()
+    [[_, [[_, code, *_]]]] = answer.topics
+    refusal: type[Exception] = for_code(code)
+    return refusal
 
 
 @pytest.mark.parametrize("name", [name for name in PRINCIPALS if name != ADMIN])

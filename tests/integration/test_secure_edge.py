@@ -86,6 +86,20 @@ def until_found(stack: Stack, found: list[str], limit_s: float = 60.0) -> None:
                 time.sleep(0.05)
 
 
+def until_moved_once(stack: Stack, sent: list[str], limit_s: float = 120.0) -> None:
+    """Return once each unit has moved; fails where one has moved twice."""
+    units = [f"sgtin:{GTIN}.{code[18:]}" for code in sent]
+    query = "SELECT count(*), count(DISTINCT unit) FROM movement WHERE unit = ANY(%s)"
+    deadline = time.monotonic() + limit_s
+    with connect(stack.settings) as owner:
+        owner.autocommit = True
+        while (found := owner.execute(query, [units]).fetchone()) != (len(units), len(units)):
+            assert found is not None
+            assert found[0] == found[1], "a scan has moved its unit twice"
+            assert time.monotonic() < deadline, f"{len(units) - found[1]} of {len(units)} are lost"
+            time.sleep(0.1)
+
+
 # -------------------------------------------------------------------------------------- what works
 
 
@@ -470,6 +484,7 @@ def test_passwords_and_certificates_are_exchanged_while_scans_flow(
     kinds = KINDS if long_form else KINDS[:1]
     sent = asyncio.run(_while_scans_flow(stack, kinds, said))
     with connect(stack.settings) as owner:  # those of before are opened anew, with what holds now
+        owner.autocommit = True
         owner.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE %s",
             [role_of("%")],
@@ -477,7 +492,7 @@ def test_passwords_and_certificates_are_exchanged_while_scans_flow(
     more = codes("P", 20)
     with gateway(stack) as client:
         send(client, more).raise_for_status()
-    until_found(stack, [*sent, *more], 120)
+    until_moved_once(stack, [*sent, *more])
     # The tracker ends where Kafka goes away in mid-batch, and is started anew: nothing was lost.
     assert {name: stack.pid(name) for name in pids} == pids, "a process was started anew"
     after = secrets_in(keyring.folder)
@@ -515,7 +530,7 @@ async def _while_scans_flow(stack: Stack, kinds: Sequence[str], said: list[str])
                 assert answer.json() == {"accepted": 5, "rejected": []}
                 sent.extend(some)
                 number += 1
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.05)
 
     flowing = asyncio.create_task(flow())
     try:

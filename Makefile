@@ -113,7 +113,7 @@ pictures: install browser ## makes the README's pictures of the page anew
 
 test-faults: install ## kills, pauses and breaks trackers and gateways for twenty minutes
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \
-	    tests/system/test_faults.py
+	    tests/system/test_faults.py tests/integration/test_secure_edge.py
 
 demo: install ## drives 2,000 units and every scenario through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo

@@ -1,5 +1,5 @@
 # `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 and SECURE=1 (up), ONLY=name (bench),
-# WORKERS=3 (test).
+# WORKERS=4 (test).
 
 PYTHON ?= python3
 VENV := .venv
@@ -14,7 +14,7 @@ AUDIT_STAMP := $(AUDIT)/.installed
 AUDIT_LOG := .scantrail/audit.log
 INSTALL_LOG := .scantrail/install.log
 # More than two cores' worth: most of the time of a test is waiting for Kafka.
-WORKERS ?= 3
+WORKERS ?= 4
 
 .DEFAULT_GOAL := help
 .PHONY: help install up test broker browser pictures test-faults check demo bench audit clean
@@ -111,9 +111,10 @@ pictures: install browser ## makes the README's pictures of the page anew
 	@mkdir -p docs/images
 	@SCANTRAIL_PICTURES=docs/images $(VENV)/bin/pytest -q tests/integration/test_page_pictures_edge.py
 
-test-faults: install ## kills, pauses and breaks trackers and gateways for twenty minutes
+test-faults: install ## kills, pauses, cuts off and breaks everything for some forty minutes, and prints a table
+	@PYTHONPATH=tests $(VENV)/bin/python -m faults
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \
-	    tests/system/test_faults.py tests/integration/test_secure_edge.py
+	    tests/system tests/integration/test_secure_edge.py
 
 demo: install ## drives 2,000 units and every scenario through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo

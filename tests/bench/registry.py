@@ -1,7 +1,9 @@
 """Every part of the bench, and the choice among them."""
 
 from bench import (
+    burst,
     chain,
+    failover,
     fold,
     gateway,
     identity,
@@ -40,6 +42,8 @@ PARTS = (
     page.PART,
     page_live.PART,
     verdict.PART,
+    burst.PART,
+    failover.PART,
 )
 
 

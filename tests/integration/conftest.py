@@ -5,6 +5,7 @@ import contextlib
 import inspect
 import secrets
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -256,17 +257,22 @@ class Log:
         return list(self._records)
 
 
+#: Nobody speaks TLS here, and reading the system's certificates takes longer than most requests.
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+
 class Site:
     """The test's installation."""
 
     def __init__(self, settings: Settings, logs: list[Any]) -> None:
         self.settings = settings
         self.logs = logs
-        self.http = httpx.AsyncClient(timeout=30)
+        self.http = httpx.AsyncClient(timeout=30, verify=_NO_TLS)
         self._running: list[Running] = []
         self._logs: dict[Topic, Log] = {}
         self._consumers: list[AIOKafkaConsumer] = []
         self._producer: AIOKafkaProducer | None = None
+        self._database: psycopg.Connection[Any] | None = None
 
     # ------------------------------------------------------------------------------- services
 
@@ -298,6 +304,8 @@ class Site:
     async def close(self) -> None:
         """Stop all; raises what a service ended with by itself. Closing twice does no harm."""
         await self.http.aclose()
+        if self._database is not None:
+            self._database.close()
         try:
             while self._running:
                 await self._running.pop().stop()
@@ -403,15 +411,27 @@ class Site:
         )
 
     def rows(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
-            return connection.execute(query, parameters).fetchall()
+        try:
+            return self._connection().execute(query, parameters).fetchall()
+        except psycopg.OperationalError:
+            if self._database is None or not self._database.closed:
+                raise
+            return self._connection().execute(query, parameters).fetchall()  # the server was killed
 
     def execute(self, statement: str, *parameters: Any) -> None:
         """Fails where what runs in this loop holds a lock that the statement wants: it would wait
         for ever."""
-        with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
-            connection.execute("SET lock_timeout = '20s'")
-            connection.execute(statement, parameters)
+        connection = self._connection()
+        connection.execute("SET lock_timeout = '20s'")
+        connection.execute(statement, parameters)
+
+    def _connection(self) -> "psycopg.Connection[Any]":
+        """One for the whole test: PostgreSQL takes milliseconds to make one."""
+        if self._database is None or self._database.closed:
+            self._database = psycopg.connect(
+                self.settings.database_url, autocommit=True, prepare_threshold=None
+            )
+        return self._database
 
     # ---------------------------------------------------------------------------------- things
 

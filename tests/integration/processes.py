@@ -15,6 +15,9 @@ from scantrail.infra.settings import ENV_PREFIX, Settings
 
 READY_S_MAX = 40.0
 
+#: One for all: whoever makes a client reads all of the system's certificates.
+_HTTP = httpx.Client(timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
+
 
 class Process:
     """`python -m scantrail.<name>`, its output in a file, begun by the command `inside`."""
@@ -49,7 +52,7 @@ class Process:
 
     def get(self, path: str) -> httpx.Response | None:
         try:
-            return httpx.get(f"http://127.0.0.1:{self._port}{path}", timeout=5)
+            return _HTTP.get(f"http://127.0.0.1:{self._port}{path}")
         except httpx.TransportError:
             return None
 

@@ -68,9 +68,11 @@ Record = tuple[str, str, bytes | None]
 @contextlib.asynccontextmanager
 async def committed(site: "Site", tmp_path: Path, place: str) -> AsyncIterator[list[Record]]:
     """What was committed and has not left, when the api is killed at `place`: topic, key, value."""
-    relay = psycopg.connect(site.settings.database_url, autocommit=True)
-    relay.execute("SELECT pg_advisory_lock(%s)", [RELAY_LOCK])  # nothing leaves until we say so
-    with started(site.settings, tmp_path, "api", environ={FAILPOINT: place}) as (api,):
+    with contextlib.ExitStack() as stack:
+        relay = stack.enter_context(psycopg.connect(site.settings.database_url, autocommit=True))
+        relay.execute("SELECT pg_advisory_lock(%s)", [RELAY_LOCK])  # nothing leaves until then
+        environ = {FAILPOINT: place}
+        (api,) = stack.enter_context(started(site.settings, tmp_path, "api", environ=environ))
         await asyncio.to_thread(api.await_ready)
         answers = []
         for number, (method, path, body) in enumerate(CHANGES, start=1):

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from integration.conftest import Site
 
 STATION = {"site": "north", "business_step": "receiving", "read_point": "dock-1"}
+ORDER = {"purchaser": {"name": "Ada Byron", "address": "1 Dock Road, York"}}
 RECALL = {
     "title": "Battery",
     "reason": "may overheat",
@@ -30,7 +31,7 @@ async def test_who_changed_what_is_found_and_a_row_that_was_altered_is_told(site
     for path, body in (
         ("/stations/dock-1", STATION),
         ("/stations/dock-1", STATION),
-        (f"/stations/{quote(EVIL, safe='')}", STATION),
+        (f"/orders/{quote(EVIL, safe='')}", ORDER),
         ("/recalls/R-1", RECALL),
     ):
         assert (await site.ask("PUT", path, json=body)).status_code == 200
@@ -38,15 +39,15 @@ async def test_who_changed_what_is_found_and_a_row_that_was_altered_is_told(site
         rows = screen.page.locator("#audit tbody tr")
         await screen.open("/page/audit")
         await screen.sees("It holds")
-        await screen.sees("4 rows, checked under a minute ago")
-        assert await rows.count() == 4
-        assert "version 1 to 2" in await rows.nth(2).inner_text()
-        assert "new, version 1" in await rows.nth(3).inner_text()
+        await screen.sees("5 rows, checked under a minute ago")
+        assert await rows.count() == 5
+        assert "version 1 to 2" in await rows.nth(3).inner_text()
+        assert "new, version 1" in await rows.nth(4).inner_text()
         assert await screen.page.locator("img").count() == 0
         assert await screen.barriers() == []
         await site.ask("PUT", "/stations/gate", json=STATION)  # while it is open
-        await screen.page.locator("#row-5").wait_for()
-        await screen.page.get_by_label("What", exact=True).focus()
+        await screen.page.locator("#row-6").wait_for()
+        await screen.page.locator("[name=entity]").focus()
         await screen.page.keyboard.type("station")
         await screen.page.get_by_label("Its id").focus()
         await screen.page.keyboard.type("dock-1")

@@ -60,7 +60,7 @@ async def test_the_site_is_seen_from_its_halls_down_to_a_stations_last_scan(
     assert await screen.barriers() == []
     await screen.page.get_by_role("link", name="Hall A").press("Enter")
     await screen.sees("All sites, north, Hall A: 2")
-    assert await screen.page.locator(".tree > li").count() == 2
+    assert await screen.page.locator("section > .tree > li").count() == 2
     await screen.page.get_by_role("link", name="north", exact=True).press("Enter")
     await screen.sees("All sites, north: 2")
     await screen.open(f"/page/site?site={EVIL}&at=nowhere")

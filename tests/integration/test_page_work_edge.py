@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest_asyncio
@@ -9,8 +10,11 @@ import pytest_asyncio
 from integration.browser import Screen, browsing
 from integration.conftest import GTIN
 from integration.test_page_edge import EVIL, OUT, seen
+from integration.test_page_recalls_edge import fill, push
+from scantrail.api.pages.work import INTO_STEPS
 from scantrail.contracts.records import decode_scan
 from scantrail.contracts.topics import Topic
+from scantrail.domain.vocabulary import BusinessStep
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -193,7 +197,83 @@ async def test_the_shipping_screen_tells_the_last_unit_that_left_from_afar(
     await seen(site, "4", {}, OUT)
     await last.locator(".unit", has_text=site.unit("4")).wait_for()
     await last.get_by_text("ok", exact=True).wait_for()
+    part = "**/page/shipping?station=gate"
+    await screen.page.route(part, lambda route: route.fulfill(status=503, body="try again"))
+    await seen(site, "5", {}, OUT)
+    await screen.sees("What is shown may be old")
+    assert site.unit("4") in await last.inner_text()
+    await screen.page.unroute(part)
+    await seen(site, "6", {}, OUT)
+    await last.locator(".unit", has_text=site.unit("6")).wait_for()
+    screen.complaints = [told for told in screen.complaints if "503" not in told]
     assert await screen.barriers() == []
     assert screen.complaints == []
     await screen.open("/page/shipping?station=nowhere")
     await screen.sees("there is no station 'nowhere'")
+
+
+async def test_every_step_works_with_a_scanner_alone(site: "Site", screen: Screen) -> None:
+    await work_site(site, **{step.value: step.value for step in BusinessStep})
+    for number, step in enumerate(BusinessStep):
+        await screen.open(f"/page/work?station={step.value}")
+        if step in INTO_STEPS:
+            await screen.scan(SSCC)
+            await screen.sees(f"inside: {SSCC}")
+        await screen.scan(site.barcode(str(number)))
+        await until_words(site, screen, ["sent"])
+    records = await (await site.log(Topic.SCANS)).until(len(BusinessStep))
+    told = [decode_scan(record.key, record.value) for record in records]
+    assert {(scan.unit, scan.station, scan.business_step) for scan in told} == {
+        (site.unit(str(number)), step.value, step) for number, step in enumerate(BusinessStep)
+    }
+    assert {scan.business_step for scan in told if scan.parent} == set(INTO_STEPS)
+    assert screen.complaints == []
+
+
+async def test_a_place_is_counted_and_what_is_missing_is_seen(site: "Site", screen: Screen) -> None:
+    await work_site(site, count="cycle_counting")
+    places = {"1": EVIL, "2": EVIL, "3": "Hall B"}
+    for serial, place in places.items():
+        await seen(site, serial, {"business_location": place})
+    await screen.open("/page/counts")
+    for label, text in (("Name", "monday"), ("Site", "north"), ("Place, as scans", EVIL)):
+        await fill(screen, label, text)
+    await push(screen, "Begin to count")
+    await screen.page.wait_for_url("**/page/counts/monday")
+    await screen.sees("2 units should be there.")
+    await screen.sees("2 missing")
+    link = screen.page.get_by_role("link", name="Scan at count")
+    assert "location=%3Cimg" in (await link.get_attribute("href") or "")
+
+    counted = {"business_step": BusinessStep.CYCLE_COUNTING, "business_location": EVIL}
+    at = {"event_time": datetime.now(UTC), "record_time": datetime.now(UTC), "station": "count"}
+    for serial in ("1", "3"):
+        before = site.scan(serial, business_location=places[serial])
+        scan = site.scan(serial, **counted, **at, event_id=f"counted-{serial}")
+        await site.put_movement(site.movements(before, scan)[1], site.unit(serial))
+    await screen.sees("1 found")
+    await screen.sees("1 missing")
+    await screen.sees("1 surplus")
+    await link.press("Enter")
+    assert await screen.page.locator("#location").input_value() == EVIL
+    await screen.open("/page/counts/monday")
+    screen.page.once("dialog", lambda dialog: dialog.accept())
+    await push(screen, "Close it")
+    await screen.sees("Compare it once more")
+    answer = await site.ask("GET", "/page/counts/monday/csv")
+    lines = [line.split(",")[:2] for line in answer.text.splitlines()]
+    assert lines == [
+        ["unit", "status"],
+        [site.unit("1"), "found"],
+        [site.unit("2"), "missing"],
+        [site.unit("3"), "surplus"],
+    ]
+    await screen.page.set_viewport_size({"width": 360, "height": 640})
+    for path in ("/page/counts", "/page/counts/monday", "/page/counts/monday?status=found"):
+        await screen.open(path)
+        assert await screen.page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert await screen.page.locator("img").count() == 0
+        assert await screen.barriers() == []
+    assert screen.complaints == []
+    await screen.open("/page/counts/tuesday")
+    await screen.sees("there is no count 'tuesday'")

@@ -233,7 +233,7 @@ async def test_what_is_entered_while_a_product_comes_to_fold_case_is_told_again(
     held = {"text": "inspection 7"}
     with psycopg.connect(site.settings.database_url) as other:  # as a PUT of another api
         other.execute("SELECT pg_advisory_xact_lock(%s)", [folding._LOCK])
-        holding = asyncio.create_task(site.ask("PUT", "/holds/sn:PUMP-7.ab1", json=held))
+        holding = asyncio.create_task(site.ask("PUT", "/holds/sn:PUMP-7.ab1/quality", json=held))
         waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         await site.until(lambda: site.rows(waits))
         other.execute("UPDATE product SET fold_case = true")
@@ -241,7 +241,7 @@ async def test_what_is_entered_while_a_product_comes_to_fold_case_is_told_again(
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     assert "came to fold case meanwhile" in answer.text
     assert site.rows("SELECT id FROM hold") == []
-    assert (await site.ask("PUT", "/holds/sn:PUMP-7.ab1", json=held)).is_success
+    assert (await site.ask("PUT", "/holds/sn:PUMP-7.ab1/quality", json=held)).is_success
     assert site.rows("SELECT id FROM hold") == [("sn:PUMP-7.AB1",)]
 
 

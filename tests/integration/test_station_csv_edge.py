@@ -66,7 +66,7 @@ WRONG = [
     ("s,,storing,,,,,", "site", "is missing"),
     ("s,a b,storing,,,,,", "site", "letter or a digit"),
     ("s,north,,,,,,", "business_step", "is missing"),
-    ("s,north,flying,,,,,", "business_step", "give one of receiving"),
+    ("s,north,flying,,,,,", "business_step", "give one of commissioning, receiving"),
     (f"s,north,storing,{'n' * 201},,,,", "name", "at most 200"),
     ("s,north,storing,,,,,-1", "repeat_window_s", "give seconds from 0 to 86400"),
     ("s,north,storing,,,,,nan", "repeat_window_s", "give seconds from 0 to 86400"),

@@ -72,6 +72,7 @@ def test_after_everything_was_killed_the_next_start_waits_for_no_dead_process(
     assert {f"{told} (2)", f"{told} (3)"} & set(said), said
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_tracker_killed_in_mid_stream_loses_and_doubles_nothing(
     tmp_path: Path, stack_cache: Path
@@ -94,6 +95,7 @@ def test_a_tracker_killed_in_mid_stream_loses_and_doubles_nothing(
     assert report["wrong"] == 0, report
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_a_broker_that_restarts_loses_and_doubles_nothing(
     tmp_path: Path, stack_cache: Path

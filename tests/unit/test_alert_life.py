@@ -133,6 +133,23 @@ def events(story: str) -> list[LifeEvent]:
     return made
 
 
+@pytest.mark.parametrize("first", ["raised e-1", "raised finding 3/7"])
+def test_what_the_desk_and_the_scan_itself_both_tell_is_no_repeat(first: str) -> None:
+    life, _ = tell(None, is_raised=True) or (None, None)
+    for cause in ("raised e-1", "raised finding 3/7"):
+        is_same = alert_life.is_same(cause, "e-1")
+        assert is_same
+        assert cause == first or tell(life, is_raised=True, is_same=is_same) is None
+    assert not alert_life.is_same("raised e-2", "e-1")
+    assert life is not None
+    withdrawn, _ = tell(life, is_raised=False, is_same=True) or (None, None)
+    assert withdrawn is not None
+    assert tell(withdrawn, is_raised=True, is_same=True) == (
+        AlertLife(OPEN),
+        AlertStep.RAISED_AGAIN,
+    )
+
+
 def told(story: str) -> list[LifeEvent]:
     return events(" ".join(word for word in story.split() if word[0] in "+-"))
 
@@ -145,7 +162,7 @@ WHOLE = "+a ack -b +c res +d reo"
 )
 def test_told_events_that_were_lost_come_back_among_what_people_did(lost: list[int]) -> None:
     kept = [event for event in events(WHOLE) if event.number not in lost]
-    made, life = alert_life.lived(kept, told(WHOLE))
+    made, life = alert_life.lived(kept, told(WHOLE), event_id="-")
     assert [event.who for event in made].count("ada") == 3
     assert [event.cause for event in made if event.cause] == ["a", "b", "c", "d"]
     assert [event.number for event in made] == list(range(1, 8))
@@ -154,7 +171,7 @@ def test_told_events_that_were_lost_come_back_among_what_people_did(lost: list[i
 
 @pytest.mark.parametrize("story", [WHOLE, "+a", "+a -b", "+a +b ack", "+a res -b reo"])
 def test_a_life_of_which_nothing_was_lost_stays_as_it_is(story: str) -> None:
-    made, _ = alert_life.lived(events(story), told(story))
+    made, _ = alert_life.lived(events(story), told(story), event_id="-")
     times = {event.cause: event.at for event in told(story)}
     assert [event for event in made if event.cause is None] == [
         event for event in events(story) if event.cause is None
@@ -167,11 +184,14 @@ def test_a_life_of_which_nothing_was_lost_stays_as_it_is(story: str) -> None:
 
 def test_numbers_have_gaps_where_events_of_people_are_gone() -> None:
     kept = [event for event in events("+a ack -b") if event.who is None]
-    assert [event.number for event in alert_life.lived(kept, told("+a -b"))[0]] == [1, 3]
+    assert [event.number for event in alert_life.lived(kept, told("+a -b"), event_id="-")[0]] == [
+        1,
+        3,
+    ]
 
 
 def test_a_cause_that_is_told_no_more_is_kept() -> None:
-    made, life = alert_life.lived(events("+a -b"), told("+a"))
+    made, life = alert_life.lived(events("+a -b"), told("+a"), event_id="-")
     assert [event.cause for event in made] == ["a", "b"]
     assert life == AlertLife(WITHDRAWN, withdrawn=True)
 
@@ -179,14 +199,14 @@ def test_a_cause_that_is_told_no_more_is_kept() -> None:
 def test_what_a_person_did_stays_done_where_it_would_be_refused_now() -> None:
     """The withdrawal was written after the person had come, and its row was lost."""
     acknowledged = events("+a ack")[1]
-    made, life = alert_life.lived([acknowledged], told("+a -b"))
+    made, life = alert_life.lived([acknowledged], told("+a -b"), event_id="-")
     assert life.standing is ACKNOWLEDGED
     assert [event.cause for event in made] == ["a", "b", None]
-    only, life = alert_life.lived([acknowledged], [])
+    only, life = alert_life.lived([acknowledged], [], event_id="-")
     assert only == [acknowledged]
     assert life == AlertLife(ACKNOWLEDGED)
 
 
 def test_of_nothing_there_is_no_life() -> None:
     with pytest.raises(ValueError, match="nothing is told"):
-        alert_life.lived([], [])
+        alert_life.lived([], [], event_id="-")

@@ -94,6 +94,7 @@ def rendered(places: list[Place]) -> str:
     template = template_config().engine_instance.engine.get_template("site.html")
     return template.render(
         frame="part.html",
+        may=lambda role: False,
         branch=tree,
         above=[],
         wanted={},

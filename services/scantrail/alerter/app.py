@@ -46,6 +46,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertKind, Seen, judge, judge_finding
+from scantrail.domain.alert_life import FINDING
 from scantrail.domain.alert_policy import AlertPolicy, by_policy
 from scantrail.domain.custody import Outcome
 from scantrail.domain.hold import Hold, HoldReason, standing
@@ -233,7 +234,7 @@ def judge_findings(
         try:
             alert = judge_finding(findings.decode(record.value))
             # What is stated, taken back and stated again has one id: each time is told apart.
-            alert = replace(alert, told_by=f"finding {record.partition}/{record.offset}")
+            alert = replace(alert, told_by=f"{FINDING}{record.partition}/{record.offset}")
             raised += _by_policy([alert], policies, {product_and_serial(alert.unit or "")[0]})
         except UnreadableRecord as error:
             log.error("finding cannot be read", reason=str(error), offset=record.offset)

@@ -42,6 +42,7 @@ from scantrail.api.pages.alerts import build_alerts_screen
 from scantrail.api.pages.audit import build_audit_screen
 from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.claims import build_claims_screen
+from scantrail.api.pages.counts import build_counts_screen
 from scantrail.api.pages.find import build_find
 from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
 from scantrail.api.pages.labels import build_labels
@@ -95,7 +96,7 @@ from scantrail.infra.database import connect_database, connect_reader, until_ans
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
-from scantrail.infra.web import answer_http, serve_http
+from scantrail.infra.web import answer_http, serve_http, trusted
 
 log = logger(__name__)
 
@@ -131,7 +132,7 @@ async def run_api(settings: Settings, health: Health) -> None:
             base_url=settings.gateway_url,
             timeout=30,
             auth=partial(_shown, settings),
-            verify=https_checks(settings),
+            verify=https_checks(settings) if settings.tls_ca else trusted(),
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
             sweep = RecallSweep(settings, engine, outbox)
@@ -208,6 +209,7 @@ def build_api(
             *build_recall_parts(engine),
             *build_recall_export(engine),
             *build_stations_screen(engine),
+            *build_counts_screen(engine),
             *build_products_screen(engine),
             *build_orders_screen(engine),
             *build_notices_screen(engine),

@@ -122,7 +122,7 @@ def build_counts(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 ),
                 told,
             )
-            row = await _existing(connection, session)
+            row = await find_count(connection, session)
             change.expect(0 if new.rowcount else row.version)
             change.version = row.version
             if new.rowcount:
@@ -155,8 +155,8 @@ def build_counts(engine: AsyncEngine, changes: Changes) -> list[Any]:
         """How it stands, and the units of the named statuses: missing and surplus where none is
         named."""
         async with engine.connect() as connection:
-            row = await _existing(connection, count_id)
-            units = await _units(connection, row)
+            row = await find_count(connection, count_id)
+            units = await units_of_count(connection, row)
         wanted, behind = frozenset(status or DIFFERENT), after(cursor, "units")
         listed = [
             {
@@ -182,11 +182,11 @@ def build_counts(engine: AsyncEngine, changes: Changes) -> list[Any]:
 
         async def write(change: Change) -> Answer:
             connection = change.connection
-            before = await _existing(connection, count_id, lock=True)
+            before = await find_count(connection, count_id, lock=True)
             change.caller.check_site(before.site)
             change.expect(before.version)
             if before.closed_at is not None:
-                units = await _units(connection, before)
+                units = await units_of_count(connection, before)
                 if await _compared(connection, before) == units:
                     return Answer(_summed(before, units))
             await connection.execute(
@@ -196,7 +196,7 @@ def build_counts(engine: AsyncEngine, changes: Changes) -> list[Any]:
                 ),
                 {"session": count_id},
             )
-            row = await _existing(connection, count_id)
+            row = await find_count(connection, count_id)
             change.note("count", count_id, old=before.version, new=row.version)
             units = await _compared(connection, row)
             await _store(connection, row.id, units)
@@ -207,7 +207,8 @@ def build_counts(engine: AsyncEngine, changes: Changes) -> list[Any]:
     return [open_count, list_counts, get_count, close_count]
 
 
-async def _existing(connection: AsyncConnection, session: str, *, lock: bool = False) -> Row[Any]:
+async def find_count(connection: AsyncConnection, session: str, *, lock: bool = False) -> Row[Any]:
+    """The count. Raises Problem 404."""
     query = select(count_session).where(count_session.c.id == session)
     if lock:
         query = query.with_for_update()
@@ -217,7 +218,7 @@ async def _existing(connection: AsyncConnection, session: str, *, lock: bool = F
     return row
 
 
-async def _units(connection: AsyncConnection, row: Row[Any]) -> Sequence[CountedUnit]:
+async def units_of_count(connection: AsyncConnection, row: Row[Any]) -> Sequence[CountedUnit]:
     """As it stands, or as it stood when it was closed."""
     if row.closed_at is None:
         return await _compared(connection, row)

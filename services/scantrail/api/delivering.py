@@ -30,6 +30,7 @@ from scantrail.infra.failpoints import passing
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.tables import webhook, webhook_delivery
+from scantrail.infra.web import trusted
 
 log = logger(__name__)
 
@@ -85,6 +86,7 @@ def webhook_client(settings: Settings) -> httpx.AsyncClient:
         timeout=settings.webhook_timeout_s,
         follow_redirects=False,
         trust_env=False,
+        verify=trusted(trust_env=False),
         limits=httpx.Limits(max_keepalive_connections=0),
     )
 

@@ -1,15 +1,13 @@
 """The register of regulated products: what a product's lines say, the book, its totals, and what a
 person mends. The book tells names and addresses as `party` has them when it is asked for."""
 
-import csv
-import io
-from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, get, post, put
 from litestar.params import FromPath, FromQuery
+from litestar.response import Stream
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -24,6 +22,7 @@ from scantrail.api.bodies import (
     told_time,
 )
 from scantrail.api.changes import Answer, Change, Changes
+from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.paging import Cursor, Limit, cursor_behind, number_behind
 from scantrail.api.parties import known_party
 from scantrail.api.party_bodies import (
@@ -78,9 +77,6 @@ COLUMNS = (
     "entered_late",
     "corrections",
 )
-
-#: A spreadsheet takes what begins so for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -> list[Any]:
@@ -152,18 +148,17 @@ def build_register(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) 
         return {"lines": found, "next": following}
 
     @get("/register/export", role=Role.OPERATE, tells=BOOK_AS_CSV)
-    async def export_book(of: FromQuery[str | None] = None) -> Response[str]:
+    async def export_book(of: FromQuery[str | None] = None) -> Stream:
         """The whole book as CSV, a line of it a row, as it stands now."""
-        text = io.StringIO()
-        rows = csv.writer(text)
-        rows.writerow(COLUMNS)
-        behind = 0
-        async with engine.connect() as connection:
-            while page := await _book(connection, product=of, behind=behind, limit=1000):
-                rows.writerows([_cell(line[name]) for name in COLUMNS] for line in page)
+
+        async def write(lines: Lines) -> None:
+            behind = 0
+            while page := await _book(connection, product=of, behind=behind, limit=ROWS_AT_ONCE):
+                lines([[line[name] for name in COLUMNS] for line in page])
                 behind = page[-1]["line"]
-        headers = {"Content-Disposition": 'attachment; filename="register.csv"'}
-        return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+
+        async with engine.connect() as connection:
+            return await csv_file("register", COLUMNS, write)
 
     @get("/register/totals", role=Role.READ, tells=TOTALS)
     async def get_totals() -> dict[str, Any]:
@@ -337,16 +332,3 @@ def _entry(row: Any) -> dict[str, Any]:
     names = ("number", "kind", "source", "entered_at", "entered_by", "reason")
     values = ("acquired_at", "acquired_from", "acquired_order", "disposed_at", "disposed_to")
     return {name: getattr(row, name) for name in (*names, *values, "disposed_order", "disposal")}
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, Iterable) and not isinstance(value, str):
-        return ", ".join(value)
-    text = str(value)
-    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -49,11 +49,18 @@ class StepRefused(Exception):
         self.detail = detail
 
 
-def tell(life: AlertLife | None, *, is_raised: bool) -> tuple[AlertLife, AlertStep] | None:
+#: How a cause begins that the desk stated, and no scan told.
+FINDING = "finding "
+
+
+def tell(
+    life: AlertLife | None, *, is_raised: bool, is_same: bool = False
+) -> tuple[AlertLife, AlertStep] | None:
     """What the alerter's word makes of an alert (None: not known yet). None: nothing.
 
     The caller leaves out what it was told before: a replay is no repeat. A cause that is withdrawn
-    without having been told (alerts of its kind are not raised here) is no alert.
+    without having been told (alerts of its kind are not raised here) is no alert. What the desk and
+    the scan itself both tell is no repeat either: `is_same`.
     """
     if life is None:
         return (AlertLife(AlertStanding.OPEN), AlertStep.RAISED) if is_raised else None
@@ -63,7 +70,16 @@ def tell(life: AlertLife | None, *, is_raised: bool) -> tuple[AlertLife, AlertSt
         return AlertLife(standing, withdrawn=True, repeats=life.repeats), AlertStep.WITHDRAWN
     if life.withdrawn:
         return AlertLife(AlertStanding.OPEN, repeats=life.repeats), AlertStep.RAISED_AGAIN
+    if is_same:
+        return None
     return AlertLife(life.standing, repeats=life.repeats + 1), AlertStep.REPEATED
+
+
+def is_same(cause: str, event_id: str) -> bool:
+    """Whether the cause of an alert is the very scan that it is of, or the desk, which found that
+    scan before or after its own word came: `raised finding 3/7`."""
+    told_by = cause.partition(" ")[2]
+    return told_by == event_id or told_by.startswith(FINDING)
 
 
 def act(life: AlertLife, step: AlertStep) -> AlertLife:
@@ -111,10 +127,10 @@ class LifeEvent:
 
 
 def lived(
-    kept: Sequence[LifeEvent], told: Sequence[LifeEvent]
+    kept: Sequence[LifeEvent], told: Sequence[LifeEvent], *, event_id: str
 ) -> tuple[list[LifeEvent], AlertLife]:
     """The events of an alert, and how it stands, from what is `told` of it anew and what was `kept`
-    of it before; both in their order, and not both empty.
+    of it before; both in their order, and not both empty. `event_id`: the alert's.
 
     What people did is kept, and so are causes that are told no more. What is told and was not kept
     comes behind what is told before it. Numbers stay where no event has to be put between others.
@@ -136,8 +152,12 @@ def lived(
     made = []
     for number, event in zip(numbers, events, strict=True):
         if event.cause is not None:
-            heard = tell(life, is_raised=event.step is not AlertStep.WITHDRAWN)
-            if heard is None:  # withdrawn, and never told
+            heard = tell(
+                life,
+                is_raised=event.step is not AlertStep.WITHDRAWN,
+                is_same=is_same(event.cause, event_id),
+            )
+            if heard is None:  # withdrawn, and never told; or told in two ways
                 continue
             life, step = heard
         else:

@@ -148,12 +148,11 @@ class EmbeddedKafka(EmbeddedProcess):
     def _format(self, jars: list[Path], port: int) -> None:
         # Under another name till it is done: a start cut short is begun anew.
         self._write_properties(port, data="data.new")
-        cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         process = self._java(
             jars,
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={cluster_id}",
+            f"--cluster-id={self._cluster_id()}",
             "--ignore-formatted",
             "--config=server.properties",
             *self._users(),
@@ -172,6 +171,9 @@ class EmbeddedKafka(EmbeddedProcess):
         if self._security is not None:
             (self.folder / _SECURED).touch()
         (self.folder / "data.new").rename(self.folder / "data")
+
+    def _cluster_id(self) -> str:
+        return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
 
     def _users(self) -> list[str]:
         if self._security is None:

@@ -471,8 +471,13 @@ party = Table(
     Column("roles", JSONB, nullable=False, server_default=text("'[]'")),
     Column("licences", JSONB, nullable=False, server_default=text("'[]'")),
     Column("erased_at", _TIME),
-    # what a name begins with, whatever its case and the database's collation
-    Index("party_by_name", text("lower(name) text_pattern_ops")),
+)
+
+#: What a name begins with, whatever its case and the database's collation.
+Index(
+    "party_by_name",
+    func.lower(party.c.name).label("lower_name"),
+    postgresql_ops={"lower_name": "text_pattern_ops"},
 )
 
 sales_order = Table(

@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scantrail.domain.alert_life import AlertLife, tell
+from scantrail.domain.alert_life import AlertLife, is_same, tell
 from scantrail.infra.alert_rows import Happened, life_of, write_happened
 from scantrail.infra.tables import alert, alert_event
 
@@ -49,7 +49,9 @@ async def write_alerts(
             continue
         seen.add((of, one.cause))
         life, number = known.get(of, (None, 0))
-        became = tell(life, is_raised=one.is_raised)
+        became = tell(
+            life, is_raised=one.is_raised, is_same=is_same(one.cause, one.row["event_id"])
+        )
         if became is None:
             continue
         after, step = became

@@ -521,7 +521,8 @@ class _Rebuild:
             if not kept and not told:
                 rows += [old] if new is None and old is not None else []
                 continue
-            made, life = lived(kept, told)
+            of = (new or old or {}).get("event_id", "")
+            made, life = lived(kept, told, event_id=of)
             # Who told it first, told what it is of.
             is_told = new is not None and made[0].cause in {event.cause for event in told}
             row = new if is_told or old is None else old

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -10,7 +11,7 @@ from urllib.parse import quote
 from litestar import Request, get, post
 from litestar.params import FromQuery
 from litestar.response import Template
-from sqlalchemy import select, text
+from sqlalchemy import Select, literal, select, text, tuple_
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -28,6 +29,9 @@ from scantrail.infra.tables import audit
 log = logger(__name__)
 
 AnyRequest = Request[Any, Any, Any]
+
+#: More than rows will ever have.
+NUMBER_MAX: Final = 2**63 - 1
 
 #: Rows of a page.
 SHOWN: Final = 100
@@ -122,14 +126,8 @@ def build_audit_screen(engine: AsyncEngine) -> list[Any]:
         wanted = {"entity": entity, "reference": reference.strip(), "who": who.strip()}
         if wanted["reference"] and not entity:
             raise bad_field("entity", "choose what it is: ids of a recall and a hold may be alike")
-        query = select(audit).order_by(audit.c.number.desc()).limit(SHOWN + 1)
-        for name, value in wanted.items():
-            if value:
-                query = query.where(audit.c[name] == value)
-        if before is not None:
-            query = query.where(audit.c.number < before)
         async with engine.connect() as connection:
-            rows = (await connection.execute(query)).all()
+            rows = (await connection.execute(_listed(wanted, before))).all()
             entities = (await connection.execute(_ENTITIES)).scalars().all()
             times = Times(await Days.read(connection))
         chain.begin(only_if_old=True)
@@ -180,3 +178,19 @@ def versions(old: int | None, new: int | None) -> str:
     if old is None or new is None:
         return ""
     return f"new, version {new}" if old == 0 else f"version {old} to {new}"
+
+
+def _listed(wanted: Mapping[str, str], before: int | None) -> Select[Any]:
+    """The newest first. Of one kind, or by one person, as a range of its index: else PostgreSQL,
+    which takes such rows for evenly strewn, walks from the newest to where they begin."""
+    query = select(audit).limit(SHOWN + 1)
+    given = {name: value for name, value in wanted.items() if value}
+    end = NUMBER_MAX if before is None else before
+    if [*given] in (["who"], ["entity"]):
+        ((name, value),) = given.items()
+        at = tuple_(audit.c[name], audit.c.number)
+        query = query.where(at >= tuple_(literal(value), 0), at < tuple_(literal(value), end))
+        return query.order_by(audit.c[name].desc(), audit.c.number.desc())
+    for name, value in given.items():
+        query = query.where(audit.c[name] == value)
+    return query.where(audit.c.number < end).order_by(audit.c.number.desc())

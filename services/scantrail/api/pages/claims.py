@@ -11,9 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api.access import Role
 from scantrail.api.bodies import product_key, unit_key
 from scantrail.api.claims import find_claim, remarks_now, told_claim
+from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.days import Days
 from scantrail.api.histories import keys_of
-from scantrail.api.pages.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.pages.frame import SCREEN, Times, screen
 from scantrail.api.pages.newest import Newest
 from scantrail.api.pages.orders import bought_by

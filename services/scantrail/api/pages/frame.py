@@ -53,6 +53,7 @@ MENU = (
     Entry("/", "Find"),
     Entry("/page/check", "Check many"),
     Entry("/page/work", "Work", Role.OPERATE),
+    Entry("/page/counts", "Counts"),
     Entry("/page/shipping", "Shipping"),
     Entry("/page/alerts", "Alerts"),
     Entry("/page/recalls", "Recalls"),

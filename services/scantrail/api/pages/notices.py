@@ -11,10 +11,10 @@ from sqlalchemy import Row, func, select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
+from scantrail.api.csv_file import Lines, csv_file
 from scantrail.api.days import Days
 from scantrail.api.notice_csv import COLUMNS as TAKEN_COLUMNS
 from scantrail.api.notice_queries import compare_notice, find_notice
-from scantrail.api.pages.csv_file import Lines, csv_file
 from scantrail.api.pages.frame import SCREEN, Times, screen
 from scantrail.api.pages.newest import Newest
 from scantrail.api.problems import Problem

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.bodies import product_key
+from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.days import Days
 from scantrail.api.orders import quantities, told_of_order
-from scantrail.api.pages.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.pages.frame import SCREEN, Times, screen
 from scantrail.api.pages.newest import Newest
 from scantrail.api.problems import Problem

@@ -12,9 +12,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.bodies import product_key
+from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.days import Days
 from scantrail.api.histories import terms_of
-from scantrail.api.pages.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.pages.frame import SCREEN, Times, screen
 from scantrail.api.pages.holdings import how_long
 from scantrail.api.pages.product_words import brings, changes, choice_of, costs, why_serials

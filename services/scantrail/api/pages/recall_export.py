@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.pages.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.pages.frame import SCREEN
 from scantrail.api.recall_counts import Where, counting, list_units, never_seen
 from scantrail.api.recall_store import active_since, load_recall

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.pages.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
 from scantrail.api.pages.frame import SCREEN, screen
 from scantrail.api.pages.judging import station_of
 from scantrail.api.stations import COLUMNS

@@ -48,8 +48,10 @@ def build_work(engine: AsyncEngine) -> list[Any]:
     """The route handlers."""
 
     @get("/page/work", role=Role.OPERATE, opt=SCREEN, include_in_schema=False)
-    async def show(request: AnyRequest, station: FromQuery[str] = "") -> Template:
-        """The stations; or the one that was chosen, with the box."""
+    async def show(
+        request: AnyRequest, station: FromQuery[str] = "", location: FromQuery[str] = ""
+    ) -> Template:
+        """The stations; or the one that was chosen, with the box, and perhaps a shelf."""
         if station:
             chosen = await station_of(engine, station)
             step = BusinessStep(chosen["business_step"])
@@ -59,6 +61,7 @@ def build_work(engine: AsyncEngine) -> list[Any]:
                 station=chosen,
                 goes_into=step in INTO_STEPS,
                 comes_back=step in BACK_STEPS,
+                location=location,
             )
         table = tables.station
         query = select(table.c.document).order_by(table.c.id).limit(STATIONS_MAX)

@@ -233,6 +233,17 @@
     }
   });
 
+  /* A live part that could not be asked for anew stays as it is: a gate's display is never empty. */
+  const OLD = "What is shown may be old: it could not be asked for anew.";
+  document.addEventListener("htmx:beforeSwap", (event) => {
+    const { elt, target, xhr } = event.detail;
+    if (elt !== target || !(elt.getAttribute("hx-trigger") || "").includes("sse:")) return;
+    if (xhr.status >= 400) {
+      event.detail.shouldSwap = false;
+      tell(OLD);
+    } else if (document.getElementById("told").textContent === OLD) tell("");
+  });
+
   document.addEventListener("htmx:sendError", () => tell("The server does not answer; what is shown may be old."));
   document.addEventListener("htmx:sseError", () => document.body.classList.add("offline"));
   document.addEventListener("htmx:sseOpen", () => document.body.classList.remove("offline"));

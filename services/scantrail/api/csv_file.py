@@ -4,14 +4,13 @@ that is complete."""
 import csv
 import io
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import IO, Any
 
 from litestar.response import Stream
 
 from scantrail.api.csv_rows import harmless
-from scantrail.api.pages.frame import SECURITY_HEADERS
 
 #: More than that goes to a file.
 _MEMORY_BYTES_MAX = 8 << 20
@@ -40,7 +39,8 @@ async def csv_file(
     size = kept.tell()
     kept.seek(0)
     headers = {
-        **SECURITY_HEADERS,
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-store",  # names and addresses may be in it
         "Content-Length": str(size),
         "Content-Disposition": f'attachment; filename="{name}.csv"',
     }
@@ -48,9 +48,15 @@ async def csv_file(
 
 
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, datetime):
         return value.isoformat()
-    return "" if value is None else harmless(str(value))
+    if isinstance(value, Iterable) and not isinstance(value, str):
+        return harmless(", ".join(value))
+    return harmless(str(value))
 
 
 async def _sent(kept: IO[bytes]) -> AsyncIterator[bytes]:

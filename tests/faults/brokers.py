@@ -1,0 +1,122 @@
+"""Three brokers, each a controller too; each kind of client has listeners and links of its own."""
+
+import base64
+import uuid
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from faults.links import HOST, Link, Mode, Network
+from scantrail.infra.child_processes import free_ports
+from scantrail.infra.embedded_kafka import EmbeddedKafka
+
+NODES = (1, 2, 3)
+
+#: Whose connections can be cut apart from those of all others.
+CLIENTS = ("gateway", "tracker", "others")
+
+_PROPERTIES = """\
+process.roles=broker,controller
+node.id={node}
+controller.quorum.voters={voters}
+controller.listener.names=CONTROLLER
+inter.broker.listener.name=INTERNAL
+listeners={listeners}
+advertised.listeners={advertised}
+listener.security.protocol.map={protocols}
+log.dirs={data}
+auto.create.topics.enable=false
+default.replication.factor=3
+min.insync.replicas=2
+offsets.topic.num.partitions=4
+offsets.topic.replication.factor=3
+transaction.state.log.num.partitions=4
+transaction.state.log.replication.factor=3
+transaction.state.log.min.isr=2
+share.coordinator.state.topic.num.partitions=1
+share.coordinator.state.topic.replication.factor=1
+share.coordinator.state.topic.min.isr=1
+group.initial.rebalance.delay.ms=0
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
+replica.lag.time.max.ms=4000
+replica.fetch.wait.max.ms=100
+controller.quorum.election.timeout.ms=1000
+controller.quorum.fetch.timeout.ms=2000
+num.network.threads=2
+num.io.threads=4
+log.cleaner.dedupe.buffer.size=33554432
+"""
+
+
+class Broker(EmbeddedKafka):
+    """One of the three."""
+
+    def __init__(
+        self, folder: Path, cache: Path, *, node: int, cluster: "Cluster", ports: Mapping[str, int]
+    ) -> None:
+        super().__init__(folder, cache, port=ports["others"], heap_mb=384)
+        self.node = node
+        self._cluster = cluster
+        self._ports = ports
+
+    def _cluster_id(self) -> str:
+        return self._cluster.id
+
+    def _write_properties(self, port: int, *, data: str) -> None:
+        ports = {**self._ports, "internal": self._ports["internal"]}
+        public = {name: self._cluster.links[self.node, name].port for name in CLIENTS}
+        names = (*CLIENTS, "internal", "controller")
+        listeners = [f"{name.upper()}://{HOST}:{ports[name]}" for name in names]
+        told = {**public, "internal": ports["internal"]}
+        advertised = [f"{name.upper()}://{HOST}:{number}" for name, number in told.items()]
+        voters = [f"{n}@{HOST}:{self._cluster.ports[n]['controller']}" for n in NODES]
+        (self.folder / "server.properties").write_text(
+            _PROPERTIES.format(
+                node=self.node,
+                voters=",".join(voters),
+                listeners=",".join(listeners),
+                advertised=",".join(advertised),
+                protocols=",".join(f"{name.upper()}:PLAINTEXT" for name in names),
+                data=data,
+            )
+        )
+
+
+class Cluster:
+    """The brokers, and the links through which clients reach them."""
+
+    def __init__(self, folder: Path, cache: Path, network: Network) -> None:
+        self.id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        names = (*CLIENTS, "internal", "controller")
+        chosen = iter(free_ports(len(NODES) * (len(names) + len(CLIENTS))))
+        self.ports = {node: {name: next(chosen) for name in names} for node in NODES}
+        self.links: dict[tuple[int, str], Link] = {
+            (node, name): network.link(next(chosen), self.ports[node][name])
+            for node in NODES
+            for name in CLIENTS
+        }
+        self.brokers = {
+            node: Broker(
+                folder / f"kafka-{node}", cache, node=node, cluster=self, ports=self.ports[node]
+            )
+            for node in NODES
+        }
+
+    def start(self, *nodes: int) -> None:
+        """These, or all, at once: one alone is no quorum."""
+        with ThreadPoolExecutor(len(NODES)) as pool:
+            list(pool.map(lambda node: self.brokers[node].start(), nodes or NODES))
+
+    def kill(self, *nodes: int) -> None:
+        for node in nodes or NODES:
+            self.brokers[node].kill()
+
+    def bootstrap(self, client: str) -> str:
+        """Where such clients begin."""
+        return ",".join(f"{HOST}:{self.links[node, client].port}" for node in NODES)
+
+    def set(self, client: str, mode: Mode, delay_s: float = 0.0) -> None:
+        """All links of such clients."""
+        for node in NODES:
+            self.links[node, client].set(mode, delay_s)

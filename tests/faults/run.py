@@ -1,0 +1,167 @@
+"""One fault after the other in one installation, each followed by the checker."""
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import psycopg
+
+from faults.catalogue import Fault, Setting
+from faults.checker import Broken, broken
+from faults.installation import PATH, Installation
+from faults.load import GTIN, RECALL, Ledger, Load, watch
+from scantrail.cli.addresses import page_address
+
+BEFORE_S, AFTER_S = 3.0, 4.0
+#: So long after the end of the load everything accepted is in the database.
+DRAIN_S_MAX = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one fault. `recovered_s`: from its beginning, or its end where nothing can pass
+    meanwhile, to when the last scan that had to wait was in the database."""
+
+    fault: Fault
+    scans: int
+    recovered_s: float
+    undrained: int
+    broken: Broken
+
+    @property
+    def is_well(self) -> bool:
+        """Whether nothing is broken, and all of it came in time."""
+        in_time = self.recovered_s <= self.fault.within_s
+        return not self.broken and not self.undrained and in_time
+
+    def line(self) -> str:
+        """For the table."""
+        lost = sum(" 0 times in history" in each for each in self.broken)
+        doubled = sum(each.startswith("I1 ") for each in self.broken) - lost
+        word = "" if self.is_well else "  <- BROKEN"
+        return (
+            f"{self.fault.number:4} {self.fault.name:38} {self.scans:6} {self.recovered_s:7.1f} s"
+            f" {lost + self.undrained:6} {doubled:8}{word}"
+        )
+
+
+HEAD = f"{'':4} {'fault':38} {'scans':>6} {'recovered':>9} {'lost':>6} {'doubled':>8}"
+
+
+async def prepare(site: Installation) -> None:
+    """Stations and the recall, known to every gateway."""
+    api = page_address(site.settings["api-1"])
+    async with httpx.AsyncClient(base_url=api, timeout=30) as http:
+        for station, step in PATH.items():
+            body = {
+                "site": "north",
+                "business_step": step.value,
+                "business_location": None if station == "gate" else f"Hall {station}",
+                "possessing_party": {"dock": "us", "gate": "carrier"}.get(station),
+            }
+            (await http.put(f"/stations/{station}", json=body)).raise_for_status()
+        answer = (await http.post("/recalls", json=RECALL)).raise_for_status()
+        deadline = time.monotonic() + 60
+        while not answer.json()["published"]:
+            assert time.monotonic() < deadline, "the recall is not published"
+            await asyncio.sleep(0.2)
+            answer = (await http.get(f"/recalls/{RECALL['id']}")).raise_for_status()
+    await _await_stations(site)
+
+
+async def _await_stations(site: Installation) -> None:
+    """Return once reads at each station of each gateway, of units of nobody's, become scans."""
+    wanted = {
+        f"{station}-{name.partition('-')[2]}" for name in site.of("gateway") for station in PATH
+    }
+    deadline = time.monotonic() + 60
+    with psycopg.connect(site.base.database_url, autocommit=True) as database:
+        async with httpx.AsyncClient(timeout=10) as http:
+            while missing := wanted - _readers(database):
+                assert time.monotonic() < deadline, f"reads of {missing} become no scans"
+                for reader in missing:
+                    url = site.settings[f"gateway-{reader[-1]}"].gateway_url
+                    code = f"01{GTIN}21P{secrets.token_hex(4)}"
+                    path = f"{url}/ingest/v1/generic?reader={reader}"
+                    await http.post(path, json={"reads": [{"code": code}]})
+                await asyncio.sleep(0.5)
+
+
+def _readers(database: "psycopg.Connection[Any]") -> set[str]:
+    return {reader for (reader,) in database.execute("SELECT DISTINCT reader FROM movement")}
+
+
+async def run_fault(
+    site: Installation, fault: Fault, *, seed: int, first: int, is_long: bool
+) -> tuple[Result, int]:
+    """The fault amid a load; also the number of the next unit."""
+    chosen = random.Random(f"{seed} {fault.name}")
+    load = Load(site, chosen, first)
+    watching = asyncio.create_task(watch(site.base.database_url, load.ledger))
+    sending = asyncio.create_task(load.run())
+    try:
+        await asyncio.sleep(BEFORE_S)
+        begin = time.monotonic()
+        counted_from = await fault.make(Setting(site, chosen, is_long))
+        await asyncio.sleep(AFTER_S)
+        load.end()
+        await sending
+        undrained = await _drained(load.ledger)
+        found = await broken(site, load.ledger)
+    finally:
+        for task in (sending, watching):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(sending, watching, return_exceptions=True)
+    recovered = _recovered(load.ledger, begin, counted_from)
+    scans = len(load.ledger.accepted)
+    return Result(fault, scans, recovered, undrained, found), load.next_unit
+
+
+async def _drained(ledger: Ledger) -> int:
+    """Wait for all that was accepted; how many are not there in time."""
+    deadline = time.monotonic() + DRAIN_S_MAX
+    while (left := len(ledger.unseen())) and time.monotonic() < deadline:
+        await asyncio.sleep(0.2)
+    return left
+
+
+def _recovered(ledger: Ledger, begin: float, counted_from: float) -> float:
+    """The longest that a scan of the fault's time waited, not before `counted_from`."""
+    waits = [
+        each.seen_at - max(each.accepted_at, counted_from)
+        for each in ledger.accepted
+        if each.accepted_at is not None and each.seen_at is not None and each.seen_at > begin
+    ]
+    return max([0.0, *waits])
+
+
+def run_all_in(site: Installation, faults: Sequence[Fault], **told: Any) -> list[Result]:
+    """As run_all, in a loop of its own."""
+    return asyncio.run(run_all(site, faults, **told))
+
+
+async def run_all(
+    site: Installation,
+    faults: Sequence[Fault],
+    *,
+    seed: int,
+    is_long: bool,
+    say: Callable[[str], None],
+) -> list[Result]:
+    """All of them, one after the other; what is broken is said at once."""
+    await prepare(site)
+    results, first = list[Result](), 1
+    for fault in faults:
+        result, first = await run_fault(site, fault, seed=seed, first=first, is_long=is_long)
+        results.append(result)
+        say(result.line())
+        for line in result.broken:
+            say(f"       {line}")
+    return results

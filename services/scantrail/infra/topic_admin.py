@@ -9,6 +9,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from scantrail.contracts.topics import FENCE, Topic, TopicSpec, topic_name, topic_specs
+from scantrail.infra.credentials import kafka_access
 from scantrail.infra.settings import Settings, SettingsError
 
 WAIT_S = 30.0
@@ -111,7 +112,9 @@ async def _set(admin: AIOKafkaAdminClient, name: str, wanted: dict[str, str]) ->
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:
     deadline = time.monotonic() + WAIT_S
     while True:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings)
+        )
         try:
             await admin.start()
             return admin

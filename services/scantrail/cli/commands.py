@@ -51,7 +51,7 @@ from scantrail.infra.database import migrate
 from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings
 from scantrail.infra.tokens import new_token
-from scantrail.infra.topic_admin import apply_topics
+from scantrail.infra.topic_admin import apply_topics, topic_faults
 from scantrail.projector.rebuilding import CannotRebuild, rebuild_database
 
 #: These start an installation of their own; the others speak to the one that runs here, if any.
@@ -101,7 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--units", type=int, default=UNITS, help="how many units, 200 or more")
     commands.add_parser("simulate", help="be the devices of the simulated site")
     topics = commands.add_parser("topics", help="the topics in Kafka")
-    topics.add_argument("action", choices=["apply"], help="create what is missing")
+    topics.add_argument(
+        "action",
+        choices=["apply", "check"],
+        help="create what is missing, or say what is not as it must be",
+    )
     db = commands.add_parser("db", help="the query database")
     shapes = db.add_subparsers(dest="action", required=True)
     shapes.add_parser("migrate", help="bring it to the newest shape")
@@ -203,6 +207,10 @@ def _run(asked: argparse.Namespace) -> int:
         case "simulate":
             configure_logging("simulate", settings.log_level)
             asyncio.run(simulate(settings))
+        case "topics" if asked.action == "check":
+            faults = asyncio.run(topic_faults(settings))
+            print("\n".join(faults) or "all topics are as they must be")
+            return 1 if faults else 0
         case "topics":
             created = asyncio.run(apply_topics(settings))
             print("\n".join(created) or "all topics are there")

@@ -3,6 +3,7 @@
 from bench import (
     chain,
     fold,
+    footprint,
     gateway,
     identity,
     lookup,
@@ -40,6 +41,9 @@ PARTS = (
     page.PART,
     page_live.PART,
     verdict.PART,
+    footprint.CHAIN,
+    footprint.TRACKER_GROWTH,
+    footprint.PROJECTOR_GROWTH,
 )
 
 

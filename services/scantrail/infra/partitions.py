@@ -19,7 +19,7 @@ class PartitionsDiffer(SettingsError):
     """Topics have another number of partitions than they must have. The text says the mend."""
 
 
-class PartitionsChanged(KafkaError):
+class PartitionsChanged(KafkaError):  # type: ignore[misc]
     """Somebody added partitions to a topic while we ran. Nothing was sent."""
 
 

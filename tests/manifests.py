@@ -1,0 +1,64 @@
+"""What Kustomize makes of deploy/kubernetes, and what the schemas of Kubernetes say of it."""
+
+import json
+import re
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jsonschema import Draft202012Validator
+
+TOP = Path(__file__).parents[1]
+FOLDER = TOP / "deploy" / "kubernetes"
+DATA = Path(__file__).parent / "data"
+
+Manifest = dict[str, Any]
+
+#: Seconds, minutes, … as Go and Prometheus write them; bytes and cores as Kubernetes does.
+QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
+
+
+@cache
+def rendered(overlay: str) -> list[Manifest]:
+    """The objects of `overlays/<overlay>`, or of `base`, as they would be applied."""
+    folder = FOLDER / overlay if overlay == "base" else FOLDER / "overlays" / overlay
+    done = subprocess.run(
+        [*_command(), str(folder)], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr, done.stderr  # it warns of what is deprecated
+    return [manifest for manifest in yaml.safe_load_all(done.stdout) if manifest]
+
+
+def _command() -> list[str]:
+    if (kustomize := shutil.which("kustomize")) is not None:
+        return [kustomize, "build"]
+    kubectl = shutil.which("kubectl")
+    assert kubectl is not None, "neither kustomize nor kubectl is here: make kustomize"
+    return [kubectl, "kustomize"]
+
+
+@cache
+def _validator(kind: str) -> Draft202012Validator:
+    for source in ("kubernetes", "strimzi", "prometheus-operator"):
+        path = DATA / source / f"{kind}.json"
+        if path.exists():
+            return Draft202012Validator(json.loads(path.read_text()))
+    raise AssertionError(f"tests/data has no schema of {kind}")
+
+
+def faults(manifest: Manifest) -> list[str]:
+    """What the schema of its kind has against a manifest. A field that it does not know is one."""
+    kind = f"{manifest['apiVersion']}/{manifest['kind']}".replace("/", "_")
+    return [
+        f"{manifest['kind']} {manifest['metadata']['name']}{error.json_path[1:]}: {error.message}"
+        for error in _validator(kind).iter_errors(manifest)
+    ]
+
+
+def of_kind(manifests: list[Manifest], *kinds: str) -> dict[str, Manifest]:
+    """By name, those of these kinds."""
+    return {one["metadata"]["name"]: one for one in manifests if one["kind"] in kinds}

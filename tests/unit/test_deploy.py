@@ -166,6 +166,40 @@ def test_the_readers_file_can_be_read_and_its_listening_ports_are_published() ->
     assert listening
 
 
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_container_may_nothing_that_it_does_not_need(service: str) -> None:
+    body = SERVICES[service]
+    assert body["cap_drop"] == ["ALL"]
+    assert body["security_opt"] == ["no-new-privileges:true"]
+    assert not body.get("privileged")
+    assert body.get("user") != "root"
+    assert body.get("read_only", False) is (service != "kafka")  # whose scripts write to /opt/kafka
+    if service == "postgres":  # its image begins as root unless it is told not to
+        assert body["user"] == "postgres"
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_service_is_seen_to_live_comes_again_and_its_log_does_not_fill_the_disk(
+    service: str,
+) -> None:
+    body = SERVICES[service]
+    assert {"max-size", "max-file"} <= set(body["logging"]["options"])
+    if service != "setup":
+        assert body["restart"] == "unless-stopped"
+        assert body["healthcheck"]["test"][0] == "CMD"
+        assert body["healthcheck"]["retries"] >= 1
+
+
+def test_kafka_is_its_own_controller_and_makes_no_topic_by_itself() -> None:
+    """KRaft; one broker has one copy of all, its own topics too."""
+    kafka = SERVICES["kafka"]["environment"]
+    assert set(kafka["KAFKA_PROCESS_ROLES"].split(",")) == {"broker", "controller"}
+    assert not any("ZOOKEEPER" in name for name in kafka)
+    assert kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    copies = {int(v) for name, v in kafka.items() if name.endswith(("_FACTOR", "_MIN_ISR"))}
+    assert copies == {1}
+
+
 # ------------------------------------------------------------------------------------ Prometheus
 
 

@@ -86,7 +86,7 @@ async def test_what_is_no_correction_is_refused(body: bytes) -> None:
 
 async def test_only_the_api_corrects_where_a_token_is_set() -> None:
     outlet = FakeOutlet()
-    async with gateway(outlet, service_token="s3cret") as http:
+    async with gateway(outlet, service_token=lambda: "s3cret") as http:
         told = encode([VOID])
         assert (await http.post("/corrections", content=told)).status_code == 401
         shown = {"Authorization": "Bearer s3cret"}

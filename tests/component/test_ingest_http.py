@@ -246,7 +246,7 @@ async def test_a_reader_that_sends_too_fast_is_told_when_to_come_again(
 
 
 async def test_a_replay_needs_the_services_own_token(outlet: FakeOutlet) -> None:
-    async with a_gateway(outlet, service_token="s3cret") as http:
+    async with a_gateway(outlet, service_token=lambda: "s3cret") as http:
         for shown in (b"", "Bearer \u00fc".encode(), b"Bearer s3cre"):
             headers = {b"Authorization": shown}
             answer = await http.post("/replay", json=[], headers=headers)

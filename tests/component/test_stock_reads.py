@@ -78,7 +78,7 @@ async def test_what_cannot_be_taken_is_told_and_not_set_aside() -> None:
 
 async def test_only_the_api_enters_stock() -> None:
     outlet = FakeOutlet()
-    async with gateway(outlet, service_token="s3cret") as http:
+    async with gateway(outlet, service_token=lambda: "s3cret") as http:
         answer = await http.post("/stock", content=encode([READ]))
         assert (answer.status_code, answer.json()["reason"]) == (401, "bad_token")
         shown = {"Authorization": "Bearer s3cret"}

@@ -68,12 +68,12 @@ def test_a_second_tracker_of_the_same_ordinal_ends_at_once_and_says_the_mend(
 async def test_members_that_were_killed_can_be_removed(settings: Settings, tmp_path: Path) -> None:
     names = ("tracker", "alerter")  # ready means that they have joined
     groups = [f"{settings.topic_prefix}.{name}" for name in names]
-    assert await remove_members(settings.kafka_bootstrap, groups) == 0
+    assert await remove_members(settings, groups) == 0
     with started(settings, tmp_path, *names) as processes:
         for process in processes:
             process.await_ready()
     await _until_removed(settings, *groups)
-    assert await remove_members(settings.kafka_bootstrap, groups) == 0
+    assert await remove_members(settings, groups) == 0
 
 
 async def test_a_member_that_lives_joins_again_when_it_is_removed(
@@ -91,7 +91,7 @@ async def _until_removed(settings: Settings, *groups: str) -> None:
     """Each group has one member, or soon will."""
     for group in groups:
         deadline = time.monotonic() + 20.0
-        while (removed := await remove_members(settings.kafka_bootstrap, [group])) == 0:
+        while (removed := await remove_members(settings, [group])) == 0:
             assert time.monotonic() < deadline, group
             await asyncio.sleep(0.1)
         assert removed == 1, group

@@ -748,7 +748,7 @@ async def test_a_batch_in_parts_that_a_rebalance_interrupts_is_exact(
     with started(settings, tmp_path, "tracker", environ=failing) as (tracker,):
         await stopped(site, tracker)
         group = f"{settings.topic_prefix}.tracker"
-        assert await remove_members(settings.kafka_bootstrap, [group]) == 1
+        assert await remove_members(settings, [group]) == 1
         tracker.process.send_signal(signal.SIGCONT)
         count = children + moves + children * moves
 

@@ -13,6 +13,7 @@ from manifests import FOLDER, QUANTITY, TOP, Manifest, faults, of_kind, rendered
 from scantrail.contracts.topics import Topic, topic_name, topic_specs
 from scantrail.gateway.readers_file import load_readers
 from scantrail.infra.process import STOP_S_MAX
+from scantrail.infra.rights import GROUPS, READS, writers
 from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
 from scantrail.infra.topic_admin import topic_config
 
@@ -24,31 +25,6 @@ PROCESSES = sorted(
 )
 WORKLOADS = ("Deployment", "StatefulSet", "Job")
 CLUSTER = "scantrail"
-
-#: What each process reads. Who writes a topic stands in its topic.toml.
-READS = {
-    "gateway": {"stations", "products", "orders", "identifiers", "recalls", "holds"},
-    "tracker": {"scans", "units"},
-    "alerter": {
-        "movements",
-        "findings",
-        "reads.rejected",
-        "recalls",
-        "holds",
-        "products",
-        "alert-policies",
-    },
-    "projector": {
-        "movements",
-        "alerts",
-        "scans.rejected",
-        "reads.rejected",
-        "reader-status",
-        "recall-watch",
-    },
-    "api": {"movements"},
-}
-GROUPS = {"tracker", "alerter", "projector"}
 
 
 def pod_of(workload: Manifest) -> dict[str, Any]:
@@ -159,12 +135,8 @@ def test_a_user_may_what_its_process_does_and_no_more() -> None:
     users = of_kind(rendered("base"), "KafkaUser")
     setup = users.pop("setup")
     assert sorted(users) == PROCESSES
-    writes: dict[str, set[str]] = {name: set() for name in PROCESSES}
-    for path in (TOP / "schemas").glob("*/topic.toml"):
-        for process in tomllib.loads(path.read_text())["told"]["written_by"]:
-            writes[process].add(path.parent.name)
     for name, user in users.items():
-        rights = {"Read": set[str](), "Write": set[str]()}
+        rights = {"Read": set[Topic](), "Write": set[Topic]()}
         for acl in user["spec"]["authorization"]["acls"]:
             resource = acl["resource"]
             assert resource["patternType"] == "literal"
@@ -175,8 +147,8 @@ def test_a_user_may_what_its_process_does_and_no_more() -> None:
             assert resource["type"] == "topic"
             [short] = [t for t in Topic if topic_name("scantrail", t) == resource["name"]]
             for operation in acl["operations"]:
-                rights[operation].add(short.value)
-        assert rights == {"Read": READS[name], "Write": writes[name]}, name
+                rights[operation].add(short)
+        assert rights == {"Read": READS[name], "Write": writers()[name]}, name
         assert user["spec"]["authentication"] == {"type": "scram-sha-512"}
     assert setup["spec"]["authorization"]["acls"] == [
         {

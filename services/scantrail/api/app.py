@@ -90,6 +90,7 @@ from scantrail.api.voiding import build_voiding
 from scantrail.api.warranties import build_warranties
 from scantrail.api.webhooks import build_webhooks
 from scantrail.api.worklists import build_worklists
+from scantrail.infra.credentials import https_checks, https_shown
 from scantrail.infra.database import connect_database, connect_reader, until_answers
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
@@ -126,10 +127,11 @@ async def run_api(settings: Settings, health: Health) -> None:
     reader = connect_reader(settings, statement_timeout_s=STATEMENT_S_MAX)
     outbox = Outbox(settings, engine)
     try:
-        token = settings.service_token
-        shown = {"Authorization": f"Bearer {token}"} if token else {}
         async with httpx.AsyncClient(
-            base_url=settings.gateway_url, timeout=30, headers=shown
+            base_url=settings.gateway_url,
+            timeout=30,
+            auth=partial(_shown, settings),
+            verify=https_checks(settings),
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
             sweep = RecallSweep(settings, engine, outbox)
@@ -142,6 +144,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                     app,
                     settings.listen_host,
                     settings.api_port,
+                    tls=https_shown(settings),
                     listening=partial(health.has, HTTP),
                 )
                 tasks.create_task(serving)
@@ -156,6 +159,13 @@ async def run_api(settings: Settings, health: Health) -> None:
     finally:
         await reader.dispose()
         await engine.dispose()
+
+
+def _shown(settings: Settings, request: httpx.Request) -> httpx.Request:
+    """A request to the gateway, with our token as it is now."""
+    if token := settings.secret("service_token"):
+        request.headers["Authorization"] = f"Bearer {token}"
+    return request
 
 
 def build_api(

@@ -32,7 +32,8 @@ def reachable_host(listen_host: str) -> str:
 
 def page_address(settings: Settings) -> str:
     """The address of the page, for a browser on this machine."""
-    return f"http://{_in_url(reachable_host(settings.listen_host))}:{settings.api_port}/"
+    scheme = "https" if settings.tls_certificate or settings.tls_ca else "http"
+    return f"{scheme}://{_in_url(reachable_host(settings.listen_host))}:{settings.api_port}/"
 
 
 def _in_url(host: str) -> str:
@@ -56,5 +57,5 @@ def with_own_paths(settings: Settings, folder: Path, readers: Path) -> Settings:
 
 def api_headers(settings: Settings) -> dict[str, str]:
     """What commands send with each request to the api: their token, where they have one."""
-    token = settings.api_token
+    token = settings.secret("api_token")
     return {"Authorization": f"Bearer {token}"} if token else {}

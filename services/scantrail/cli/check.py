@@ -32,6 +32,7 @@ from scantrail.cli.compared import (
 from scantrail.cli.tracked import Changelog, store_differences
 from scantrail.contracts.records import UnreadableRecord, movements
 from scantrail.contracts.topics import Topic
+from scantrail.infra.credentials import kafka_access
 from scantrail.infra.database import connect_database
 from scantrail.infra.kafka import connect_consumer, until_partitions_fit
 from scantrail.infra.settings import Settings
@@ -256,7 +257,9 @@ class _Check:
         """Raises CannotCheck where the tracker has scans to fold and does not."""
         scans = (await partitions_of(self._settings, Topic.SCANS))[Topic.SCANS]
         ends = await self._consumer.end_offsets(scans)
-        admin = AIOKafkaAdminClient(bootstrap_servers=self._settings.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=self._settings.kafka_bootstrap, **kafka_access(self._settings)
+        )
         await admin.start()
         try:
             group = f"{self._settings.topic_prefix}.tracker"

@@ -212,7 +212,7 @@ class Stack:
         """Those that did not leave their group: with the folder locked, none of them lives."""
         groups = [f"{self.settings.topic_prefix}.{name}" for name in GROUPS]
         try:
-            removed = asyncio.run(remove_members(self.settings.kafka_bootstrap, groups))
+            removed = asyncio.run(remove_members(self.settings, groups))
         except KafkaError as error:
             self._say(f"processes that were killed may be waited for, up to 10 s ({error})")
         else:

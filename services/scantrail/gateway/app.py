@@ -32,6 +32,7 @@ from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.tcp import serve_reader
 from scantrail.gateway.verdict_http import build_verdict
 from scantrail.gateway.verdicts import Verdicts
+from scantrail.infra.credentials import https_shown
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -90,7 +91,10 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     is_required = settings.reader_tokens == "required"
     guards = Guards(readers, is_required=is_required)
     http = build_http(
-        intake, guards, build_verdict(verdicts, guards), service_token=settings.service_token
+        intake,
+        guards,
+        build_verdict(verdicts, guards),
+        service_token=partial(settings.secret, "service_token"),
     )
     try:
         async with asyncio.TaskGroup() as tasks:
@@ -117,6 +121,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
                 http,
                 settings.listen_host,
                 settings.gateway_port,
+                tls=https_shown(settings, of_clients=settings.tls_client_ca),
                 listening=partial(health.has, HTTP),
             )
             tasks.create_task(serving)
@@ -138,12 +143,13 @@ def _readers(settings: Settings) -> dict[str, ReaderSettings]:
         raise SystemExit(f"scantrail gateway: {error}") from error
     readers = {reader.id: reader for reader in found}
     is_required = settings.reader_tokens == "required"
-    if is_required and not settings.service_token:
+    if is_required and not settings.secret("service_token"):
         raise SystemExit(
             "scantrail gateway: SCANTRAIL_READER_TOKENS=required needs SCANTRAIL_SERVICE_TOKEN too,"
             " the same at the api: else anybody could replay reads as any reader"
         )
-    for reader in readers.values() if is_required else ():
+    is_bare = is_required and not settings.tls_client_ca
+    for reader in readers.values() if is_bare else ():
         if reader.protocol.startswith("http-") and not reader.token_sha256:
             raise SystemExit(
                 f"scantrail gateway: {settings.readers_file}: reader {reader.id!r} has no"

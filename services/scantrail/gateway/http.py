@@ -4,7 +4,7 @@ stock, what was typed, corrections.
 
 import hmac
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -28,7 +28,7 @@ from scantrail.gateway.intake import Intake, Taken
 from scantrail.gateway.readers import IDENTIFIER, Protocol
 from scantrail.gateway.spool import SpoolFull
 from scantrail.infra import metrics
-from scantrail.infra.web import answer_http, problem
+from scantrail.infra.web import answer_http, certified_as, problem
 
 BODY_BYTES_MAX = 1 << 20
 REPLAY_BYTES_MAX = 8 << 20  # 500 reads, whole
@@ -52,12 +52,16 @@ _stock_reads = msgspec.json.Decoder(
 
 
 def build_http(
-    intake: Intake, guards: Guards, *more: HTTPRouteHandler, service_token: str = ""
+    intake: Intake,
+    guards: Guards,
+    *more: HTTPRouteHandler,
+    service_token: Callable[[], str] = lambda: "",
 ) -> Litestar:
     """The gateway's HTTP side: `POST /ingest/v1/generic`, `/impinj`, `/zebra`, `/replay`,
     `/stock`, `/keyed`, `/corrections` and `/captured`, and what `more` there is.
 
-    `service_token` is what the api must show for `/replay` and those behind it (empty: nothing).
+    `service_token` says what the api must show by now for `/replay` and those behind it (empty:
+    nothing).
     """
 
     @post("/ingest/v1/generic", status_code=200)
@@ -176,7 +180,13 @@ def refusal_of(
     if not IDENTIFIER.fullmatch(reader):
         told = "give the reader's id: 1 to 64 letters, digits, '.', '_' or '-'"
         return problem(400, "Bad input", told, field="reader", reason="bad_reader")
-    if not guards.lets_in(reader, request.headers.get("Authorization")):
+    certified = certified_as(request)
+    if certified is not None and certified != reader:
+        metrics.REFUSED.labels("bad_certificate").inc()
+        told = f"the certificate is made out to {certified!r}, not to reader {reader!r}"
+        return problem(403, "Not allowed", told, field="reader", reason="bad_certificate")
+    shown = request.headers.get("Authorization")
+    if not guards.lets_in(reader, shown, is_certified=certified is not None):
         metrics.REFUSED.labels("bad_token").inc()
         return _unauthorized(
             f"the token is none of reader {reader!r}: `scantrail token` makes one; its digest goes"
@@ -193,11 +203,12 @@ def refusal_of(
 
 
 def _refusal_of_api(
-    request: Request[Any, Any, State], service_token: str
+    request: Request[Any, Any, State], service_token: Callable[[], str]
 ) -> Response[dict[str, Any]] | None:
     """Why a request is none of the api's; None where it is."""
     shown = request.headers.get("Authorization", "").encode(errors="replace")
-    if not service_token or hmac.compare_digest(shown, f"Bearer {service_token}".encode()):
+    token = service_token()
+    if not token or hmac.compare_digest(shown, f"Bearer {token}".encode()):
         return None
     return _unauthorized("this is asked for by the api: set SCANTRAIL_SERVICE_TOKEN of both alike")
 

@@ -63,7 +63,9 @@ async def write_happened(
     receivers = [
         Webhook(id=row.id, kinds=tuple(row.kinds), min_severity=row.min_severity)
         for row in await connection.execute(
-            select(webhook).order_by(webhook.c.id).with_for_update(read=True, key_share=True)
+            select(webhook.c.id, webhook.c.kinds, webhook.c.min_severity)
+            .order_by(webhook.c.id)
+            .with_for_update(read=True, key_share=True)
         )
     ]
     deliveries = [

@@ -275,6 +275,19 @@ def end_leftover(pid: int, folder: Path, stop_signal: signal.Signals, limit_s: f
         time.sleep(0.05)
 
 
+def write_private(path: Path, content: str | bytes) -> None:
+    """Write what nobody else may read, whole or not at all, also in a power cut."""
+    new = path.with_name(f"{path.name}.new")
+    new.unlink(missing_ok=True)
+    data = content.encode() if isinstance(content, str) else content
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)
+
+
 def read_pid(path: Path) -> int | None:
     """The number in the first line of a pid file, None without one."""
     try:

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +11,7 @@ import alembic.command
 import psycopg
 from alembic.config import Config
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, make_url, text
+from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -49,33 +51,52 @@ def sqlalchemy_url(database_url: str) -> str:
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
+def _url(settings: Settings) -> str:
+    return sqlalchemy_url(settings.secret("database_url"))
+
+
+def _with_password(engine: Engine, settings: Settings) -> Engine:
+    """Each connection is opened with the password as it is by then: it may have been exchanged."""
+    if settings.database_password or settings.database_password_file:
+
+        @event.listens_for(engine, "do_connect")
+        def tell(dialect: Any, record: Any, arguments: Any, options: dict[str, Any]) -> None:
+            options["password"] = settings.secret("database_password")
+
+    return engine
+
+
 def connect_database(
     settings: Settings, *, statement_timeout_s: float = 30.0, more_options: str = ""
 ) -> AsyncEngine:
     """An engine of few connections; nothing is connected yet. Statements are bounded in time (0:
     not at all). `more_options` is for the server, such as `-c search_path=other`."""
-    return create_async_engine(
-        sqlalchemy_url(settings.database_url),
+    engine = create_async_engine(
+        _url(settings),
         pool_size=8,
         max_overflow=0,
         pool_pre_ping=True,
         hide_parameters=True,  # names and addresses are among them, and errors are logged
         connect_args=_connect_args(statement_timeout_s, more_options),
     )
+    _with_password(engine.sync_engine, settings)
+    return engine
 
 
 def connect_reader(settings: Settings, *, statement_timeout_s: float) -> AsyncEngine:
     """An engine for questions of one statement that people wait for: no transaction around it, and
     no connection tried before it is used. So after a restart of PostgreSQL a question may fail by a
     connection of before: ask it once more where the error says `connection_invalidated`."""
-    return create_async_engine(
-        sqlalchemy_url(settings.database_url),
+    engine = create_async_engine(
+        _url(settings),
         isolation_level="AUTOCOMMIT",
         pool_size=READERS_MAX,
         max_overflow=0,
         hide_parameters=True,
         connect_args=_connect_args(statement_timeout_s),
     )
+    _with_password(engine.sync_engine, settings)
+    return engine
 
 
 def _connect_args(statement_timeout_s: float, more_options: str = "") -> dict[str, Any]:
@@ -128,10 +149,11 @@ async def until_answers(engine: AsyncEngine) -> None:
             await asyncio.sleep(RETRY_S)
 
 
-def migrate(settings: Settings) -> None:
-    """Bring the database to the newest shape. SettingsError where none answers in time."""
-    engine = create_engine(
-        sqlalchemy_url(settings.database_url), connect_args={"connect_timeout": 5}
+@contextmanager
+def owner_connection(settings: Settings) -> Iterator[Connection]:
+    """A connection for whoever sets up. SettingsError where no PostgreSQL answers in time."""
+    engine = _with_password(
+        create_engine(_url(settings), connect_args={"connect_timeout": 5}), settings
     )
     deadline = time.monotonic() + WAIT_S
     try:
@@ -147,18 +169,24 @@ def migrate(settings: Settings) -> None:
                     ) from error
                 time.sleep(0.3)
         with connection:
-            encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
-            if encoding != "UTF8":
-                raise SettingsError(
-                    f"SCANTRAIL_DATABASE_URL: database {engine.url.database} has encoding"
-                    f" {encoding}: create one with ENCODING 'UTF8'"
-                )
-            connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
-            connection.commit()
-            make_tables(connection)
-            connection.commit()
+            yield connection
     finally:
         engine.dispose()
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the database to the newest shape. SettingsError where none answers in time."""
+    with owner_connection(settings) as connection:
+        encoding = connection.execute(text("SHOW server_encoding")).scalar_one()
+        if encoding != "UTF8":
+            raise SettingsError(
+                f"SCANTRAIL_DATABASE_URL: database {connection.engine.url.database} has encoding"
+                f" {encoding}: create one with ENCODING 'UTF8'"
+            )
+        connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+        connection.commit()
+        make_tables(connection)
+        connection.commit()
 
 
 def make_tables(connection: Connection, *, shape: str = "head") -> None:

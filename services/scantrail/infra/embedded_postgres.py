@@ -11,7 +11,8 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 import psycopg
 from psycopg import sql
@@ -24,6 +25,7 @@ from scantrail.infra.child_processes import (
     end_leftover,
     log_tail,
     read_pid,
+    write_private,
 )
 
 DATABASE = "scantrail"
@@ -55,13 +57,31 @@ _OPTIONS = {
 }
 
 
+_CERTIFICATE = "server.pem"
+_HBA = "pg_hba.conf"
+
+#: Nobody connects in the clear, nor without a password.
+_HBA_LINES = "hostssl all all 127.0.0.1/32 scram-sha-256\n"
+
+#: How clients check the server.
+_CHECKED = {"sslmode": "verify-full"}
+
+
+class ServerSecurity(NamedTuple):
+    """Files of PEM: the server's certificate with its key, and the authorities it is checked by."""
+
+    certificate: Path
+    authorities: Path
+
+
 class _Programs(NamedTuple):
     folder: Path
     major: int
 
 
 class EmbeddedPostgres(EmbeddedProcess):
-    """One server on the loopback, its data and password in `folder`.
+    """One server on the loopback, its data and password in `folder`. With `security` it speaks TLS
+    alone, and the address has no password: that is in `password_file`.
 
     Without a port, a free one is chosen at the first start and remembered in the folder. Started
     by root it runs as the user postgres, else nobody.
@@ -70,9 +90,12 @@ class EmbeddedPostgres(EmbeddedProcess):
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # "fast shutdown": open connections are closed
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, port: int | None = None, security: ServerSecurity | None = None
+    ) -> None:
         super().__init__(folder)
         self._given_port = port
+        self._security = security
         self._data = self.folder / "data"
         self._log = self.folder / "postgres.log"
         self._account = _unprivileged_account() if os.geteuid() == 0 else None
@@ -84,10 +107,12 @@ class EmbeddedPostgres(EmbeddedProcess):
         password = self._password()
         if not self._data.exists():
             self._initdb(programs)
+        self._secure()
         self._run_server(programs, port, password)
-        url = f"postgresql://{_USER}:{password}@{LOOPBACK}:{port}"
         try:
-            with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
+            with psycopg.connect(
+                **self._access(port, password), dbname="postgres", autocommit=True
+            ) as connection:
                 query = "SELECT 1 FROM pg_database WHERE datname = %s"
                 if connection.execute(query, [DATABASE]).fetchone() is None:
                     name = sql.Identifier(DATABASE)
@@ -97,7 +122,46 @@ class EmbeddedPostgres(EmbeddedProcess):
                 f"the database {DATABASE} could not be created ({error}); the log {self._log} ends"
                 f" with:{log_tail(self._log)}"
             ) from error
-        return f"{url}/{DATABASE}"
+        if self._security is None:
+            return f"postgresql://{_USER}:{password}@{LOOPBACK}:{port}/{DATABASE}"
+        checked = urlencode({**_CHECKED, "sslrootcert": str(self._security.authorities)})
+        return f"postgresql://{_USER}@{LOOPBACK}:{port}/{DATABASE}?{checked}"
+
+    @property
+    def password_file(self) -> Path:
+        """The password of the owner of all tables."""
+        return self.folder / "password"
+
+    def reload_certificate(self) -> None:
+        """Show new connections the certificate that there is now."""
+        self._secure()
+        if (pid := self.pid) is not None:
+            os.kill(pid, signal.SIGHUP)
+
+    def _secure(self) -> None:
+        """Copies that the server's user may read: the folder of secrets is closed to him."""
+        if self._security is not None:
+            for name, content in (
+                (_CERTIFICATE, self._security.certificate.read_bytes()),
+                (_HBA, _HBA_LINES.encode()),
+            ):
+                write_private(self.folder / name, content)
+                self._give(self.folder / name)
+
+    def _options(self, port: int) -> dict[str, str]:
+        told = _OPTIONS | {"port": str(port), "shared_buffers": f"{_buffers_mb()}MB"}
+        if self._security is not None:
+            certificate = str(self.folder / _CERTIFICATE)
+            told |= {"ssl": "on", "ssl_cert_file": certificate, "ssl_key_file": certificate}
+            told |= {"ssl_min_protocol_version": "TLSv1.2", "hba_file": str(self.folder / _HBA)}
+        return told
+
+    def _access(self, port: int, password: str) -> dict[str, Any]:
+        told: dict[str, Any] = {"host": LOOPBACK, "port": port, "user": _USER}
+        told |= {"password": password, "connect_timeout": 2}
+        if self._security is not None:
+            told |= {**_CHECKED, "sslrootcert": str(self._security.authorities)}
+        return told
 
     def _end_leftover(self) -> None:
         """Make way: a server of a dead parent is ended, a stale postmaster.pid is removed.
@@ -113,7 +177,7 @@ class EmbeddedPostgres(EmbeddedProcess):
             pid_file.unlink(missing_ok=True)
 
     def _password(self) -> str:
-        path = self.folder / "password"
+        path = self.password_file
         if not path.exists():
             if self._data.exists():
                 raise EmbeddedError(
@@ -160,13 +224,12 @@ class EmbeddedPostgres(EmbeddedProcess):
         fresh.rename(self._data)
 
     def _run_server(self, programs: _Programs, port: int, password: str) -> None:
-        told = _OPTIONS | {"port": str(port), "shared_buffers": f"{_buffers_mb()}MB"}
-        options = [f"--{name}={value}" for name, value in told.items()]
+        options = [f"--{name}={value}" for name, value in self._options(port).items()]
         started = time.monotonic()
         while True:
             process = self._run(programs, "postgres", "-D", str(self._data), *options)
             while (status := process.poll()) is None:
-                if _answers(port, password):
+                if _answers(self._access(port, password)):
                     return
                 if time.monotonic() > started + _START_LIMIT_S:
                     break
@@ -267,16 +330,9 @@ def _programs_in(folder: Path) -> _Programs | None:
     return _Programs(folder, int(major[1]))
 
 
-def _answers(port: int, password: str) -> bool:
+def _answers(access: dict[str, Any]) -> bool:
     try:
-        psycopg.connect(
-            host=LOOPBACK,
-            port=port,
-            user=_USER,
-            password=password,
-            dbname="postgres",
-            connect_timeout=2,
-        ).close()
+        psycopg.connect(**access, dbname="postgres").close()
     except psycopg.OperationalError:
         return False
     return True

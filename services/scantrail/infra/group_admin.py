@@ -14,6 +14,9 @@ from aiokafka.errors import (
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 
+from scantrail.infra.credentials import kafka_access
+from scantrail.infra.settings import Settings
+
 _LIMIT_S = 10.0
 _RETRY_S = 0.05
 
@@ -25,13 +28,13 @@ _NOT_YET = (
 )
 
 
-async def remove_members(bootstrap: str, groups: Iterable[str]) -> int:
+async def remove_members(settings: Settings, groups: Iterable[str]) -> int:
     """Let every member leave its group, which those that were killed did not; how many there were.
 
     A group would wait for them until their sessions run out. A member that lives after all joins
     again. Raises KafkaError where the groups cannot be told within 10 s.
     """
-    client = AIOKafkaClient(bootstrap_servers=bootstrap)
+    client = AIOKafkaClient(bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings))
     try:
         await client.bootstrap()
         deadline = time.monotonic() + _LIMIT_S

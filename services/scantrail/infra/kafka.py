@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from scantrail.contracts.topics import Topic
+from scantrail.infra.credentials import kafka_access
 from scantrail.infra.logs import logger
 from scantrail.infra.partitions import FixedPartitioner, partitions_of_topics
 from scantrail.infra.settings import Settings
@@ -39,6 +40,7 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
     while True:
         producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka_bootstrap,
+            **kafka_access(settings),
             enable_idempotence=True,
             acks="all",
             linger_ms=2,
@@ -122,6 +124,7 @@ async def connect_consumer(
         consumer = AIOKafkaConsumer(
             *(name_of(settings, topic) for topic in topics),
             bootstrap_servers=settings.kafka_bootstrap,
+            **kafka_access(settings),
             group_id=f"{settings.topic_prefix}.{group}" if group else None,
             enable_auto_commit=False,
             auto_offset_reset="earliest",

@@ -18,6 +18,9 @@ ENV_PREFIX = "SCANTRAIL_"
 
 _BASE = re.compile(r"https?://[A-Za-z0-9.\-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~\-]+/)*")
 
+#: Settings that name a file of certificates.
+_PEM_FILES = ("kafka_ca", "kafka_certificate", "tls_certificate", "tls_client_ca", "tls_ca")
+
 _KINDS = {int: "whole number", float: "number", str: "text"}
 
 
@@ -45,11 +48,32 @@ def _setting(
     )
 
 
+def _file_of(secret: str) -> Any:
+    """The setting that names a file which holds `secret`, in the place of its own value."""
+    variable = ENV_PREFIX + secret.upper()
+    return _setting("", f"file that holds {variable} instead; it is read anew whenever it is used")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All that a process may be told. Field `x` is set by `SCANTRAIL_X` or TOML key `x`."""
 
     kafka_bootstrap: str = _setting("127.0.0.1:9092", "Kafka brokers, host:port, commas between")
+    kafka_security: str = _setting(
+        "plaintext",
+        "how Kafka is reached: in the clear, by TLS with a certificate of our own, or by TLS and"
+        " SCRAM-SHA-512 with a name and a password",
+        choices="plaintext tls scram",
+    )
+    kafka_user: str = _setting("", "the name that Kafka knows this process by, for scram")
+    kafka_password: str = _setting("", "its password", secret=True)
+    kafka_password_file: str = _file_of("kafka_password")
+    kafka_ca: str = _setting(
+        "", "PEM file of the authorities that Kafka's certificates are of; empty: the system's"
+    )
+    kafka_certificate: str = _setting(
+        "", "PEM file with the certificate that Kafka is shown, and its key; empty: none"
+    )
     topic_prefix: str = _setting("scantrail", "first part of every topic and group name")
     partitions: int = _setting(4, "partitions of scans and movements, fixed at creation", least=1)
     replication: int = _setting(1, "copies of each partition, fixed at creation", least=1)
@@ -58,6 +82,11 @@ class Settings:
         "PostgreSQL 15 or later, as postgresql://user:password@host:port/name",
         secret=True,
     )
+    database_url_file: str = _file_of("database_url")
+    database_password: str = _setting(
+        "", "PostgreSQL's password, where the address has none", secret=True
+    )
+    database_password_file: str = _file_of("database_password")
     data_dir: str = _setting(".scantrail", "folder of spool, stores and embedded services")
     listen_host: str = _setting("127.0.0.1", "address every process listens on")
     api_port: int = _setting(8600, "the page and the API")
@@ -67,6 +96,21 @@ class Settings:
     projector_health_port: int = _setting(8613, "projector: /livez /readyz /metrics")
     alerter_health_port: int = _setting(8614, "alerter: /livez /readyz /metrics")
     api_health_port: int = _setting(8615, "api: /livez /readyz /metrics")
+    tls_certificate: str = _setting(
+        "",
+        "PEM file with the certificate and the key of the page, the API and reads over HTTP: then"
+        " they are reached by https; empty: by http",
+    )
+    tls_client_ca: str = _setting(
+        "",
+        "gateway: PEM file of authorities; only who shows a certificate of theirs may connect, and"
+        " a reader's is made out to its id; empty: anybody may connect",
+    )
+    tls_ca: str = _setting(
+        "",
+        "PEM file of the authorities by which the api checks the gateway's certificate, and"
+        " commands the api's; empty: the system's",
+    )
     gateway_url: str = _setting("http://127.0.0.1:8601", "where the api sends reads to be replayed")
     reader_tokens: str = _setting(
         "optional",
@@ -76,12 +120,14 @@ class Settings:
     service_token: str = _setting(
         "", "what the api shows the gateway for a replay; empty: nothing", secret=True
     )
+    service_token_file: str = _file_of("service_token")
     api_tokens: str = _setting(
         "off",
         "whether whoever asks the api must show a token: else everybody who reaches it may all",
         choices="off required",
     )
     api_token: str = _setting("", "what commands show the api; empty: nothing", secret=True)
+    api_token_file: str = _file_of("api_token")
     api_versions: str = _setting(
         "optional",
         "whether a change must say by If-Match which version it changes",
@@ -162,6 +208,23 @@ class Settings:
             raise SettingsError(_unknown(name, known))
         return str(getattr(self, name))
 
+    def secret(self, name: str) -> str:
+        """A secret as it is now: from its file, where one is named, which may have changed.
+
+        Raises SettingsError where that file cannot be read, or is empty.
+        """
+        told: str = getattr(self, f"{name}_file")
+        if not told:
+            return str(getattr(self, name))
+        variable = f"{ENV_PREFIX}{name.upper()}_FILE"
+        try:
+            held = Path(told).read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{variable}={told}: cannot be read: {error}") from error
+        if not held:
+            raise SettingsError(f"{variable}={told}: is empty: write the secret into it")
+        return held
+
     def environ(self) -> dict[str, str]:
         """The variables that make another process resolve to these same settings."""
         return {ENV_PREFIX + f.name.upper(): str(getattr(self, f.name)) for f in fields(self)}
@@ -187,7 +250,52 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         if name not in known:
             raise SettingsError(_unknown(name, known))
         resolved[name] = _convert(name, value, known[name].default, known[name].metadata)
-    return Settings(**resolved)
+    _refuse_both(resolved)
+    settings = Settings(**resolved)
+    _check_together(settings)
+    return settings
+
+
+def _secrets() -> list[str]:
+    return [f.name for f in fields(Settings) if f.metadata["secret"]]
+
+
+def _refuse_both(resolved: Mapping[str, Any]) -> None:
+    """Which of the two holds would be a guess. What is as it is without being told is no second."""
+    defaults = Settings()
+    for name in _secrets():
+        told = resolved.get(name, "")
+        if resolved.get(f"{name}_file") and told not in ("", getattr(defaults, name)):
+            variable = ENV_PREFIX + name.upper()
+            raise SettingsError(
+                f"{variable} and {variable}_FILE are both set: take one of them out"
+            )
+
+
+def _check_together(settings: Settings) -> None:
+    """What one setting asks of others, and of files."""
+    for name in _secrets():
+        settings.secret(name)
+    variable = f"{ENV_PREFIX}KAFKA_SECURITY={settings.kafka_security}"
+    if settings.kafka_security == "scram":
+        for needed in ("kafka_user", "kafka_password"):
+            told = settings.secret(needed) if needed in _secrets() else settings.kafka_user
+            if not told:
+                raise SettingsError(f"{variable}: set {ENV_PREFIX}{needed.upper()} too")
+    if settings.kafka_security == "tls" and not settings.kafka_certificate:
+        raise SettingsError(f"{variable}: set {ENV_PREFIX}KAFKA_CERTIFICATE too, or give scram")
+    if settings.tls_client_ca and not settings.tls_certificate:
+        raise SettingsError(
+            f"{ENV_PREFIX}TLS_CLIENT_CA={settings.tls_client_ca}: set {ENV_PREFIX}TLS_CERTIFICATE"
+            " too: without it no TLS is spoken, and nobody shows a certificate"
+        )
+    for name in _PEM_FILES:
+        path = getattr(settings, name)
+        if path and not os.access(path, os.R_OK):
+            raise SettingsError(
+                f"{ENV_PREFIX}{name.upper()}={path}: cannot be read: give a PEM file that this"
+                " process's user may read"
+            )
 
 
 def checked_brokers(text: str, variable: str) -> str:

@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from scantrail.contracts.topics import FENCE, Topic, TopicSpec, topic_name, topic_specs
+from scantrail.infra.credentials import kafka_access
 from scantrail.infra.partitions import check_numbers
 from scantrail.infra.settings import Settings, SettingsError
 
@@ -116,7 +117,9 @@ async def check_partitions(settings: Settings) -> None:
     Raises PartitionsDiffer, and KafkaError where Kafka is away.
     """
     admin = AIOKafkaAdminClient(
-        bootstrap_servers=settings.kafka_bootstrap, request_timeout_ms=ASK_MS_MAX
+        bootstrap_servers=settings.kafka_bootstrap,
+        **kafka_access(settings),
+        request_timeout_ms=ASK_MS_MAX,
     )
     try:
         await admin.start()
@@ -197,7 +200,9 @@ async def _set(admin: AIOKafkaAdminClient, name: str, wanted: dict[str, str]) ->
 async def _connected(settings: Settings) -> AIOKafkaAdminClient:
     deadline = time.monotonic() + WAIT_S
     while True:
-        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap)
+        admin = AIOKafkaAdminClient(
+            bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings)
+        )
         try:
             await admin.start()
             return admin

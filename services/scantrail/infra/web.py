@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import re
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,6 +46,26 @@ def answer_http(_: Request[Any, Any, Any], error: HTTPException) -> Response[dic
     refusal = problem(error.status_code, "Refused", detail, **more)
     refusal.headers.update(error.headers or {})
     return refusal
+
+
+#: Where a request's scope says whom the client's certificate is made out to.
+_CERTIFIED = "scantrail.certified"
+
+
+def certified_as(request: Request[Any, Any, Any]) -> str | None:
+    """Whom the client's certificate is made out to, which was checked; None without one."""
+    scope: Any = request.scope
+    name: str | None = scope.get(_CERTIFIED)
+    return name
+
+
+def _name_in(transport: asyncio.Transport) -> str | None:
+    """The common name in the certificate that the other side has shown."""
+    shown: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+    certificate = shown.getpeercert() if shown is not None else None
+    subject: Any = certificate.get("subject", ()) if certificate else ()
+    names = [value for part in subject for name, value in part if name == "commonName"]
+    return names[0] if names else None
 
 
 class _Patience:
@@ -96,6 +117,13 @@ class _Protocol(HttpToolsProtocol):
         self._held_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
         self._expect_head()
+        self._certified = _name_in(transport)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self._certified is not None:
+            scope: Any = self.scope
+            scope[_CERTIFIED] = self._certified
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect_no_head()
@@ -161,12 +189,17 @@ class _Server(uvicorn.Server):
 
 
 async def serve_http(
-    app: Any, host: str, port: int, *, listening: Callable[[], None] = lambda: None
+    app: Any,
+    host: str,
+    port: int,
+    *,
+    tls: ssl.SSLContext | None = None,
+    listening: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve `app` (ASGI) until cancelled, then finish the requests in hand.
 
-    `listening` is called once it can be connected to. SystemExit, with one sentence, where the port
-    is taken.
+    With `tls` over https. `listening` is called once it can be connected to. SystemExit, with one
+    sentence, where the port is taken.
     """
     config = uvicorn.Config(
         _Patience(app),
@@ -177,6 +210,7 @@ async def serve_http(
         lifespan="off",
         http=_Protocol,
         timeout_graceful_shutdown=STOP_S_MAX,
+        ssl_context_factory=None if tls is None else (lambda *_: tls),
     )
     server = _Server(config, listening)
     serving = asyncio.create_task(server.serve())

@@ -60,6 +60,7 @@ from scantrail.domain.joining import (
 )
 from scantrail.domain.scan import Scan
 from scantrail.infra import metrics
+from scantrail.infra.credentials import kafka_access
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -375,6 +376,7 @@ def build_tracker(settings: Settings, health: Health) -> BatchApp:
         BatchSettings(
             app_id=f"{prefix}.tracker",
             bootstrap=settings.kafka_bootstrap,
+            access=kafka_access(settings),
             source=topic_name(prefix, Topic.SCANS),
             changelog=topic_name(prefix, Topic.UNITS),
             partitions=settings.partitions,

@@ -31,9 +31,9 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -136,6 +136,8 @@ class BatchSettings:
 
     app_id: str
     bootstrap: str
+    #: what aiokafka's clients are told besides: infra.credentials.kafka_access
+    access: Mapping[str, Any] = field(default_factory=dict)
     source: str
     changelog: str
     partitions: int
@@ -174,6 +176,7 @@ class BatchApp:
         self.app = faust.App(
             settings.app_id,
             broker=[f"kafka://{broker}" for broker in settings.bootstrap.split(",")],
+            broker_credentials=_credentials(settings.access),
             store="rocksdb://" if settings.store == "rocksdb" else "memory://",
             datadir=str(folder),
             autodiscover=False,
@@ -378,7 +381,7 @@ class BatchApp:
             return sent
 
         positions = await restore(
-            self._settings.bootstrap,
+            {"bootstrap_servers": self._settings.bootstrap, **self._settings.access},
             self._changelog,
             {partition: self._store(partition) for partition in partitions},
             offset_of=self._offset_of,
@@ -776,6 +779,20 @@ def _transport_for(source: str) -> type[driver.Transport]:
         "BatchTransport",
         (driver.Transport,),
         {"Consumer": consumer, "Producer": DurableProducer},
+    )
+
+
+def _credentials(access: Mapping[str, Any]) -> Any:
+    """What aiokafka's clients are told, in Faust's words; None for nothing."""
+    if not access:
+        return None
+    if access["security_protocol"] == "SSL":
+        return faust.SSLCredentials(access["ssl_context"])
+    return faust.SASLCredentials(
+        username=access["sasl_plain_username"],
+        password=access["sasl_plain_password"],
+        mechanism=access["sasl_mechanism"],
+        ssl_context=access["ssl_context"],
     )
 
 

@@ -9,7 +9,7 @@ written again.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
@@ -95,7 +95,7 @@ class Restored:
 
 
 async def restore(
-    bootstrap: str,
+    brokers: Mapping[str, Any],
     changelog: str,
     stores: Mapping[int, Store],
     *,
@@ -106,11 +106,12 @@ async def restore(
 ) -> dict[int, int] | None:
     """Restore `stores` by partition; return each one's last changelog offset.
 
-    `send` writes records to a partition of the changelog. None as soon as `is_current` denies: the
-    partitions are another generation's business. Raises StoreAhead, Overtaken and KafkaError.
+    `brokers` is what aiokafka's clients are told of them. `send` writes records to a partition of
+    the changelog. None as soon as `is_current` denies: the partitions are another generation's
+    business. Raises StoreAhead, Overtaken and KafkaError.
     """
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
+        **brokers,
         enable_auto_commit=False,
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_bytes=4 * FETCH_BYTES,

@@ -1,0 +1,126 @@
+"""How a Kafka broker is told to let in only who shows a certificate and a password, and to allow
+nothing that was not said: the same lines for the embedded broker and for one in a container."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError
+
+from scantrail.infra.credentials import MECHANISM, kafka_access
+from scantrail.infra.rights import BROKERS
+from scantrail.infra.settings import Settings
+
+# TLS with certificates of both sides, and SCRAM, on every listener, the controllers' too.
+_PROPERTIES = """\
+listener.security.protocol.map={protocols}
+sasl.enabled.mechanisms={mechanism}
+sasl.mechanism.inter.broker.protocol={mechanism}
+sasl.mechanism.controller.protocol={mechanism}
+ssl.keystore.type=PEM
+ssl.keystore.location={certificate}
+ssl.truststore.type=PEM
+ssl.truststore.location={authorities}
+ssl.enabled.protocols=TLSv1.3,TLSv1.2
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+allow.everyone.if.no.acl.found=false
+super.users={users}
+"""
+
+_LISTENER = """\
+listener.name.{name}.ssl.client.auth=required
+listener.name.{name}.sasl.enabled.mechanisms={mechanism}
+listener.name.{name}.{mechanism_key}.sasl.jaas.config={module} required \
+username="{user}" password="{password}";
+"""
+
+_MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSecurity:
+    """The folder with what the brokers have: their certificate, the passwords of their own
+    principals, of which the newest holds; and the file of the authorities that are trusted."""
+
+    folder: Path
+    authorities: Path
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "certificate.pem"
+
+    def password_file(self, name: str) -> Path:
+        return self.folder / f"{name}-password"
+
+    def principal(self) -> str:
+        """As whom the brokers know each other."""
+        there = [name for name in BROKERS if self.password_file(name).exists()]
+        return max(there, key=lambda name: self.password_file(name).stat().st_mtime_ns)
+
+    def settings(self, bootstrap: str) -> Settings:
+        """With which rights and passwords are set."""
+        name = self.principal()
+        return Settings(
+            kafka_bootstrap=bootstrap,
+            kafka_security="scram",
+            kafka_user=name,
+            kafka_password_file=str(self.password_file(name)),
+            kafka_ca=str(self.authorities),
+            kafka_certificate=str(self.certificate),
+        )
+
+    def properties(self, *listeners: str, at: Path | None = None) -> str:
+        """Lines of `server.properties`; they hold the password: the file is to be 0600. `at` is the
+        folder of the secrets as the broker finds it, where that is another."""
+        name = self.principal()
+        password = self.password_file(name).read_text().strip()
+        above = self.folder.parent
+        certificate, authorities = (
+            path if at is None else at / path.relative_to(above)
+            for path in (self.certificate, self.authorities)
+        )
+        lines = _PROPERTIES.format(
+            protocols=",".join(f"{listener}:SASL_SSL" for listener in listeners),
+            mechanism=MECHANISM,
+            certificate=certificate,
+            authorities=authorities,
+            users=";".join(f"User:{each}" for each in BROKERS),
+        )
+        return lines + "".join(
+            _LISTENER.format(
+                name=listener.lower(),
+                mechanism=MECHANISM,
+                mechanism_key=MECHANISM.lower(),
+                module=_MODULE,
+                user=name,
+                password=password,
+            )
+            for listener in listeners
+        )
+
+    def format_arguments(self) -> Sequence[str]:
+        """What the storage tool is told, by a file: on its command line all would see it."""
+        name = self.principal()
+        password = self.password_file(name).read_text().strip()
+        return ("--add-scram", f"{MECHANISM}=[name={name},password={password}]")
+
+    def answers(self, address: str) -> bool:
+        """Whether the broker lets its own principal in, and lists itself as alive."""
+        return asyncio.run(_lists_itself(self.settings(address)))
+
+
+async def _lists_itself(settings: Settings) -> bool:
+    client = AIOKafkaClient(
+        bootstrap_servers=settings.kafka_bootstrap,
+        request_timeout_ms=2000,
+        **kafka_access(settings),
+    )
+    try:
+        await client.bootstrap()
+        return bool(client.cluster.brokers())
+    except (KafkaError, OSError, TimeoutError):
+        return False
+    finally:
+        await client.close()

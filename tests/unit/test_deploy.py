@@ -3,6 +3,8 @@
 None of it is run here: no container engine is needed, and what is compared is what drifts.
 """
 
+import copy
+import json
 import re
 import tomllib
 from dataclasses import fields
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft201909Validator
 from packaging.requirements import Requirement
 
 from scantrail.gateway.readers_file import load_readers
@@ -44,6 +47,35 @@ def published(service: str) -> list[tuple[str, int, int]]:
 
 
 # ------------------------------------------------------------------------------ the compose file
+
+SPECIFICATION = json.loads((TOP / "tests/data/compose/compose_spec.json").read_text())
+
+
+def faults(compose: dict[str, Any]) -> list[str]:
+    """What the Compose Specification has against it: `docker compose` asks for an engine."""
+    return [
+        f"{error.json_path}: {error.message}"
+        for error in Draft201909Validator(SPECIFICATION).iter_errors(compose)
+    ]
+
+
+def test_the_file_is_as_the_compose_specification_says() -> None:
+    assert faults(COMPOSE) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "key", "value"),
+    [
+        ("gateway", "depnds_on", ["kafka"]),
+        ("gateway", "depends_on", {"kafka": {"condition": "service_helthy"}}),
+        ("kafka", "healthcheck", {"test": ["CMD"], "interval": 5}),
+        ("postgres", "read_only", "perhaps"),
+    ],
+)
+def test_the_specification_sees_what_is_wrong(service: str, key: str, value: object) -> None:
+    wrong = copy.deepcopy(COMPOSE)
+    wrong["services"][service][key] = value
+    assert faults(wrong) != []
 
 
 def test_one_service_per_process() -> None:

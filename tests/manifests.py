@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,10 @@ def rendered(overlay: str) -> list[Manifest]:
 
 
 def _command() -> list[str]:
-    if (kustomize := shutil.which("kustomize")) is not None:
-        return [kustomize, "build"]
+    beside_python = Path(sys.executable).parent  # `make kustomize` builds it there
+    for path in (None, str(beside_python)):
+        if (kustomize := shutil.which("kustomize", path=path)) is not None:
+            return [kustomize, "build"]
     kubectl = shutil.which("kubectl")
     assert kubectl is not None, "neither kustomize nor kubectl is here: make kustomize"
     return [kubectl, "kustomize"]

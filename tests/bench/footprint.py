@@ -7,6 +7,7 @@ import asyncio
 import json
 import random
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -49,7 +50,12 @@ UNITS = 20_000
 SCANS = UNITS * len(PATH)
 SCANS_PER_S = 1_000
 BATCH = 20
+#: As fast as it goes.
+FULL_BATCH = 100
 CONNECTIONS = 16
+
+#: A batch as large as the tracker sends where it is busy.
+ZLIB_BYTES = 64 << 10
 
 #: The tables to which every scan leads.
 TABLES = ("movement", "unit")
@@ -61,6 +67,7 @@ CHAIN_NAMES = (
     "bytes_per_scan_rows",
     "bytes_per_scan_wal",
     "cpu_us_per_scan",
+    "cpu_us_per_scan_at_full_speed",
 )
 
 
@@ -74,6 +81,8 @@ def measure_chain() -> list[Measure]:
     `bytes_per_scan_wal`: what PostgreSQL wrote ahead
     `cpu_us_per_scan`: the CPU time of all processes, Kafka and PostgreSQL among them, in the detail
     each one's
+    `cpu_us_per_scan_at_full_speed`: the same of 20,000 other units, in batches of 100, each posted
+    when one before it is answered
     """
     readers = [
         f'[[reader]]\nid = "{place.reader}"\nstation = "{place.station}"\n'
@@ -85,24 +94,15 @@ def measure_chain() -> list[Measure]:
 
 
 async def _measure_chain(stack: Stack) -> list[Measure]:
-    settings = stack.settings
-    async with stored_offsets(settings) as offsets:
-        before, topics_before = await _disk(stack), _topic_bytes(stack)
-        cpu_before = _cpu_s(stack)
-        answers = await load_http(HttpJob(settings.gateway_url, CONNECTIONS, _posts()))
-        if refused := [answer.status for answer in answers if answer.status >= 300]:
-            raise Unfinished(f"{len(refused)} of {len(answers)} posts were refused: {refused[0]}")
-        await reach(SCANS, offsets.count)
-        cpu = {
-            name: (used - cpu_before[name]) / SCANS * 1e6 for name, used in _cpu_s(stack).items()
-        }
-        if (count := await offsets.rows("movement")) != SCANS:
-            raise Unfinished(f"{count:,} rows of {SCANS:,} are there")
-        after = await _disk(stack)
+    before, topics_before = await _disk(stack), _topic_bytes(stack)
+    paced = await _load(stack, 0, _posts(0, BATCH, SCANS_PER_S))
+    after = await _disk(stack)
     topics = {
         name: (size - topics_before[name]) / SCANS for name, size in _topic_bytes(stack).items()
     }
     tables = {name: (after[name] - before[name]) / SCANS for name in TABLES}
+    zlib_ratio = _zlib_ratio(stack, Topic.MOVEMENTS)
+    full = await _load(stack, SCANS, _posts(UNITS, FULL_BATCH, None))
     size = {"scans": SCANS, "units": UNITS, "scans_per_s": SCANS_PER_S}
 
     def measure(name: str, value: float, **detail: Any) -> Measure:
@@ -111,29 +111,67 @@ async def _measure_chain(stack: Stack) -> list[Measure]:
     wal = (after["wal"] - before["wal"]) / SCANS
     return [
         measure("bytes_per_scan_scans", topics["scans"], topics=_rounded(topics)),
-        measure("bytes_per_scan_movements", topics["movements"]),
+        measure("bytes_per_scan_movements", topics["movements"], zlib_ratio=round(zlib_ratio, 3)),
         measure("bytes_per_scan_units", topics["units"]),
         measure("bytes_per_scan_rows", sum(tables.values()), tables=_rounded(tables)),
         measure("bytes_per_scan_wal", wal),
-        Measure(
-            name="cpu_us_per_scan",
-            value=round(sum(cpu.values())),
-            unit="us",
-            detail={**size, "processes": {name: round(us, 1) for name, us in cpu.items()}},
-        ),
+        paced.measure("cpu_us_per_scan"),
+        full.measure("cpu_us_per_scan_at_full_speed"),
     ]
 
 
-def _posts() -> list[HttpRequest]:
-    """Every unit at the first place of the path, then every unit at the next, and so on."""
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """What a load used, of each process, and how long it took until all rows were there."""
+
+    cpu_us: dict[str, float]
+    seconds: float
+
+    def measure(self, name: str) -> Measure:
+        """All processes together; in the detail each."""
+        return Measure(
+            name=name,
+            value=round(sum(self.cpu_us.values())),
+            unit="us",
+            detail={
+                "scans": SCANS,
+                "scans_per_s": round(SCANS / self.seconds),
+                "processes": {name: round(us, 1) for name, us in self.cpu_us.items()},
+            },
+        )
+
+
+async def _load(stack: Stack, there: int, posts: list[HttpRequest]) -> _Loaded:
+    """Send them, and wait for all rows; `there` are some already."""
+    began, before = time.monotonic(), _cpu_s(stack)
+    answers = await load_http(HttpJob(stack.settings.gateway_url, CONNECTIONS, posts))
+    if refused := [answer.status for answer in answers if answer.status >= 300]:
+        raise Unfinished(f"{len(refused)} of {len(answers)} posts were refused: {refused[0]}")
+    async with stored_offsets(stack.settings) as offsets:
+        await reach(there + SCANS, offsets.count)
+        seconds = time.monotonic() - began
+        cpu_us = {name: (used - before[name]) / SCANS * 1e6 for name, used in _cpu_s(stack).items()}
+        if (count := await offsets.rows("movement")) != there + SCANS:
+            raise Unfinished(f"{count:,} rows of {there + SCANS:,} are there")
+    say(f"{SCANS:,} scans in {seconds:.0f} s: {cpu_us}")
+    return _Loaded(cpu_us, seconds)
+
+
+def _posts(first_unit: int, batch: int, per_s: int | None) -> list[HttpRequest]:
+    """Every unit at the first place of the path, then every unit at the next, and so on; at that
+    pace, or as fast as they are answered."""
     began, posts = time.time(), []
-    for first in range(0, SCANS, BATCH):
+    for first in range(0, SCANS, batch):
         place = PATH[first // UNITS]
-        due_s = first / SCANS_PER_S
         reads = [
-            {"code": code(n % UNITS), "event_id": str(n), "timestamp": began + n / SCANS_PER_S}
-            for n in range(first, first + BATCH)
+            {
+                "code": code(first_unit + n % UNITS),
+                "event_id": f"{first_unit}-{n}",
+                "timestamp": began + n / SCANS_PER_S,
+            }
+            for n in range(first, first + batch)
         ]
+        due_s = first / per_s if per_s else 0.0
         path = f"/ingest/v1/generic?reader={place.reader}"
         posts.append(HttpRequest(due_s, "POST", path, json.dumps({"reads": reads})))
     return posts
@@ -159,6 +197,15 @@ def _topic_bytes(stack: Stack) -> dict[str, int]:
         )
         for spec in topic_specs()
     }
+
+
+def _zlib_ratio(stack: Stack, topic: Topic) -> float:
+    """What zlib makes of the topic's newest file, batches of ZLIB_BYTES at a time."""
+    folder = Path() if stack.kafka is None else stack.kafka.folder / "data"
+    newest = max(folder.glob(f"{name_of(stack.settings, topic)}-0/*.log"))
+    data = newest.read_bytes()
+    parts = [data[at : at + ZLIB_BYTES] for at in range(0, len(data), ZLIB_BYTES)]
+    return sum(len(zlib.compress(part)) for part in parts) / len(data)
 
 
 async def _disk(stack: Stack) -> dict[str, int]:

@@ -1,4 +1,4 @@
-# `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 (up), ONLY=name (bench),
+# `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 and SECURE=1 (up), ONLY=name (bench),
 # WORKERS=3 (test).
 
 PYTHON ?= python3
@@ -7,12 +7,17 @@ LOCK := deploy/locks/development.txt
 STAMP := $(VENV)/.installed
 BENCH_LOCK := deploy/locks/bench.txt
 BENCH_STAMP := $(VENV)/.installed-bench
+# What `make audit` needs is no part of what is audited: an environment of its own.
+AUDIT := $(VENV)/audit
+AUDIT_LOCK := deploy/locks/audit.txt
+AUDIT_STAMP := $(AUDIT)/.installed
+AUDIT_LOG := .scantrail/audit.log
 INSTALL_LOG := .scantrail/install.log
 # More than two cores' worth: most of the time of a test is waiting for Kafka.
 WORKERS ?= 3
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test broker browser kustomize pictures test-faults check demo bench clean
+.PHONY: help install up test broker browser kustomize pictures test-faults check demo bench audit clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -62,8 +67,8 @@ else \
 fi
 endef
 
-up: install ## starts everything and prints the address of the page (EMPTY=1: no simulated site)
-	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty)
+up: install ## starts everything and prints the address of the page (EMPTY=1: no simulated site; SECURE=1)
+	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty) $(if $(SECURE),--secure)
 
 # One test at a time to each worker, in the order of the list: those that run alone come last.
 test: install check broker browser kustomize ## checks, then runs every test
@@ -138,6 +143,39 @@ $(BENCH_STAMP): $(STAMP) $(BENCH_LOCK)
 
 bench: $(BENCH_STAMP) ## measures (ONLY=name for one)
 	@PYTHONPATH=tests $(VENV)/bin/python -m bench $(ONLY)
+
+$(AUDIT_STAMP): $(STAMP) $(AUDIT_LOCK)
+	@echo "the tools of the audit (the first time some 30 MB)"
+	@mkdir -p $(dir $(INSTALL_LOG)) && $(PYTHON) -m venv $(AUDIT) > $(INSTALL_LOG) 2>&1
+	@$(AUDIT)/bin/python -m pip install --no-input --retries 2 --no-deps --require-hashes \
+	    -r $(AUDIT_LOCK) >> $(INSTALL_LOG) 2>&1 \
+	  || { $(call explain_pip,$(AUDIT_LOCK)); exit 1; }
+	@touch $@
+
+# What cannot be looked up is a failure too: --strict. The list of parts needs no network.
+audit: $(AUDIT_STAMP) ## looks for known holes in what is locked; writes dist/sbom.cdx.json
+	@mkdir -p dist $(dir $(AUDIT_LOG)) && : > $(AUDIT_LOG)
+	@$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
+	    --output-format JSON --output-file dist/sbom.cdx.json deploy/locks/runtime.txt \
+	    2>> $(AUDIT_LOG) \
+	  || { echo "make: dist/sbom.cdx.json could not be written: see $(AUDIT_LOG)" >&2; exit 1; }
+	@echo "dist/sbom.cdx.json lists the parts of deploy/locks/runtime.txt"
+	@for lock in development bench audit; do \
+	  if ! $(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
+	      -r deploy/locks/$$lock.txt >> $(AUDIT_LOG) 2>&1; then \
+	    if grep -qiE 'connection|resolve|timed out|timeout|proxy|unreachable|service error|HTTP' \
+	        $(AUDIT_LOG); then \
+	      echo "make: nothing is known of holes in deploy/locks/$$lock.txt: the database could not" \
+	           "be asked: $$(grep -iE 'error' $(AUDIT_LOG) | tail -1 | cut -c1-200);" \
+	           "try again where it can be reached; see $(AUDIT_LOG)" >&2; \
+	    else \
+	      cat $(AUDIT_LOG) >&2; \
+	      echo "make: deploy/locks/$$lock.txt has packages with known holes (above): lock newer ones" >&2; \
+	    fi; \
+	    exit 1; \
+	  fi; \
+	done
+	@echo "no known holes in deploy/locks"
 
 clean: ## removes data, logs, downloads and caches; the virtual environment stays
 	@if [ -e .scantrail/lock ] && command -v flock >/dev/null && ! flock -n .scantrail/lock true; \

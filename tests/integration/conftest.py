@@ -29,10 +29,12 @@ from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.app import run_gateway
 from scantrail.infra.child_processes import free_ports
 from scantrail.infra.database import migrate
+from scantrail.infra.database_roles import apply_roles
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.health import Health
 from scantrail.infra.process import STOP_S_MAX
+from scantrail.infra.rights import ROLES, role_of
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import apply_topics, name_of
 from scantrail.projector.app import run_projector
@@ -40,6 +42,8 @@ from scantrail.projector.app import run_projector
 T = TypeVar("T")
 
 TEMPLATE = "template_scantrail"
+#: Of the roles in the tests' servers, which listen here alone and are gone with the tests.
+ROLE_PASSWORD = "test"
 HOST = "127.0.0.1"
 GTIN = "09506000134352"
 #: Scans of tests happened then, unless they say otherwise.
@@ -68,7 +72,19 @@ def template_database(postgres: EmbeddedPostgres) -> str:
 def make_template(address: str) -> None:
     with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {TEMPLATE}")
-    migrate(Settings(database_url=database_at(address, TEMPLATE)))
+    settings = Settings(database_url=database_at(address, TEMPLATE))
+    migrate(settings)
+    apply_roles(settings, dict.fromkeys(ROLES, ROLE_PASSWORD))
+
+
+def with_least_rights(name: str, settings: Settings) -> Settings:
+    """A service's own role in PostgreSQL, where it has one: tests find out what it lacks."""
+    if name not in ROLES:
+        return settings
+    url = urlsplit(settings.database_url)
+    place = url.netloc.rpartition("@")[2]
+    as_role = url._replace(netloc=f"{role_of(name)}:{ROLE_PASSWORD}@{place}")
+    return replace(settings, database_url=urlunsplit(as_role))
 
 
 @pytest.fixture
@@ -189,7 +205,7 @@ class Running:
         work, lacking = _WORK[name]
         self.name = name
         self.health = Health(*lacking)
-        self.task = asyncio.ensure_future(work(settings, self.health))
+        self.task = asyncio.ensure_future(work(with_least_rights(name, settings), self.health))
 
     @property
     def ready(self) -> bool:

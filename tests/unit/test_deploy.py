@@ -17,7 +17,9 @@ import yaml
 from jsonschema import Draft201909Validator
 from packaging.requirements import Requirement
 
+from scantrail.cli.commands import run
 from scantrail.gateway.readers_file import load_readers
+from scantrail.infra.keyring import Keyring
 from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
 
 TOP = Path(__file__).parents[2]
@@ -332,3 +334,100 @@ def test_the_locks_agree_and_hold_every_dependency() -> None:
             version = pinned[name].get(requirement.name.lower())
             assert version is not None, f"{name}.txt lacks {requirement.name}"
             assert requirement.specifier.contains(version, prereleases=True), requirement.name
+
+
+# ------------------------------------------------------------------- the compose file, secured
+
+SECURED: dict[str, Any] = yaml.safe_load((TOP / "docker-compose.secure.yml").read_text())
+
+
+@pytest.fixture(scope="module")
+def made_secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the service `secrets` makes, in a folder of the test's own."""
+    folder = tmp_path_factory.mktemp("secrets")
+    told = SECURED["services"]["secrets"]["command"]
+    assert told[:4] == ["scantrail", "secrets", "make", "/secrets"]
+    readers = str(DEPLOY / "readers.toml")
+    more = [arg.replace("/etc/scantrail/readers.toml", readers) for arg in told[4:]]
+    assert run(["secrets", "make", str(folder), *(a for a in more if "--owner" not in a)]) == 0
+    return folder
+
+
+def secured_settings(service: str, folder: Path) -> Settings:
+    both = SERVICES[service]["environment"] | SECURED["services"][service]["environment"]
+    told = {name: str(value).replace("/secrets/", f"{folder}/") for name, value in both.items()}
+    return load_settings(told)
+
+
+@pytest.mark.parametrize("service", [*PROCESSES, "setup"])
+def test_each_container_is_told_what_up_secure_tells(service: str, made_secrets: Path) -> None:
+    name = "admin" if service == "setup" else service
+    told = secured_settings(service, made_secrets)
+    shared = secured_settings("setup", made_secrets)
+    wanted = Keyring(made_secrets).settings_of(name, shared)
+    same = [f.name for f in fields(Settings) if re.match(r"kafka_|tls_|database_|service_", f.name)]
+    differing = [f for f in same if getattr(told, f) != getattr(wanted, f)]
+    assert differing == []
+    assert (told.reader_tokens, told.api_tokens) == ("required", "required")
+    assert told.gateway_url == f"https://gateway:{Settings().gateway_port}"
+
+
+@pytest.mark.parametrize("process", PROCESSES)
+def test_each_container_has_its_own_secrets_and_no_other(process: str) -> None:
+    body = SECURED["services"][process]
+    assert {volume for volume in body["volumes"] if "secrets" in volume} == {
+        f"secrets-{process}:/secrets/{process}:ro",
+        "secrets-trusted:/secrets/trusted:ro",
+    }
+    assert not any(
+        re.search("PASSWORD$|TOKEN$", name) for name in set(body["environment"]) - {"PGPASSWORD"}
+    )
+
+
+def test_all_secrets_are_given_to_who_makes_and_applies_them_alone(made_secrets: Path) -> None:
+    folders = {path.name for path in made_secrets.iterdir() if path.is_dir()}
+    in_volumes = set(SECURED["volumes"])
+    assert in_volumes == {"secrets"} | {
+        f"secrets-{name}" for name in folders - {"admin", "readers"}
+    }
+    has_all = {
+        service
+        for service, body in SECURED["services"].items()
+        if "secrets:/secrets" in body.get("volumes", [])
+    }
+    assert has_all == {"secrets", "setup"}
+    assert SECURED["services"]["secrets"]["network_mode"] == "none"
+
+
+def test_the_broker_in_a_container_is_told_as_the_embedded_one(made_secrets: Path) -> None:
+    told = (made_secrets / "kafka" / "security.properties").read_text()
+    open_lines = (DEPLOY / "kafka.properties").read_text()
+    listeners = re.findall(r"(\w+)://:", open_lines)
+    assert listeners == ["INTERNAL", "HOST", "CONTROLLER"]
+    broker = Keyring(made_secrets).broker
+    assert told == broker.properties(*listeners)
+    assert "StandardAuthorizer" in told
+    assert "allow.everyone.if.no.acl.found=false" in told.splitlines()
+    assert set(re.findall(r":(\w+)", told.splitlines()[0])) == {"SASL_SSL"}
+    base = SERVICES["kafka"]["environment"]
+    for line in open_lines.splitlines():
+        if not line.startswith("#"):
+            name, _, value = line.partition("=")
+            variable = "KAFKA_" + name.upper().replace(".", "_")
+            assert str(base[variable]).lower() == value.lower() or variable == "KAFKA_LOG_DIRS"
+
+
+def test_the_readers_in_a_container_have_tokens(made_secrets: Path) -> None:
+    readers = load_readers(made_secrets / "gateway" / "readers.toml")
+    assert len(readers) == len(load_readers(DEPLOY / "readers.toml"))
+    for reader in readers:
+        assert bool(reader.token_sha256) == reader.protocol.startswith("http-")
+
+
+def test_no_secret_is_in_the_image_or_in_the_compose_files(made_secrets: Path) -> None:
+    for path in (TOP / "docker-compose.yml", TOP / "docker-compose.secure.yml"):
+        assert not re.search(r"PRIVATE KEY|password=\w", path.read_text())
+    assert not re.search(r"(?i)(password|token|secret)\w*[ =]", DOCKERFILE)
+    allowed = (TOP / ".dockerignore").read_text().splitlines()
+    assert "*" in allowed, "nothing gets into the image's context that is not named"
+    assert not any("secret" in line or "scantrail/" in line for line in allowed)

@@ -98,5 +98,7 @@ def test_where_tokens_are_required_a_gateway_does_not_start_without_them(tmp_pat
     settings = replace(settings, service_token="s3cret")
     with pytest.raises(SystemExit, match=r"reader 'gate' has no\n? *token_sha256"):
         _readers(settings)
+    certified = replace(settings, tls_client_ca="ca.pem")
+    assert list(_readers(certified)) == ["gate"], "a certificate says who it is"
     path.write_text(f'{table}token_sha256 = "{DIGEST}"')
     assert list(_readers(settings)) == ["gate"]

@@ -174,3 +174,70 @@ def test_one_setting_is_told_by_any_of_its_names() -> None:
     assert settings.value("api_port") == settings.value("SCANTRAIL_API_PORT") == "9000"
     with pytest.raises(SettingsError, match="unknown setting SCANTRAIL_API: "):
         settings.value("api")
+
+
+# ----------------------------------------------------------------------------- secrets and files
+
+
+def test_a_secret_is_read_from_its_file_whenever_it_is_asked_for(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("first\n")
+    settings = load_settings({"SCANTRAIL_API_TOKEN_FILE": str(file)})
+    assert settings.secret("api_token") == "first"
+    file.write_text("second\n")
+    assert settings.secret("api_token") == "second"
+    assert Settings(api_token="told").secret("api_token") == "told"
+
+
+def test_a_secret_goes_to_another_process_by_its_file_alone(tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    file.write_text("hidden")
+    settings = load_settings({"SCANTRAIL_API_TOKEN_FILE": str(file)})
+    assert "hidden" not in str(settings.environ())
+    assert "hidden" not in str(settings.describe())
+    assert load_settings(settings.environ()).secret("api_token") == "hidden"
+
+
+@pytest.mark.parametrize("name", [f.name for f in fields(Settings) if f.metadata["secret"]])
+def test_every_secret_may_stand_in_a_file(name: str, tmp_path: Path) -> None:
+    variable = ENV_PREFIX + name.upper()
+    file = tmp_path / "secret"
+    assert refusal(**{f"{variable}_FILE": str(file)}).startswith(
+        f"{variable}_FILE={file}: cannot be read: "
+    )
+    file.write_text(" \n")
+    assert refusal(**{f"{variable}_FILE": str(file)}) == (
+        f"{variable}_FILE={file}: is empty: write the secret into it"
+    )
+    file.write_text("x")
+    assert refusal(**{f"{variable}_FILE": str(file), variable: "y"}) == (
+        f"{variable} and {variable}_FILE are both set: take one out"
+    )
+    assert load_settings({f"{variable}_FILE": str(file)}).secret(name) == "x"
+
+
+def test_a_password_for_kafka_needs_a_name_and_a_password() -> None:
+    scram = {"SCANTRAIL_KAFKA_SECURITY": "scram"}
+    assert refusal(**scram) == "SCANTRAIL_KAFKA_SECURITY=scram: set SCANTRAIL_KAFKA_USER too"
+    assert refusal(**scram, SCANTRAIL_KAFKA_USER="gateway") == (
+        "SCANTRAIL_KAFKA_SECURITY=scram: set SCANTRAIL_KAFKA_PASSWORD too"
+    )
+    assert refusal(SCANTRAIL_KAFKA_SECURITY="tls") == (
+        "SCANTRAIL_KAFKA_SECURITY=tls: set SCANTRAIL_KAFKA_CERTIFICATE too, or give scram"
+    )
+
+
+def test_certificates_of_readers_are_asked_for_over_tls_alone(tmp_path: Path) -> None:
+    file = tmp_path / "ca.pem"
+    file.touch()
+    assert refusal(SCANTRAIL_TLS_CLIENT_CA=str(file)).startswith(
+        f"SCANTRAIL_TLS_CLIENT_CA={file}: set SCANTRAIL_TLS_CERTIFICATE too"
+    )
+
+
+@pytest.mark.parametrize("name", ["KAFKA_CA", "KAFKA_CERTIFICATE", "TLS_CERTIFICATE", "TLS_CA"])
+def test_a_file_of_certificates_that_is_not_there_is_refused(name: str, tmp_path: Path) -> None:
+    variable, file = ENV_PREFIX + name, tmp_path / "absent.pem"
+    assert refusal(**{variable: str(file)}) == (
+        f"{variable}={file}: cannot be read: give a PEM file that this process's user may read"
+    )

@@ -83,6 +83,13 @@ async def make_token(
 ) -> tuple[str, Noted]:
     """A new token, and what the audit is told. Raises Problem 409 where one is in use."""
     token, digest = new_token()
+    return token, await keep_token(connection, token_id, role, sites, digest)
+
+
+async def keep_token(
+    connection: AsyncConnection, token_id: str, role: Role, sites: Sequence[str], digest: str
+) -> Noted:
+    """Keep the digest of a token that is made; what the audit is told. Problem 409 as above."""
     await alone(connection, "api_token", token_id)
     query = select(api_token).where(api_token.c.id == token_id).with_for_update()
     known = (await connection.execute(query)).first()
@@ -103,7 +110,7 @@ async def make_token(
         await connection.execute(
             update(api_token).where(api_token.c.id == token_id).values(**values)
         )
-    return token, Noted(entity="api_token", reference=token_id, old=version - 1, new=version)
+    return Noted(entity="api_token", reference=token_id, old=version - 1, new=version)
 
 
 async def revoke_token(connection: AsyncConnection, token_id: str) -> Noted:

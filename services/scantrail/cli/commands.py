@@ -33,6 +33,7 @@ from scantrail.cli.rejected import (
     replay_rejected,
     show_rejected,
 )
+from scantrail.cli.secrets_command import SECRETS_HELP, add_secrets, run_secrets
 from scantrail.cli.simulate import simulate
 from scantrail.cli.stock import enter_stock
 from scantrail.cli.tokens import (
@@ -47,6 +48,7 @@ from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import NotIdentified
 from scantrail.domain.refolding import CannotRefold
 from scantrail.gateway.readers_file import ReaderSettingsError
+from scantrail.infra.credentials import https_checks
 from scantrail.infra.database import migrate
 from scantrail.infra.logs import configure_logging
 from scantrail.infra.settings import Settings, SettingsError, load_settings
@@ -96,8 +98,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     up = commands.add_parser("up", help="start everything on this machine, without Docker")
     up.add_argument("--empty", action="store_true", help="without the simulated site")
+    up.add_argument(
+        "--secure",
+        action="store_true",
+        help="with TLS, a password and the least rights for each process, and tokens",
+    )
     demo = commands.add_parser("demo", help="drive 2,000 units through, and check every answer")
     demo.add_argument("--seed", type=int, default=17, help="another seed, another day")
+    demo.add_argument("--secure", action="store_true", help="as `scantrail up --secure`")
     demo.add_argument("--units", type=int, default=UNITS, help="how many units, 200 or more")
     commands.add_parser("simulate", help="be the devices of the simulated site")
     topics = commands.add_parser("topics", help="the topics in Kafka")
@@ -120,6 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     config.add_argument("name", nargs="?", help="only the value of this one, secret or not")
     _add_tokens(commands.add_parser("token", help="tokens: of a reader over HTTP, or of people"))
+    add_secrets(
+        commands.add_parser(
+            "secrets",
+            help="passwords, certificates and rights of processes",
+            description=SECRETS_HELP,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+    )
     audit = commands.add_parser("audit", help="who changed what")
     audit.add_argument("action", choices=["verify"], help="check the chain of hashes")
     name = commands.add_parser("identify", help="say which unit each text names, a JSON line each")
@@ -198,12 +214,14 @@ def _run(asked: argparse.Namespace) -> int:
             settings = load_settings(running.environ() | os.environ)
     match asked.command:
         case "up":
-            return run_up(settings, empty=asked.empty)
+            return run_up(settings, empty=asked.empty, secure=asked.secure)
         case "demo":
             if asked.units < 200:
                 raise SettingsError(f"--units {asked.units}: give 200 or more")
             cache = Path(settings.data_dir) / "cache"
-            return run_demo(settings, seed=asked.seed, units=asked.units, cache=cache)
+            return run_demo(
+                settings, seed=asked.seed, units=asked.units, cache=cache, secure=asked.secure
+            )
         case "simulate":
             configure_logging("simulate", settings.log_level)
             asyncio.run(simulate(settings))
@@ -228,6 +246,8 @@ def _run(asked: argparse.Namespace) -> int:
             print(revoke_person(settings, asked.id))
         case "token" if asked.action == "list":
             print(list_people(settings))
+        case "secrets":
+            run_secrets(asked, settings, partial(print, flush=True))
         case "audit":
             status, told = verify_audit(settings)
             print(told)
@@ -237,8 +257,7 @@ def _run(asked: argparse.Namespace) -> int:
             print(f"the reader sends:       Authorization: Bearer {token}")
             print(f'its [[reader]] table:   token_sha256 = "{digest}"')
         case "identify":
-            shown = api_headers(settings)
-            with httpx.Client(base_url=page_address(settings), timeout=5, headers=shown) as api:
+            with _api(settings, timeout=5) as api:
                 folded = FoldedByApi(api)
                 for text in asked.text:
                     print(json.dumps(_identified(text, folded), default=str))
@@ -251,8 +270,7 @@ def _run(asked: argparse.Namespace) -> int:
             key = identify(asked.unit).key
             print(told_of_refold(asyncio.run(refold_unit(settings, key))))
         case "stock":
-            shown = api_headers(settings)
-            with httpx.Client(base_url=page_address(settings), timeout=120, headers=shown) as api:
+            with _api(settings, timeout=120) as api:
                 return enter_stock(
                     api,
                     asked.file,
@@ -265,12 +283,20 @@ def _run(asked: argparse.Namespace) -> int:
             work = replay_rejected if asked.action == "replay" else list_rejected
             is_read = asked.action in ("list", "show")
             as_json = asked.json or (is_read and not sys.stdout.isatty())
-            shown = api_headers(settings)
-            with httpx.Client(base_url=page_address(settings), timeout=60, headers=shown) as api:
+            with _api(settings, timeout=60) as api:
                 if asked.action == "show":
                     return show_rejected(api, asked.id, as_json=as_json)
                 return work(api, reader=asked.reader, reason=asked.reason, as_json=as_json)
     return 0
+
+
+def _api(settings: Settings, *, timeout: float) -> httpx.Client:
+    return httpx.Client(
+        base_url=page_address(settings),
+        timeout=timeout,
+        headers=api_headers(settings),
+        verify=https_checks(settings),
+    )
 
 
 def _time(text: str) -> datetime:

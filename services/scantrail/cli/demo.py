@@ -28,6 +28,7 @@ from scantrail.cli.demo_plan import RECALL_ID, Life, Plan, make_plan, purchaser
 from scantrail.cli.floor import Floor, furnish, open_floor
 from scantrail.cli.scenarios import SCENARIO_PLACES, SCENARIOS
 from scantrail.cli.scenarios.scene import Outcome, Scenario, play_all
+from scantrail.cli.secured import Secured, secrets_folder, secured_token_of
 from scantrail.cli.site import (
     DOCK,
     GATE,
@@ -43,6 +44,7 @@ from scantrail.cli.site import (
 )
 from scantrail.cli.stack import Stack
 from scantrail.infra.child_processes import EmbeddedError, free_ports
+from scantrail.infra.credentials import https_checks
 from scantrail.infra.settings import Settings, SettingsError
 
 SETTLE_S_MAX = 120.0
@@ -55,7 +57,9 @@ WRONGS_SHOWN = 20
 Disturb = Callable[[str], Awaitable[None]]
 
 
-def run_demo(settings: Settings, *, seed: int, units: int, cache: Path) -> int:
+def run_demo(
+    settings: Settings, *, seed: int, units: int, cache: Path, secure: bool = False
+) -> int:
     """Run it, print the table and the line of JSON; 1 where anything differs."""
     started = time.monotonic()
 
@@ -70,14 +74,16 @@ def run_demo(settings: Settings, *, seed: int, units: int, cache: Path) -> int:
             names = tcp_readers(places)
             ports = dict(zip(names, free_ports(len(names)), strict=True))
             readers = Path(folder) / "readers.toml"
-            readers.write_text(readers_toml(ports, places))
+            data = Path(folder) / "data"
+            told = readers_toml(ports, places)
+            readers.write_text(Secured(secrets_folder(data)).readers(told) if secure else told)
             private = replace(
-                private_settings(Path(folder) / "data", settings),
+                private_settings(data, settings),
                 readers_file=str(readers),
                 webhook_private_addresses="allow",  # the receiver is here
                 webhook_backoff_s=0.1,
             )
-            with Stack(private, cache=cache, say=say) as stack:
+            with Stack(private, cache=cache, say=say, secure=secure) as stack:
                 report = asyncio.run(
                     live_and_compare(
                         stack.settings,
@@ -116,6 +122,8 @@ async def live_and_compare(
         settings.gateway_url,
         ports,
         api_shown=api_headers(settings),
+        token_of=secured_token_of(settings),
+        checks=https_checks(settings),
         places=places,
     ) as floor:
         await furnish(floor.api, places)

@@ -94,9 +94,10 @@ class ListeningReader(TextReader):
 class HttpReader:
     """An RFID reader or handheld that posts its reads, each under its own id and time."""
 
-    def __init__(self, client: httpx.AsyncClient, reader: str) -> None:
+    def __init__(self, client: httpx.AsyncClient, reader: str, token: str = "") -> None:
         self._client = client
         self._reader = reader
+        self._shown = {"Authorization": f"Bearer {token}"} if token else {}
 
     async def send(self, reads: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         """Post `reads`, again until they are taken; returns the refusals as answered."""
@@ -113,7 +114,10 @@ class HttpReader:
         while True:
             try:
                 answer = await self._client.post(
-                    "/ingest/v1/generic", params={"reader": self._reader}, **content
+                    "/ingest/v1/generic",
+                    params={"reader": self._reader},
+                    headers=self._shown,
+                    **content,
                 )
             except httpx.TransportError:
                 answer = None

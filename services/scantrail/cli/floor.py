@@ -1,6 +1,7 @@
 """The simulated site's floor: its devices connected, its stations and products entered."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import ssl
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -27,20 +28,23 @@ async def open_floor(
     *,
     api_shown: Mapping[str, str],
     places: Sequence[Place] = PLACES,
+    token_of: Callable[[str], str] = lambda reader: "",
+    checks: ssl.SSLContext | bool = True,
 ) -> AsyncIterator[Floor]:
-    """Connect the devices; `ports` by reader id, for those over TCP; `api_shown` are headers."""
+    """Connect the devices; `ports` by reader id, for those over TCP; `api_shown` are headers, and
+    `token_of` says what a reader over HTTP shows. `checks` is for what is reached by https."""
     async with AsyncExitStack() as open_things:
         api = await open_things.enter_async_context(
-            httpx.AsyncClient(base_url=api_url, timeout=30, headers=api_shown)
+            httpx.AsyncClient(base_url=api_url, timeout=30, headers=api_shown, verify=checks)
         )
         gateway = await open_things.enter_async_context(
-            httpx.AsyncClient(base_url=gateway_url, timeout=30)
+            httpx.AsyncClient(base_url=gateway_url, timeout=30, verify=checks)
         )
         text: dict[Place, TextReader] = {}
         http: dict[Place, HttpReader] = {}
         for place in places:
             if place.protocol == "http":
-                http[place] = HttpReader(gateway, place.reader)
+                http[place] = HttpReader(gateway, place.reader, token_of(place.reader))
             elif place.protocol == "connect":
                 text[place] = await open_things.enter_async_context(
                     ListeningReader(HOST, ports[place.reader])

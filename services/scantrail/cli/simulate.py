@@ -12,7 +12,9 @@ import httpx
 
 from scantrail.cli.addresses import api_headers, page_address
 from scantrail.cli.floor import Floor, furnish, open_floor
+from scantrail.cli.secured import secured_token_of
 from scantrail.cli.site import DOCK, GATE, LINE, PRODUCTS, SHELF, SOUTH, STAGE, tcp_readers
+from scantrail.infra.credentials import https_checks
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings, SettingsError
 
@@ -31,7 +33,12 @@ async def simulate(settings: Settings) -> None:
     """Move units through the site for ever: about two scans a second."""
     ports = _ports(Path(settings.readers_file))
     async with open_floor(
-        page_address(settings), settings.gateway_url, ports, api_shown=api_headers(settings)
+        page_address(settings),
+        settings.gateway_url,
+        ports,
+        api_shown=api_headers(settings),
+        token_of=secured_token_of(settings),
+        checks=https_checks(settings),
     ) as floor:
         start = secrets.token_hex(2).upper()
         while True:

@@ -1,6 +1,5 @@
 """A whole Scantrail on this machine: Kafka, PostgreSQL, topics, tables and every process."""
 
-import asyncio
 import http.client
 import threading
 import time
@@ -16,9 +15,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from scantrail.cli.addresses import page_address, reachable_host, with_own_paths
 from scantrail.cli.checks import StackError, check_ports, check_readers
 from scantrail.cli.folder_lock import FolderLock
+from scantrail.cli.secured import CertificateWatch, Secured, over_https, secrets_folder
 from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
 from scantrail.infra.child_processes import EmbeddedError, EmbeddedProcess, log_tail
+from scantrail.infra.credentials import run_clients
 from scantrail.infra.database import migrate
 from scantrail.infra.embedded_kafka import EmbeddedKafka, jars_are_fetched
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
@@ -63,6 +64,7 @@ class Stack:
         embed_kafka: bool = True,
         embed_postgres: bool = True,
         simulated: bool = False,
+        secure: bool = False,
     ) -> None:
         self.folder = Path(settings.data_dir).absolute()
         readers = self.folder / (_SIMULATED_FILE if simulated else _OWN_FILE)
@@ -70,10 +72,27 @@ class Stack:
         self._cache = (cache or self.folder / "cache").absolute()
         self._say = say
         self._simulated = simulated
-        self.kafka = EmbeddedKafka(self.folder / "kafka", self._cache) if embed_kafka else None
-        self.postgres = EmbeddedPostgres(self.folder / "postgres") if embed_postgres else None
+        self.secured = Secured(secrets_folder(self.folder)) if secure else None
+        if secure and not (embed_kafka and embed_postgres):
+            raise StackError(
+                "--secure makes a Kafka and a PostgreSQL of its own: for those that run already,"
+                f" set {ENV_PREFIX}KAFKA_SECURITY, and see `scantrail secrets` in docs/security.md"
+            )
+        keyring = self.secured.keyring if self.secured else None
+        broker, database = (keyring.broker, keyring.database) if keyring else (None, None)
+        self.kafka = (
+            EmbeddedKafka(self.folder / "kafka", self._cache, security=broker)
+            if embed_kafka
+            else None
+        )
+        self.postgres = (
+            EmbeddedPostgres(self.folder / "postgres", security=database)
+            if embed_postgres
+            else None
+        )
         self.supervisor = Supervisor(say)
-        self._folder_lock = FolderLock(self.folder, page_address(self.settings))
+        page = page_address(self.settings)
+        self._folder_lock = FolderLock(self.folder, over_https(page) if secure else page)
         self._closing = threading.Event()
         self._watch = threading.Thread(target=self._tend_embedded, name="embedded", daemon=True)
 
@@ -101,6 +120,8 @@ class Stack:
         """
         self._folder_lock.take()
         check_ports(self.settings)
+        if self.secured:
+            self.settings = self.secured.begin(self.settings)
         self._write_readers()
         check_readers(Path(self.settings.readers_file), self.settings)
         self._say(f"Scantrail starts; its data are in {self.folder}")
@@ -168,10 +189,11 @@ class Stack:
 
     def _write_readers(self) -> None:
         path = Path(self.settings.readers_file)
+        made = self.secured.readers if self.secured else str
         if path == self.folder / _SIMULATED_FILE:
-            path.write_text(SIMULATED_READERS)
+            path.write_text(made(SIMULATED_READERS))
         elif path == self.folder / _OWN_FILE and not path.exists():
-            path.write_text(FIRST_READERS)
+            path.write_text(made(FIRST_READERS))
 
     def _start_embedded(self) -> None:
         if self.kafka and not jars_are_fetched(self._cache):
@@ -190,12 +212,18 @@ class Stack:
                 self.settings = replace(self.settings, kafka_bootstrap=start.address)
             else:
                 self.settings = replace(self.settings, database_url=start.address)
+        if self.secured and self.postgres:
+            owned = replace(self.settings, database_password_file=str(self.postgres.password_file))
+            self.settings = self.secured.owner(owned)
         self._watch.start()
 
     def _prepare(self) -> None:
+        if self.secured:
+            self.secured.open_kafka()
+            self._say("Kafka's principals have their rights")
         if self.kafka is None:
             self._say(f"Kafka is awaited on {self.settings.kafka_bootstrap}")
-        created = asyncio.run(apply_topics(self.settings))
+        created = run_clients(apply_topics(self.settings))
         self._say(f"topics are there ({len(created)} new)")
         if self.kafka is not None:
             self._remove_dead_members()
@@ -207,12 +235,15 @@ class Stack:
                 f" {ENV_PREFIX}DATABASE_URL: {str(error).splitlines()[0]}"
             ) from error
         self._say("tables are there")
+        if self.secured:
+            self.secured.open_database(self.settings)
+            self._say("PostgreSQL's roles have their rights")
 
     def _remove_dead_members(self) -> None:
         """Those that did not leave their group: with the folder locked, none of them lives."""
         groups = [f"{self.settings.topic_prefix}.{name}" for name in GROUPS]
         try:
-            removed = asyncio.run(remove_members(self.settings, groups))
+            removed = run_clients(remove_members(self.settings, groups))
         except KafkaError as error:
             self._say(f"processes that were killed may be waited for, up to 10 s ({error})")
         else:
@@ -231,8 +262,16 @@ class Stack:
             name=name,
             command=python_command(*arguments),
             log=self.folder / "logs" / f"{name}.log",
-            env=self.settings.environ(),
+            env=self._settings_of(name).environ(),
         )
+
+    def _settings_of(self, name: str) -> Settings:
+        """What the process is told: where it is secured, of secrets only its own."""
+        if self.secured is None:
+            return self.settings
+        if name == SIMULATION:
+            return self.secured.floor_settings()
+        return self.secured.settings_of(name)
 
     def _missing(self, name: str) -> str | None:
         """What the process says it still lacks, None when it is ready."""
@@ -252,7 +291,10 @@ class Stack:
 
     def _tend_embedded(self) -> None:
         """Start Kafka and PostgreSQL again when they ended by themselves."""
+        watch = CertificateWatch(self.secured.keyring, self._say) if self.secured else None
         while not self._closing.wait(_LOOK_EVERY_S):
+            if watch is not None:
+                watch.look(self.kafka, self.postgres)
             for service in (self.kafka, self.postgres):
                 if service is not None and service.lost:
                     self._say(f"{service.name} ended; it is started again ({service.folder})")
@@ -288,4 +330,5 @@ class _Start(threading.Thread):
         except BaseException as error:  # noqa: BLE001  # raised again by the thread that waits
             self.error = error
         else:
-            self._say(f"{self.service.name} is ready on {self.address.rsplit('@', 1)[-1]}")
+            where = self.address.rsplit("@", 1)[-1].partition("?")[0]
+            self._say(f"{self.service.name} is ready on {where}")

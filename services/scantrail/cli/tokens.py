@@ -13,7 +13,7 @@ from scantrail.api.access import Role
 from scantrail.api.auditing import MadeBy, Noted, add_rows, verify
 from scantrail.api.bodies import TokenBody
 from scantrail.api.problems import Problem
-from scantrail.api.tokens import checked_token, make_token, revoke_token
+from scantrail.api.tokens import checked_token, keep_token, make_token, revoke_token
 from scantrail.infra.database import connect_database
 from scantrail.infra.settings import Settings
 from scantrail.infra.tables import api_token
@@ -35,11 +35,23 @@ def make_person(settings: Settings, token_id: str, role: str, sites: Sequence[st
         await add_rows(connection, _made_by("token person", token_id), [noted])
         return token
 
-    token = _changed(settings, work)
+    token = changed(settings, work)
     return (
         f"{token_id} sends:  Authorization: Bearer {token}\n"
         "It is told this once; SCANTRAIL_API_TOKENS=required makes the api ask for tokens."
     )
+
+
+async def enter_token(connection: AsyncConnection, token_id: str, role: Role, digest: str) -> None:
+    """Keep the digest of a token; one that was in use under this id counts no more."""
+    query = select(api_token.c.id).where(
+        api_token.c.id == token_id, api_token.c.revoked_at.is_(None)
+    )
+    noted = []
+    if (await connection.execute(query)).first() is not None:
+        noted.append(await revoke_token(connection, token_id))
+    noted.append(await keep_token(connection, token_id, role, [], digest))
+    await add_rows(connection, _made_by("token person", token_id), noted)
 
 
 def revoke_person(settings: Settings, token_id: str) -> str:
@@ -50,7 +62,7 @@ def revoke_person(settings: Settings, token_id: str) -> str:
         await add_rows(connection, _made_by("token revoke", token_id), [noted])
         return noted
 
-    _changed(settings, work)
+    changed(settings, work)
     return f"the token of {token_id} is revoked"
 
 
@@ -66,7 +78,7 @@ def list_people(settings: Settings) -> str:
         ]
         return "\n".join(lines) or "there are no tokens: `scantrail token person` makes one"
 
-    return _changed(settings, work)
+    return changed(settings, work)
 
 
 def verify_audit(settings: Settings) -> tuple[int, str]:
@@ -91,7 +103,9 @@ def _made_by(command: str, token_id: str) -> MadeBy:
     )
 
 
-def _changed(settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+def changed(settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:
+    """Do the work in one transaction. Raises TokenRefused."""
+
     async def change(engine: AsyncEngine) -> T:
         async with engine.begin() as connection:
             return await work(connection)

@@ -25,7 +25,7 @@ _STOPPING = (signal.SIGINT, signal.SIGTERM)
 _EXAMPLE_BARCODE = "0109506000134352211"
 
 
-def run_up(settings: Settings, *, empty: bool) -> int:
+def run_up(settings: Settings, *, empty: bool, secure: bool = False) -> int:
     """Start everything, keep it running until SIGINT or SIGTERM, stop it; the exit status.
 
     It is 0 when that was told to end, 1 when it could not start, 130 when its start was broken off.
@@ -36,13 +36,18 @@ def run_up(settings: Settings, *, empty: bool) -> int:
     say = _Progress()
     # Its attempts to connect, one line each, are no news here.
     logging.getLogger("aiokafka").addHandler(logging.NullHandler())
-    stack = Stack(
-        settings,
-        say=say,
-        embed_kafka=embed_kafka,
-        embed_postgres=embed_postgres,
-        simulated=not empty and not settings.readers_file,
-    )
+    try:
+        stack = Stack(
+            settings,
+            say=say,
+            embed_kafka=embed_kafka,
+            embed_postgres=embed_postgres,
+            simulated=not empty and not settings.readers_file,
+            secure=secure,
+        )
+    except StackError as error:
+        print(f"scantrail up: {error}", file=sys.stderr)
+        return 1
     running = False
     with _signals(stack):
         try:
@@ -122,20 +127,35 @@ def _greeting(stack: Stack) -> str:
     movements = name_of(stack.settings, Topic.MOVEMENTS)
     return f"""
   Scantrail runs:  {page_address(stack.settings)}
-  Send a scan:     {_example_scan(stack.settings)}
+  Send a scan:     {_example_scan(stack)}
   and find it:     {page_address(stack.settings)}?q={_EXAMPLE_BARCODE}
   Subscribe:       Kafka at {stack.settings.kafka_bootstrap}, topic {movements}
   Readers:         {stack.settings.readers_file}
   Logs:            {stack.folder / "logs"}
-  Ctrl-C stops; the data stay.
+{_signing_in(stack)}  Ctrl-C stops; the data stay.
 """
 
 
-def _example_scan(settings: Settings) -> str:
+def _signing_in(stack: Stack) -> str:
+    if stack.secured is None:
+        return ""
+    keyring = stack.secured.keyring
+    return f"""  Sign in with:    the token in {keyring.api_token()}
+  Trust:           the authority in {keyring.authorities}
+"""
+
+
+def _example_scan(stack: Stack) -> str:
     """A command that sends one scan as the first reader that is called over HTTP would."""
+    settings = stack.settings
     readers = tomllib.loads(Path(settings.readers_file).read_text()).get("reader", [])
     over_http = [r["id"] for r in readers if r.get("protocol") == "http-generic"]
     if not over_http:
         return f"configure a reader in {settings.readers_file}"
     url = f"{settings.gateway_url}/ingest/v1/generic?reader={over_http[0]}"
-    return f"""curl --data '{{"barcode": "{_EXAMPLE_BARCODE}"}}' '{url}'"""
+    shown = ""
+    if stack.secured is not None:
+        keyring = stack.secured.keyring
+        token = keyring.reader_token(over_http[0])
+        shown = f"""--cacert {keyring.authorities} -H "Authorization: Bearer $(cat {token})" """
+    return f"""curl {shown}--data '{{"barcode": "{_EXAMPLE_BARCODE}"}}' '{url}'"""

@@ -207,8 +207,8 @@ def _refusal_of_api(
 ) -> Response[dict[str, Any]] | None:
     """Why a request is none of the api's; None where it is."""
     shown = request.headers.get("Authorization", "").encode(errors="replace")
-    token = service_token()
-    if not token or hmac.compare_digest(shown, f"Bearer {token}".encode()):
+    tokens = service_token().split()  # two while one is exchanged for the other
+    if not tokens or any([hmac.compare_digest(shown, f"Bearer {t}".encode()) for t in tokens]):
         return None
     return _unauthorized("this is asked for by the api: set SCANTRAIL_SERVICE_TOKEN of both alike")
 

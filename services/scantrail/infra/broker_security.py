@@ -1,7 +1,9 @@
 """How a Kafka broker is told to let in only who shows a certificate and a password, and to allow
 nothing that was not said: the same lines for the embedded broker and for one in a container."""
 
-import asyncio
+import os
+import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +11,7 @@ from pathlib import Path
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaError
 
-from scantrail.infra.credentials import MECHANISM, kafka_access
+from scantrail.infra.credentials import MECHANISM, kafka_access, run_clients
 from scantrail.infra.rights import BROKERS
 from scantrail.infra.settings import Settings
 
@@ -71,21 +73,16 @@ class BrokerSecurity:
             kafka_certificate=str(self.certificate),
         )
 
-    def properties(self, *listeners: str, at: Path | None = None) -> str:
-        """Lines of `server.properties`; they hold the password: the file is to be 0600. `at` is the
-        folder of the secrets as the broker finds it, where that is another."""
+    def properties(self, *listeners: str, seen_from: Path | None = None) -> str:
+        """Lines of `server.properties`; they hold the password: the file is to be 0600. Paths are
+        as they are from the folder `seen_from`, where one is given."""
         name = self.principal()
         password = self.password_file(name).read_text().strip()
-        above = self.folder.parent
-        certificate, authorities = (
-            path if at is None else at / path.relative_to(above)
-            for path in (self.certificate, self.authorities)
-        )
         lines = _PROPERTIES.format(
             protocols=",".join(f"{listener}:SASL_SSL" for listener in listeners),
             mechanism=MECHANISM,
-            certificate=certificate,
-            authorities=authorities,
+            certificate=_path(self.certificate, seen_from),
+            authorities=_path(self.authorities, seen_from),
             users=";".join(f"User:{each}" for each in BROKERS),
         )
         return lines + "".join(
@@ -100,6 +97,12 @@ class BrokerSecurity:
             for listener in listeners
         )
 
+    @staticmethod
+    def listeners_in(properties: str) -> list[str]:
+        """The listeners that such lines are for."""
+        (protocols,) = re.findall(r"^listener.security.protocol.map=(.*)$", properties, re.M)
+        return [each.partition(":")[0] for each in protocols.split(",")]
+
     def format_arguments(self) -> Sequence[str]:
         """What the storage tool is told, by a file: on its command line all would see it."""
         name = self.principal()
@@ -108,7 +111,16 @@ class BrokerSecurity:
 
     def answers(self, address: str) -> bool:
         """Whether the broker lets its own principal in, and lists itself as alive."""
-        return asyncio.run(_lists_itself(self.settings(address)))
+        host, _, port = address.rpartition(":")
+        try:
+            socket.create_connection((host, int(port)), timeout=2).close()
+        except OSError:
+            return False  # aiokafka would log each attempt
+        return run_clients(_lists_itself(self.settings(address)))
+
+
+def _path(path: Path, seen_from: Path | None) -> str:
+    return str(path) if seen_from is None else os.path.relpath(path, seen_from)
 
 
 async def _lists_itself(settings: Settings) -> bool:

@@ -114,6 +114,11 @@ class EmbeddedProcess(ABC):
         if self._process is not None:
             end_process(self._process, self.stop_signal, limit_s)
 
+    def end(self, limit_s: float = 30.0) -> None:
+        """Ask it to end, as stop() does, but so that it is lost: whoever tends it revives it."""
+        if self._process is not None:
+            end_process(self._process, self.stop_signal, limit_s)
+
     def kill(self) -> None:
         """End it as a power failure would. Its data are kept."""
         self.send_kill()
@@ -275,16 +280,26 @@ def end_leftover(pid: int, folder: Path, stop_signal: signal.Signals, limit_s: f
         time.sleep(0.05)
 
 
-def write_private(path: Path, content: str | bytes) -> None:
-    """Write what nobody else may read, whole or not at all, also in a power cut."""
+def write_private(
+    path: Path,
+    content: str | bytes,
+    *,
+    owner: tuple[int, int] | None = None,
+    mode: int = 0o600,
+) -> None:
+    """Write what nobody but the owner (user, group) may read, whole or not at all, also in a power
+    cut."""
     new = path.with_name(f"{path.name}.new")
     new.unlink(missing_ok=True)
     data = content.encode() if isinstance(content, str) else content
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
+        os.fchmod(descriptor, mode)
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
+    if owner is not None and os.geteuid() == 0:
+        os.chown(new, *owner)
     new.replace(path)
 
 

@@ -5,11 +5,13 @@ they can be exchanged while everything runs: open connections go on as they are,
 opened with what is there by then.
 """
 
+import asyncio
 import ssl
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings, SettingsError
@@ -17,6 +19,10 @@ from scantrail.infra.settings import Settings, SettingsError
 log = logger(__name__)
 
 MECHANISM = "SCRAM-SHA-512"
+
+_CLOSE_S_MAX = 2.0
+
+T = TypeVar("T")
 
 
 class RenewedSecret(str):
@@ -126,6 +132,27 @@ def _server(certificate: str, authorities: str) -> ssl.SSLContext:
         context.load_verify_locations(authorities)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+def run_clients(work: Coroutine[Any, Any, T]) -> T:
+    """As asyncio.run, for work that has Kafka clients: aiokafka does not wait until the connection
+    is closed by which it began, and over TLS that takes more than a moment."""
+
+    async def whole() -> T:
+        try:
+            return await work
+        finally:
+            deadline = time.monotonic() + _CLOSE_S_MAX
+            while _open_transports() and time.monotonic() < deadline:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    return asyncio.run(whole())
+
+
+def _open_transports() -> list[Any]:
+    """Connections of the running loop; none where the loop is of another kind than asyncio's."""
+    known = getattr(asyncio.get_running_loop(), "_transports", {})
+    return [each for each in known.values() if getattr(each, "_sock", None) is not None]
 
 
 def kafka_access(settings: Settings) -> dict[str, Any]:

@@ -51,6 +51,12 @@ def sqlalchemy_url(database_url: str) -> str:
     return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
 
 
+def address_of(database_url: str) -> tuple[str, int]:
+    """Host and port of a database's address."""
+    url = make_url(sqlalchemy_url(database_url))
+    return url.host or "localhost", url.port or 5432
+
+
 def _url(settings: Settings) -> str:
     return sqlalchemy_url(settings.secret("database_url"))
 

@@ -41,6 +41,14 @@ def set_role_password(settings: Settings, name: str, password: str) -> None:
         connection.commit()
 
 
+def set_owner_password(settings: Settings, password: str) -> None:
+    """As set_role_password, for the user of these settings."""
+    with owner_connection(settings) as connection:
+        user = str(connection.execute(text("SELECT current_user")).scalar_one())
+        _set_password(connection, user, password)
+        connection.commit()
+
+
 def _make(connection: Connection, role: str) -> None:
     asked = text("SELECT 1 FROM pg_roles WHERE rolname = :role")
     if connection.execute(asked, {"role": role}).scalar() is None:
@@ -98,4 +106,5 @@ def _set_password(connection: Connection, role: str, password: str) -> None:
     driver: Any = connection.connection.driver_connection
     pgconn = driver.pgconn
     kept = pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256").decode()
-    connection.execute(text(f"ALTER ROLE {role} PASSWORD '{kept}'"))
+    quoted = connection.dialect.identifier_preparer.quote(role)
+    connection.exec_driver_sql(f"ALTER ROLE {quoted} PASSWORD '{kept}'")

@@ -196,7 +196,7 @@ class EmbeddedKafka(EmbeddedProcess):
             host=LOOPBACK, port=port, controller_port=free_ports(1)[0], data=data
         )
         security = self._security
-        told += security.properties(*_LISTENERS) if security else _OPEN
+        told += security.properties(*_LISTENERS, seen_from=self.folder) if security else _OPEN
         write_private(self.folder / "server.properties", told)
 
     def _java(self, jars: list[Path], *arguments: str) -> subprocess.Popen[bytes]:

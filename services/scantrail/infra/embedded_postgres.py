@@ -145,8 +145,9 @@ class EmbeddedPostgres(EmbeddedProcess):
                 (_CERTIFICATE, self._security.certificate.read_bytes()),
                 (_HBA, _HBA_LINES.encode()),
             ):
-                write_private(self.folder / name, content)
-                self._give(self.folder / name)
+                account = self._account
+                owner = (account.uid, account.gid) if account else None
+                write_private(self.folder / name, content, owner=owner)
 
     def _options(self, port: int) -> dict[str, str]:
         told = _OPTIONS | {"port": str(port), "shared_buffers": f"{_buffers_mb()}MB"}

@@ -267,9 +267,7 @@ def _refuse_both(resolved: Mapping[str, Any]) -> None:
         told = resolved.get(name, "")
         if resolved.get(f"{name}_file") and told not in ("", getattr(defaults, name)):
             variable = ENV_PREFIX + name.upper()
-            raise SettingsError(
-                f"{variable} and {variable}_FILE are both set: take one of them out"
-            )
+            raise SettingsError(f"{variable} and {variable}_FILE are both set: take one out")
 
 
 def _check_together(settings: Settings) -> None:

@@ -1,0 +1,506 @@
+"""`scantrail up --secure`: what is let in, what is refused, and where the secrets are not."""
+
+import asyncio
+import base64
+import os
+import re
+import ssl
+import stat
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import psycopg
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaConnectionError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+
+from integration.secured import (
+    GTIN,
+    OTHER,
+    READER,
+    api,
+    client_of,
+    gateway,
+    operations_of,
+    secured_of,
+    secured_stack,
+    send,
+)
+from scantrail.cli.commands import run
+from scantrail.cli.rotating import Rotation, shown_by
+from scantrail.cli.stack import PROCESSES, Stack
+from scantrail.contracts.topics import Topic
+from scantrail.infra.credentials import kafka_access
+from scantrail.infra.database import sqlalchemy_url
+from scantrail.infra.kafka import connect_producer, stop_producer
+from scantrail.infra.kafka_rights import apply_access
+from scantrail.infra.rights import (
+    ADMIN,
+    GRANTS,
+    GROUPS,
+    PERSONAL,
+    PRINCIPALS,
+    READS,
+    ROLES,
+    role_of,
+    writers,
+)
+from scantrail.infra.settings import ENV_PREFIX, Settings, SettingsError
+from scantrail.infra.tables import metadata
+from scantrail.infra.topic_admin import apply_topics, name_of
+
+READ, WRITE, DESCRIBE = 3, 4, 8
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, stack_cache: Path) -> Iterator[Stack]:
+    with secured_stack(tmp_path_factory.mktemp("secure"), stack_cache) as running:
+        yield running
+
+
+def codes(start: str, count: int) -> list[str]:
+    return [f"01{GTIN}21{start}{number:04}" for number in range(count)]
+
+
+def until_found(stack: Stack, found: list[str], limit_s: float = 60.0) -> None:
+    """Return once the api tells of each exactly one movement."""
+    deadline = time.monotonic() + limit_s
+    with api(stack) as client:
+        for code in found:
+            while True:
+                answer = client.get(f"/units/{code}")
+                if answer.status_code == 200:
+                    assert answer.json()["version"] == 1, answer.text
+                    break
+                assert time.monotonic() < deadline, f"{code}: {answer.text}"
+                time.sleep(0.05)
+
+
+# -------------------------------------------------------------------------------------- what works
+
+
+def test_a_scan_goes_all_the_way(stack: Stack) -> None:
+    sent = codes("W", 5)
+    with gateway(stack) as client:
+        answer = send(client, sent)
+        assert answer.json() == {"accepted": 5, "rejected": []}
+    until_found(stack, sent)
+
+
+def test_what_the_api_enters_comes_to_the_alerter_and_back(stack: Stack) -> None:
+    """Outbox, compacted topics, alerts and the projector: each with its own rights."""
+    (code,) = codes("R", 1)
+    recall = {
+        "title": "test",
+        "reason": "test",
+        "products": [GTIN],
+        "selectors": [{"kind": "list", "serials": [code[18:]]}],
+        "status": "active",
+    }
+    with api(stack) as client, gateway(stack) as readers:
+        client.put("/recalls/R-1", json=recall).raise_for_status()
+        station = {"name": "Gate", "site": "north", "business_step": "shipping"}
+        client.put("/stations/gate-1", json=station).raise_for_status()
+        send(readers, [code]).raise_for_status()
+        deadline = time.monotonic() + 60
+        while not (held := client.get("/recalls/R-1/units").json().get("items")):
+            assert time.monotonic() < deadline, held
+            time.sleep(0.1)
+
+
+# --------------------------------------------------------------------------------------- Kafka
+
+
+@pytest.mark.parametrize("name", PRINCIPALS)
+async def test_kafka_allows_each_principal_what_the_table_says_and_no_more(
+    stack: Stack, name: str
+) -> None:
+    settings = secured_of(stack).settings_of(name)
+    names = {name_of(settings, topic): topic for topic in Topic}
+    told = await operations_of(settings, sorted(names))
+    for full, topic in names.items():
+        wanted = set()
+        if topic in READS[name]:
+            wanted.add(READ)
+        if topic in writers()[name]:
+            wanted.add(WRITE)
+        assert told[full] & {READ, WRITE} == wanted, (name, topic)
+        assert (DESCRIBE in told[full]) == bool(wanted), (name, topic)
+    if name != ADMIN:
+        assert not any(rights - {READ, WRITE, DESCRIBE} for rights in told.values())
+
+
+@pytest.mark.parametrize("name", PRINCIPALS)
+async def test_kafka_refuses_to_write_what_another_process_writes(stack: Stack, name: str) -> None:
+    settings = secured_of(stack).settings_of(name)
+    foreign = next(topic for topic in Topic if topic not in writers()[name])
+    producer = await connect_producer(settings)
+    try:
+        with pytest.raises(TopicAuthorizationFailedError):
+            await producer.send_and_wait(name_of(settings, foreign), b"forged", partition=0)
+    finally:
+        await stop_producer(producer)
+
+
+@pytest.mark.parametrize("name", [name for name in PRINCIPALS if name != ADMIN])
+async def test_kafka_refuses_to_read_what_is_not_for_the_process(stack: Stack, name: str) -> None:
+    settings = secured_of(stack).settings_of(name)
+    foreign = next(topic for topic in Topic if topic not in READS[name] | writers()[name])
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings)
+    )
+    await consumer.start()
+    try:
+        partition = TopicPartition(name_of(settings, foreign), 0)
+        consumer.assign([partition])
+        with pytest.raises((TopicAuthorizationFailedError, KafkaError)):
+            async with asyncio.timeout(10):
+                await consumer.beginning_offsets([partition])
+    finally:
+        await consumer.stop()
+
+
+@pytest.mark.parametrize("name", [name for name in PRINCIPALS if name != ADMIN])
+async def test_kafka_refuses_another_process_s_group(stack: Stack, name: str) -> None:
+    settings = secured_of(stack).settings_of(name)
+    group = next(each for each in GROUPS if each != name)
+    topic = next(iter(READS[name]))
+    consumer = AIOKafkaConsumer(
+        name_of(settings, topic),
+        bootstrap_servers=settings.kafka_bootstrap,
+        group_id=f"{settings.topic_prefix}.{group}",
+        **kafka_access(settings),
+    )
+    with pytest.raises(GroupAuthorizationFailedError):
+        await _join(consumer)
+    await consumer.stop()
+
+
+async def _join(consumer: AIOKafkaConsumer) -> None:
+    async with asyncio.timeout(20):
+        await consumer.start()
+        while True:
+            await consumer.getmany(timeout_ms=200)
+
+
+async def test_no_process_may_make_topics_or_change_rights(stack: Stack) -> None:
+    settings = secured_of(stack).settings_of("gateway")
+    with pytest.raises(SettingsError):
+        await apply_topics(replace(settings, topic_prefix=f"{settings.topic_prefix}-2"))
+    for name in ("gateway", ADMIN):
+        settings = secured_of(stack).settings_of(name)
+        with pytest.raises(SettingsError, match=r"Kafka did not set the passwords: .*super\.users"):
+            await apply_access(settings, {"gateway": "another"})
+
+
+@pytest.mark.parametrize("lacking", ["tls", "certificate", "password", "authority"])
+async def test_kafka_lets_nobody_in_who_lacks_one_proof(
+    stack: Stack, lacking: str, tmp_path: Path
+) -> None:
+    settings = secured_of(stack).settings_of("gateway")
+    wrong = {
+        "tls": {"kafka_security": "plaintext"},
+        "certificate": {"kafka_certificate": ""},
+        "password": {"kafka_password_file": "", "kafka_password": "guessed"},
+        "authority": {"kafka_ca": ""},
+    }[lacking]
+    client = client_of(replace(settings, **wrong))  # type: ignore[arg-type]
+    try:
+        with pytest.raises(KafkaConnectionError):
+            async with asyncio.timeout(15):
+                await client.bootstrap()
+    finally:
+        await client.close()
+
+
+def test_the_controllers_listener_speaks_tls_and_asks_for_a_password(stack: Stack) -> None:
+    assert stack.kafka is not None
+    told = (stack.kafka.folder / "server.properties").read_text()
+    (port,) = re.findall(r"CONTROLLER://127\.0\.0\.1:(\d+)", told)
+    assert shown_by(("127.0.0.1", int(port))) is not None
+    for line in (
+        "listener.security.protocol.map=CLIENTS:SASL_SSL,CONTROLLER:SASL_SSL",
+        "listener.name.controller.ssl.client.auth=required",
+        "sasl.mechanism.controller.protocol=SCRAM-SHA-512",
+        "allow.everyone.if.no.acl.found=false",
+    ):
+        assert line in told.splitlines()
+
+
+# ----------------------------------------------------------------------------------- PostgreSQL
+
+
+def connect(settings: Settings, **more: str) -> psycopg.Connection:
+    told = sqlalchemy_url(settings.database_url).replace("postgresql+psycopg", "postgresql")
+    password = settings.secret("database_password")
+    return psycopg.connect(told, **({"password": password} | more))  # type: ignore[arg-type]
+
+
+def test_postgresql_grants_each_role_what_the_table_says_and_no_more(stack: Stack) -> None:
+    kinds = ("SELECT", "INSERT", "UPDATE", "DELETE", "TRUNCATE", "REFERENCES", "TRIGGER")
+    with connect(stack.settings) as owner:
+        for name in ROLES:
+            whole = {each.table: set(each.privileges) for each in GRANTS[name] if not each.columns}
+            for table in [*metadata.tables, "alembic_version"]:
+                for kind in kinds:
+                    query = "SELECT has_table_privilege(%s, %s, %s)"
+                    row = owner.execute(query, [role_of(name), table, kind]).fetchone()
+                    assert row == (kind in whole.get(table, ()),), (name, table, kind)
+            parts = {
+                (each.table, column, kind)
+                for each in GRANTS[name]
+                for column in each.columns
+                for kind in each.privileges
+            }
+            found = owner.execute(
+                "SELECT c.relname, a.attname, told.privilege_type FROM pg_class c"
+                " JOIN pg_attribute a ON a.attrelid = c.oid, aclexplode(a.attacl) told"
+                " WHERE told.grantee = %s::regrole",
+                [role_of(name)],
+            ).fetchall()
+            assert set(found) == parts
+
+
+@pytest.mark.parametrize(
+    ("name", "statement"),
+    [
+        *(("projector", f"SELECT * FROM {table}") for table in PERSONAL),
+        ("projector", "SELECT * FROM api_token"),
+        ("projector", "SELECT secret FROM webhook"),
+        ("projector", "DELETE FROM movement"),
+        ("projector", "CREATE TABLE mine (x int)"),
+        ("api", "UPDATE movement SET unit = 'x'"),
+        ("api", "INSERT INTO unit (unit) VALUES ('x')"),
+        ("api", "DELETE FROM audit"),
+        ("api", "UPDATE register SET number = 1"),
+        ("api", "ALTER TABLE audit DISABLE TRIGGER ALL"),
+        ("api", "CREATE ROLE mine SUPERUSER"),
+    ],
+)
+def test_postgresql_refuses_what_is_not_the_role_s(stack: Stack, name: str, statement: str) -> None:
+    with (
+        connect(secured_of(stack).settings_of(name)) as connection,
+        pytest.raises(psycopg.errors.InsufficientPrivilege),
+    ):
+        connection.execute(statement)
+
+
+def test_postgresql_lets_nobody_in_in_the_clear_or_with_another_password(stack: Stack) -> None:
+    settings = secured_of(stack).settings_of("api")
+    with pytest.raises(psycopg.OperationalError, match=r"no pg_hba\.conf entry .*no encryption"):
+        connect(settings, sslmode="disable")
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        connect(settings, password="guessed")
+    with connect(settings) as connection:
+        tls = "SELECT ssl, version FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        assert connection.execute(tls).fetchone() == (True, "TLSv1.3")
+        (kept,) = connection.execute("SHOW password_encryption").fetchone() or ("",)
+        assert kept == "scram-sha-256"
+
+
+# ----------------------------------------------------------------------------------- over HTTP
+
+
+def test_page_and_gateway_speak_tls_alone(stack: Stack) -> None:
+    for port in (stack.settings.api_port, stack.settings.gateway_port):
+        with pytest.raises(httpx.RemoteProtocolError):
+            httpx.get(f"http://127.0.0.1:{port}/")
+        with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+            httpx.get(f"https://127.0.0.1:{port}/", verify=ssl.create_default_context())
+
+
+def test_who_shows_no_token_or_another_reader_s_is_refused(stack: Stack) -> None:
+    with gateway(stack, None) as client:
+        assert send(client, codes("N", 1)).status_code == 401
+    with gateway(stack, OTHER) as client:
+        assert send(client, codes("N", 1), reader=READER).status_code == 401
+        assert send(client, codes("N", 1), reader="unheard-of").status_code == 401
+        replay = client.post("/ingest/v1/replay", content=b"[]")
+        assert replay.status_code == 401
+    with api(stack, "") as client:
+        assert client.get("/stations").status_code == 401
+    with api(stack, "guessed") as client:
+        assert client.get("/stations").status_code == 401
+
+
+# ----------------------------------------------------------------------------------- the secrets
+
+
+def secrets_in(folder: Path) -> dict[str, str]:
+    """Each secret that lies in the folder, as it would stand somewhere else."""
+    found = {}
+    for path in folder.rglob("*"):
+        if not path.is_file() or path.name in ("authorities.pem", "hosts"):
+            continue
+        text = path.read_text()
+        if "PRIVATE KEY" in text:
+            der = ssl.PEM_cert_to_DER_cert(
+                text.split("-----END PRIVATE KEY-----")[0]
+                .replace("-----BEGIN PRIVATE KEY-----", "-----BEGIN CERTIFICATE-----")
+                .strip()
+                + "\n-----END CERTIFICATE-----\n"
+            )
+            text = base64.b64encode(der).decode()[40:90]
+        found[str(path.relative_to(folder))] = text.strip()
+    return found
+
+
+def test_every_secret_is_in_a_file_of_its_owner_alone(stack: Stack) -> None:
+    folder = secured_of(stack).keyring.folder
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    for path in folder.rglob("*"):
+        mode, is_open = stat.S_IMODE(path.stat().st_mode), "trusted" in path.parts
+        assert mode == (0o755 if is_open else 0o700) if path.is_dir() else True, path
+        assert mode == (0o644 if is_open else 0o600) if path.is_file() else True, path
+    assert stack.kafka is not None
+    properties = stack.kafka.folder / "server.properties"
+    assert stat.S_IMODE(properties.stat().st_mode) == 0o600
+    assert not (stack.kafka.folder / "users.args").exists()
+
+
+def test_no_secret_stands_in_a_log_a_command_line_an_environment_or_the_shown_settings(
+    stack: Stack, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keyring = secured_of(stack).keyring
+    assert stack.kafka is not None
+    assert stack.postgres is not None
+    secrets = secrets_in(keyring.folder)
+    secrets["postgres/password"] = stack.postgres.password_file.read_text()
+    assert len(secrets) >= 20
+    assert all(len(secret) >= 24 for secret in secrets.values())
+    pids = [stack.pid(name) for name in PROCESSES]
+    pids += [stack.kafka.pid, stack.postgres.pid]
+    places = {f"cmdline of {pid}": Path(f"/proc/{pid}/cmdline") for pid in pids}
+    places |= {f"environ of {pid}": Path(f"/proc/{pid}/environ") for pid in pids[:5]}
+    for pattern in ("logs/*", "kafka/*.log*", "postgres/*.log", "lock"):
+        places |= {str(path): path for path in stack.folder.glob(pattern)}
+    assert len(places) >= 7 + 5 + 5 + 2 + 1
+    told = {name: path.read_bytes().decode(errors="replace") for name, path in places.items()}
+    monkeypatch.setenv(f"{ENV_PREFIX}DATA_DIR", str(stack.folder))
+    assert run(["config"]) == 0
+    told["scantrail config"] = capsys.readouterr().out
+    assert f"{ENV_PREFIX}KAFKA_PASSWORD_FILE=" in told["scantrail config"]
+    named = [
+        (name, where) for where, text in told.items() for name in secrets if secrets[name] in text
+    ]
+    assert named == []
+
+
+def test_a_process_is_given_its_own_secrets_and_no_other(stack: Stack) -> None:
+    folder = secured_of(stack).keyring.folder
+    for name in PROCESSES:
+        environ = Path(f"/proc/{stack.pid(name)}/environ").read_text().split("\0")
+        files = [value for _, _, value in (line.partition("=") for line in environ)]
+        given = {
+            Path(value).relative_to(folder).parts[0]
+            for value in files
+            if value.startswith(f"{folder}{os.sep}")
+        }
+        assert given == {name, "trusted"}
+        told = dict(line.split("=", 1) for line in environ if "=" in line)
+        has_database = told[f"{ENV_PREFIX}DATABASE_URL"] != Settings().database_url
+        assert has_database == (name in ROLES)
+
+
+def test_faust_s_web_server_is_off(stack: Stack) -> None:
+    """The tracker listens where its health is told, and nowhere else."""
+    assert listening(stack.pid("tracker")) == {stack.settings.tracker_health_port}
+    assert listening(stack.pid("gateway")) == {
+        stack.settings.gateway_health_port,
+        stack.settings.gateway_port,
+    }
+
+
+def listening(pid: int | None) -> set[int]:
+    """The TCP ports on which a process listens (Linux)."""
+    inodes = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        target = os.readlink(descriptor)
+        if target.startswith("socket:["):
+            inodes.add(target[8:-1])
+    ports = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and rest[5] in inodes:
+                ports.add(int(local.rpartition(":")[2], 16))
+    return ports
+
+
+# ------------------------------------------------------------------------------------- exchanged
+
+
+def test_passwords_and_certificates_are_exchanged_while_scans_flow(
+    stack: Stack, long_form: bool
+) -> None:
+    """The last here: it starts the broker again."""
+    keyring = secured_of(stack).keyring
+    before = secrets_in(keyring.folder)
+    pids = {name: stack.pid(name) for name in PROCESSES}
+    old_settings = secured_of(stack).settings_of("gateway")
+    old = replace(
+        old_settings, kafka_password_file="", kafka_password=old_settings.secret("kafka_password")
+    )
+    said: list[str] = []
+    kinds = ["passwords", "certificates", *(["authority"] if long_form else [])]
+    sent = asyncio.run(_while_scans_flow(stack, kinds, said))
+    with connect(stack.settings) as owner:  # those of before are opened anew, with what holds now
+        owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename LIKE %s",
+            [role_of("%")],
+        )
+    more = codes("P", 20)
+    with gateway(stack) as client:
+        send(client, more).raise_for_status()
+    until_found(stack, [*sent, *more], 120)
+    assert {name: stack.pid(name) for name in PROCESSES} == pids, "nothing was started anew"
+    after = secrets_in(keyring.folder)
+    kept = {name for name in before if before[name] == after.get(name)}
+    is_theirs = {name for name in kept if not name.startswith("readers/")}
+    assert is_theirs == {"admin/api-token", *([] if long_form else ["authority.key"])}
+    with pytest.raises(KafkaConnectionError):
+        asyncio.run(_bootstrap(old))
+
+
+async def _bootstrap(settings: Settings) -> None:
+    client = client_of(settings)
+    try:
+        await client.bootstrap()
+    finally:
+        await client.close()
+
+
+async def _while_scans_flow(stack: Stack, kinds: list[str], said: list[str]) -> list[str]:
+    """The codes that the gateway accepted while all these were exchanged."""
+    done = asyncio.Event()
+    sent: list[str] = []
+
+    async def flow() -> None:
+        number = 0
+        with gateway(stack) as client:
+            while not done.is_set():
+                some = codes(f"F{number:04}", 5)
+                answer = await asyncio.to_thread(send, client, some)
+                assert answer.json() == {"accepted": 5, "rejected": []}
+                sent.extend(some)
+                number += 1
+                await asyncio.sleep(0.02)
+
+    flowing = asyncio.create_task(flow())
+    try:
+        for kind in kinds:
+            rotation = Rotation(stack.settings, secured_of(stack).keyring, said.append)
+            await asyncio.to_thread(rotation.rotate, kind)
+    finally:
+        done.set()
+        await flowing
+    assert len(sent) > 100, "too little flowed for this to prove anything"
+    return sent

@@ -1,0 +1,76 @@
+"""`make audit` says plainly what it could not find out, with stand-ins for its two tools."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+TOP = Path(__file__).parents[2]
+
+
+def make_audit(folder: Path, pip_audit: str, cyclonedx: str = "exit 0") -> tuple[int, str]:
+    """Exit status and output, where the tools are these shell scripts."""
+    tools = folder / "audit" / "bin"
+    tools.mkdir(parents=True)
+    for name, script in (("pip-audit", pip_audit), ("cyclonedx-py", cyclonedx)):
+        (tools / name).write_text(f"#!/bin/sh\n{script}\n")
+        (tools / name).chmod(0o755)
+    for made in (
+        "installed",
+        "audit.txt",
+        "audit/.installed",
+    ):  # in the order in which they are made
+        (folder / made).touch()
+    done = subprocess.run(
+        [
+            "make",
+            "audit",
+            f"AUDIT={folder / 'audit'}",
+            f"AUDIT_LOG={folder / 'audit.log'}",
+            f"AUDIT_LOCK={folder / 'audit.txt'}",
+            f"STAMP={folder / 'installed'}",
+        ],
+        cwd=TOP,
+        env={**os.environ, "MAKEFLAGS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_where_nothing_is_known_it_is_green(tmp_path: Path) -> None:
+    status, told = make_audit(tmp_path, "exit 0")
+    assert status == 0, told
+    assert told.splitlines()[-1] == "no known holes in deploy/locks"
+
+
+def test_a_known_hole_is_shown_and_fails(tmp_path: Path) -> None:
+    status, told = make_audit(tmp_path, 'echo "requests 1.0 PYSEC-2099-1"; exit 1')
+    assert status != 0
+    assert "requests 1.0 PYSEC-2099-1" in told
+    assert "deploy/locks/development.txt has packages with known holes" in told
+
+
+@pytest.mark.parametrize(
+    "error",
+    ["ServiceError: Failed to establish a new connection", "ERROR: 503 Server Error from HTTP"],
+)
+def test_a_database_that_cannot_be_asked_fails_with_the_reason(tmp_path: Path, error: str) -> None:
+    status, told = make_audit(tmp_path, f'echo "{error}" >&2; exit 1')
+    assert status != 0
+    assert "nothing is known of holes in deploy/locks/development.txt" in told
+    assert error in told
+    assert "no known holes" not in told
+
+
+def test_what_is_skipped_is_no_success() -> None:
+    """A package that the database does not know would else be passed over with a warning."""
+    assert "pip-audit --strict " in (TOP / "Makefile").read_text()
+
+
+def test_a_list_of_parts_that_cannot_be_written_fails(tmp_path: Path) -> None:
+    status, told = make_audit(tmp_path, "exit 0", "exit 3")
+    assert status != 0
+    assert "dist/sbom.cdx.json could not be written" in told

@@ -19,26 +19,27 @@ from scantrail.infra.credentials import kafka_access
 from scantrail.infra.settings import Settings
 
 READER, OTHER = "handheld-1", "handheld-2"
-STATION = "dock-1"
+STATIONS = {READER: ("dock-1", "receiving"), OTHER: ("gate-1", "shipping")}
 GTIN = "09506000134352"
 
 _READERS = "\n".join(
-    f'[[reader]]\nid = "{reader}"\nstation = "{STATION}"\nprotocol = "http-generic"\n'
-    for reader in (READER, OTHER)
+    f'[[reader]]\nid = "{reader}"\nstation = "{station}"\nprotocol = "http-generic"\n'
+    for reader, (station, _) in STATIONS.items()
 )
 
 
 @contextmanager
 def secured_stack(folder: Path, cache: Path) -> Iterator[Stack]:
-    """A private `scantrail up --secure`, with two readers over HTTP at one station."""
+    """A private `scantrail up --secure`, with two readers over HTTP."""
     data = folder / "data"
     readers = folder / "readers.toml"
     readers.write_text(Secured(secrets_folder(data)).readers(_READERS))
     settings = replace(private_settings(data, Settings()), readers_file=str(readers))
     with Stack(settings, cache=cache, secure=True) as stack:
         with api(stack) as client:
-            body = {"name": "Dock 1", "site": "north", "business_step": "receiving"}
-            client.put(f"/stations/{STATION}", json=body).raise_for_status()
+            for station, step in STATIONS.values():
+                body = {"name": station, "site": "north", "business_step": step}
+                client.put(f"/stations/{station}", json=body).raise_for_status()
         yield stack
 
 

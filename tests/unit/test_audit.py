@@ -40,6 +40,9 @@ def make_audit(folder: Path, pip_audit: str, cyclonedx: str = "exit 0") -> tuple
     return done.returncode, done.stdout + done.stderr
 
 
+HOLE = 'echo "Found 1 known vulnerability in 1 package"; echo "http 1.0 PYSEC-2099-1"; exit 1'
+
+
 def test_where_nothing_is_known_it_is_green(tmp_path: Path) -> None:
     status, told = make_audit(tmp_path, "exit 0")
     assert status == 0, told
@@ -47,15 +50,19 @@ def test_where_nothing_is_known_it_is_green(tmp_path: Path) -> None:
 
 
 def test_a_known_hole_is_shown_and_fails(tmp_path: Path) -> None:
-    status, told = make_audit(tmp_path, 'echo "requests 1.0 PYSEC-2099-1"; exit 1')
+    status, told = make_audit(tmp_path, HOLE)
     assert status != 0
-    assert "requests 1.0 PYSEC-2099-1" in told
+    assert "http 1.0 PYSEC-2099-1" in told
     assert "deploy/locks/development.txt has packages with known holes" in told
 
 
 @pytest.mark.parametrize(
     "error",
-    ["ServiceError: Failed to establish a new connection", "ERROR: 503 Server Error from HTTP"],
+    [
+        "ServiceError: Failed to establish a new connection",
+        "ERROR: 503 Server Error from HTTP",
+        "ERROR: x: Dependency not found and could not be audited: x (1.0)",
+    ],
 )
 def test_a_database_that_cannot_be_asked_fails_with_the_reason(tmp_path: Path, error: str) -> None:
     status, told = make_audit(tmp_path, f'echo "{error}" >&2; exit 1')

@@ -317,7 +317,7 @@ def test_the_locks_agree_and_hold_every_dependency() -> None:
         lock.stem: dict(re.findall(r"^([a-z0-9._-]+)==(\S+)", lock.read_text(), re.MULTILINE))
         for lock in LOCKS
     }
-    assert set(pinned) == {"bench", "development", "runtime"}
+    assert set(pinned) == {"audit", "bench", "development", "runtime"}
     assert pinned["runtime"].items() <= pinned["development"].items()
     assert pinned["runtime"].items() <= pinned["bench"].items()
     for name, version in pinned["bench"].items():  # it is installed beside development.txt
@@ -328,6 +328,7 @@ def test_the_locks_agree_and_hold_every_dependency() -> None:
         "runtime": project["dependencies"],
         "development": project["dependencies"] + extras["embedded"] + extras["dev"],
         "bench": project["dependencies"] + extras["bench"],
+        "audit": extras["audit"],
     }
     for name, requirements in wanted.items():
         for requirement in map(Requirement, requirements):

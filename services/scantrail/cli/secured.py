@@ -152,9 +152,9 @@ class CertificateWatch:
         """To be asked every now and then."""
         seen = self._seen(self._kafka_files())
         if kafka is not None and seen != self._of_kafka and kafka.running:
-            self._of_kafka = seen
             self._say("Kafka's certificates or password changed: it is started again")
             kafka.end()
+            self._of_kafka = self._seen(self._kafka_files())  # what it will read at its start
         seen = self._seen([self._keyring.certificate("postgres")])
         if postgres is not None and seen != self._of_postgres:
             self._of_postgres = seen

@@ -32,7 +32,7 @@ from scantrail.infra.rights import ADMIN, GROUPS, PRINCIPALS, READS, writers
 from scantrail.infra.settings import Settings, SettingsError
 from scantrail.infra.topic_admin import name_of
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 ITERATIONS: Final = 8192
 
 _ANY, _ALLOW, _LITERAL, _PREFIXED = 1, 3, 3, 4

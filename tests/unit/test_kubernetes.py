@@ -418,5 +418,7 @@ def test_the_image_and_the_job_are_those_of_this_release(shape: str) -> None:
         assert container_of(workload)["image"] == f"scantrail:{project['version']}"
     setup = workloads(shape)["setup"]
     assert setup["metadata"]["name"] == f"setup-{project['version'].replace('.', '-')}"
-    assert container_of(setup)["command"][-1] == "scantrail topics check && scantrail db migrate"
+    assert container_of(setup)["command"][-1] == (
+        "scantrail topics check && scantrail db migrate && scantrail db roles"
+    )
     assert pod_of(setup)["restartPolicy"] == "OnFailure"

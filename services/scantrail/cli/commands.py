@@ -50,7 +50,9 @@ from scantrail.domain.refolding import CannotRefold
 from scantrail.gateway.readers_file import ReaderSettingsError
 from scantrail.infra.credentials import https_checks
 from scantrail.infra.database import migrate
+from scantrail.infra.database_roles import apply_roles
 from scantrail.infra.logs import configure_logging
+from scantrail.infra.rights import ROLES, role_of
 from scantrail.infra.settings import Settings, SettingsError, load_settings
 from scantrail.infra.tokens import new_token
 from scantrail.infra.topic_admin import apply_topics, topic_faults
@@ -117,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     db = commands.add_parser("db", help="the query database")
     shapes = db.add_subparsers(dest="action", required=True)
     shapes.add_parser("migrate", help="bring it to the newest shape")
+    shapes.add_parser("roles", help="give the processes' roles their rights, and no other")
     shapes.add_parser(
         "rebuild",
         help="make the rows that come from topics anew, and exchange them",
@@ -235,6 +238,9 @@ def _run(asked: argparse.Namespace) -> int:
         case "db" if asked.action == "rebuild":
             say = partial(print, flush=True)
             print(told_of_rebuild(asyncio.run(rebuild_database(settings, say))))
+        case "db" if asked.action == "roles":
+            apply_roles(settings, {})
+            print("roles have their rights: " + ", ".join(map(role_of, ROLES)))
         case "db":
             migrate(settings)
             print("the database has the newest shape")

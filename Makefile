@@ -17,7 +17,7 @@ INSTALL_LOG := .scantrail/install.log
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test broker browser pictures test-faults check demo bench audit clean
+.PHONY: help install up test broker browser kustomize pictures test-faults check demo bench audit clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -71,7 +71,7 @@ up: install ## starts everything and prints the address of the page (EMPTY=1: no
 	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty) $(if $(SECURE),--secure)
 
 # One test at a time to each worker, in the order of the list: those that run alone come last.
-test: install check broker browser ## checks, then runs every test
+test: install check broker browser kustomize ## checks, then runs every test
 	@$(VENV)/bin/pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
 # The tests' MQTT broker, and openssl for its certificate. Debian has mosquitto outside of PATH.
@@ -87,6 +87,21 @@ broker:
 	fi; \
 	if lacks_one; then \
 	  echo "make: the tests need mosquitto and openssl: install the system's packages" >&2; exit 1; \
+	fi
+
+# What renders deploy/kubernetes, alone or within kubectl, of version 5 or later; with Go it is built.
+KUSTOMIZE := sigs.k8s.io/kustomize/kustomize/v5@v5.7.1
+kustomize:
+	@lacks() { ! command -v kustomize >/dev/null && [ ! -x $(VENV)/bin/kustomize ] \
+	  && ! kubectl version --client 2>/dev/null | grep -q 'Kustomize Version: v5'; }; \
+	if lacks && command -v go >/dev/null; then \
+	  echo "kustomize, for the tests (the first time a minute; progress in $(INSTALL_LOG))"; \
+	  mkdir -p $(dir $(INSTALL_LOG)); \
+	  GOBIN=$(CURDIR)/$(VENV)/bin go install $(KUSTOMIZE) > $(INSTALL_LOG) 2>&1 \
+	  || { echo "make: kustomize could not be built: see $(INSTALL_LOG)" >&2; exit 1; }; \
+	fi; \
+	if lacks; then \
+	  echo "make: the tests need kustomize 5, kubectl 1.27 or Go 1.22, or later: install one" >&2; exit 1; \
 	fi
 
 # The browser in which the tests look at the page.

@@ -5,6 +5,7 @@ from bench import (
     chain,
     failover,
     fold,
+    footprint,
     gateway,
     identity,
     lookup,
@@ -44,6 +45,9 @@ PARTS = (
     verdict.PART,
     burst.PART,
     failover.PART,
+    footprint.CHAIN,
+    footprint.TRACKER_GROWTH,
+    footprint.PROJECTOR_GROWTH,
 )
 
 

@@ -67,6 +67,14 @@ class Process:
             assert time.monotonic() < deadline, (answer and answer.text, self.log)
             time.sleep(0.05)
 
+    def await_missing(self, what: str) -> None:
+        """Until it says that it lacks `what`."""
+        deadline = time.monotonic() + READY_S_MAX
+        while (answer := self.get("/readyz")) is None or what not in answer.json()["missing"]:
+            assert self.process.poll() is None, self.log
+            assert time.monotonic() < deadline, (answer and answer.text, self.log)
+            time.sleep(0.05)
+
     def resident_mib(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024

@@ -10,6 +10,7 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
+from scantrail.cli.commands import run
 from scantrail.infra import tables
 from scantrail.infra.database import is_away, is_refusal, make_tables, migrate, sqlalchemy_url
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
@@ -115,3 +116,23 @@ def test_a_lot_that_a_voided_scan_told_is_taken_back_where_it_was_kept(
         marked = connection.execute("SELECT unit, is_stale FROM recall_unit ORDER BY 1").fetchall()
     assert lots == [("a", "L7"), ("b", None), ("c", "L1")]
     assert marked == [("a", True), ("b", True)]
+
+
+def test_roles_are_given_their_rights_and_no_other(
+    database_url: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SCANTRAIL_DATABASE_URL", database_url)
+    has = "SELECT has_table_privilege(%s, %s, %s)"
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("REVOKE SELECT ON unit FROM scantrail_api")
+        owner.execute("GRANT SELECT ON party TO scantrail_projector")
+        assert run(["db", "roles"]) == 0
+        for role, table, right, expected in (
+            ("scantrail_api", "unit", "SELECT", True),
+            ("scantrail_projector", "party", "SELECT", False),
+            ("scantrail_projector", "movement", "INSERT", True),
+        ):
+            row = owner.execute(has, [role, table, right]).fetchone()
+            assert row == (expected,), (role, table)
+    told = capsys.readouterr().out
+    assert told == "roles have their rights: scantrail_projector, scantrail_api\n"

@@ -140,5 +140,13 @@ async def test_with_kafka_killed_each_process_still_ends_on_sigterm(
             deadline = time.monotonic() + 30.0
             for process in processes:
                 process.status_within(max(deadline - time.monotonic(), 0.1))
+        with started(settings, tmp_path, "tracker") as (tracker,):  # it waits for Kafka
+            tracker.await_missing("units recovered")
+            deadline = time.monotonic() + READY_S_MAX
+            while tracker.log.count("kafka is away") < 2:
+                assert time.monotonic() < deadline, tracker.log
+                await asyncio.sleep(0.05)
+            tracker.terminate()
+            assert tracker.status_within(10.0) == 0, tracker.log
     finally:
         kafka.kill()

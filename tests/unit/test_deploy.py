@@ -3,6 +3,8 @@
 None of it is run here: no container engine is needed, and what is compared is what drifts.
 """
 
+import copy
+import json
 import re
 import tomllib
 from dataclasses import fields
@@ -12,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jsonschema import Draft201909Validator
 from packaging.requirements import Requirement
 
 from scantrail.cli.commands import run
@@ -46,6 +49,35 @@ def published(service: str) -> list[tuple[str, int, int]]:
 
 
 # ------------------------------------------------------------------------------ the compose file
+
+SPECIFICATION = json.loads((TOP / "tests/data/compose/compose_spec.json").read_text())
+
+
+def faults(compose: dict[str, Any]) -> list[str]:
+    """What the Compose Specification has against it: `docker compose` asks for an engine."""
+    return [
+        f"{error.json_path}: {error.message}"
+        for error in Draft201909Validator(SPECIFICATION).iter_errors(compose)
+    ]
+
+
+def test_the_file_is_as_the_compose_specification_says() -> None:
+    assert faults(COMPOSE) == []
+
+
+@pytest.mark.parametrize(
+    ("service", "key", "value"),
+    [
+        ("gateway", "depnds_on", ["kafka"]),
+        ("gateway", "depends_on", {"kafka": {"condition": "service_helthy"}}),
+        ("kafka", "healthcheck", {"test": ["CMD"], "interval": 5}),
+        ("postgres", "read_only", "perhaps"),
+    ],
+)
+def test_the_specification_sees_what_is_wrong(service: str, key: str, value: object) -> None:
+    wrong = copy.deepcopy(COMPOSE)
+    wrong["services"][service][key] = value
+    assert faults(wrong) != []
 
 
 def test_one_service_per_process() -> None:
@@ -166,6 +198,40 @@ def test_the_readers_file_can_be_read_and_its_listening_ports_are_published() ->
     listening = {r.address for r in load_readers(DEPLOY / "readers.toml") if r.mode == "listen"}
     assert listening <= {("0.0.0.0", inside) for _, _, inside in published("gateway")}
     assert listening
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_container_may_nothing_that_it_does_not_need(service: str) -> None:
+    body = SERVICES[service]
+    assert body["cap_drop"] == ["ALL"]
+    assert body["security_opt"] == ["no-new-privileges:true"]
+    assert not body.get("privileged")
+    assert body.get("user") != "root"
+    assert body.get("read_only", False) is (service != "kafka")  # whose scripts write to /opt/kafka
+    if service == "postgres":  # its image begins as root unless it is told not to
+        assert body["user"] == "postgres"
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_service_is_seen_to_live_comes_again_and_its_log_does_not_fill_the_disk(
+    service: str,
+) -> None:
+    body = SERVICES[service]
+    assert {"max-size", "max-file"} <= set(body["logging"]["options"])
+    if service != "setup":
+        assert body["restart"] == "unless-stopped"
+        assert body["healthcheck"]["test"][0] == "CMD"
+        assert body["healthcheck"]["retries"] >= 1
+
+
+def test_kafka_is_its_own_controller_and_makes_no_topic_by_itself() -> None:
+    """KRaft; one broker has one copy of all, its own topics too."""
+    kafka = SERVICES["kafka"]["environment"]
+    assert set(kafka["KAFKA_PROCESS_ROLES"].split(",")) == {"broker", "controller"}
+    assert not any("ZOOKEEPER" in name for name in kafka)
+    assert kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
+    copies = {int(v) for name, v in kafka.items() if name.endswith(("_FACTOR", "_MIN_ISR"))}
+    assert copies == {1}
 
 
 # ------------------------------------------------------------------------------------ Prometheus

@@ -34,7 +34,7 @@ from scantrail.contracts.records import UnreadableRecord, movements
 from scantrail.contracts.topics import Topic
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.database import connect_database
-from scantrail.infra.kafka import connect_consumer
+from scantrail.infra.kafka import connect_consumer, until_partitions_fit
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of, partitions_of
 from scantrail.projector.rows import Row, Rows, add_records
@@ -89,7 +89,9 @@ class Checked:
 
 
 async def check(settings: Settings, say: Callable[[str], None], *, history: bool) -> Checked:
-    """Compare; with `history` each movement of the topic too. Raises CannotCheck."""
+    """Compare; with `history` each movement of the topic too. Raises CannotCheck, and SettingsError
+    where the topics are not those of the settings."""
+    await until_partitions_fit(settings)
     engine = connect_database(settings, statement_timeout_s=0)
     consumer = await connect_consumer(settings)
     try:

@@ -50,10 +50,12 @@ from scantrail.domain.refolding import CannotRefold
 from scantrail.gateway.readers_file import ReaderSettingsError
 from scantrail.infra.credentials import https_checks
 from scantrail.infra.database import migrate
+from scantrail.infra.database_roles import apply_roles
 from scantrail.infra.logs import configure_logging
+from scantrail.infra.rights import ROLES, role_of
 from scantrail.infra.settings import Settings, SettingsError, load_settings
 from scantrail.infra.tokens import new_token
-from scantrail.infra.topic_admin import apply_topics
+from scantrail.infra.topic_admin import apply_topics, topic_faults
 from scantrail.projector.rebuilding import CannotRebuild, rebuild_database
 
 #: These start an installation of their own; the others speak to the one that runs here, if any.
@@ -109,10 +111,15 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--units", type=int, default=UNITS, help="how many units, 200 or more")
     commands.add_parser("simulate", help="be the devices of the simulated site")
     topics = commands.add_parser("topics", help="the topics in Kafka")
-    topics.add_argument("action", choices=["apply"], help="create what is missing")
+    topics.add_argument(
+        "action",
+        choices=["apply", "check"],
+        help="create what is missing, or say what is not as it must be",
+    )
     db = commands.add_parser("db", help="the query database")
     shapes = db.add_subparsers(dest="action", required=True)
     shapes.add_parser("migrate", help="bring it to the newest shape")
+    shapes.add_parser("roles", help="give the processes' roles their rights, and no other")
     shapes.add_parser(
         "rebuild",
         help="make the rows that come from topics anew, and exchange them",
@@ -221,12 +228,19 @@ def _run(asked: argparse.Namespace) -> int:
         case "simulate":
             configure_logging("simulate", settings.log_level)
             asyncio.run(simulate(settings))
+        case "topics" if asked.action == "check":
+            faults = asyncio.run(topic_faults(settings))
+            print("\n".join(faults) or "all topics are as they must be")
+            return 1 if faults else 0
         case "topics":
             created = asyncio.run(apply_topics(settings))
             print("\n".join(created) or "all topics are there")
         case "db" if asked.action == "rebuild":
             say = partial(print, flush=True)
             print(told_of_rebuild(asyncio.run(rebuild_database(settings, say))))
+        case "db" if asked.action == "roles":
+            apply_roles(settings, {})
+            print("roles have their rights: " + ", ".join(map(role_of, ROLES)))
         case "db":
             migrate(settings)
             print("the database has the newest shape")

@@ -20,6 +20,7 @@ from scantrail.infra import metrics
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import RETRY_S, connect_producer, stop_producer
 from scantrail.infra.logs import logger
+from scantrail.infra.partitions import PartitionsDiffer
 from scantrail.infra.settings import Settings
 
 log = logger(__name__)
@@ -28,6 +29,10 @@ DRAIN_RECORDS = 500
 
 #: What the gateway lacks, and so is not ready, while it must refuse reads.
 ROOM = "room for reads: Kafka is away and the spool takes no more"
+
+#: What it lacks while Kafka's topics are not those of its settings: reads are kept on disk.
+TOPICS = "topics with as many partitions as they must have"
+TOPICS_AGAIN_S = 5.0
 
 #: What Kafka says of a record, or of the batch it is in, that it will never take.
 REFUSALS = (
@@ -83,7 +88,13 @@ class Outlet:
             except KafkaError as error:
                 await self._renew(error)
                 continue
+            except PartitionsDiffer as error:  # to end would lose the reads that still come
+                self._health.lacks(TOPICS)
+                log.error("nothing is sent: reads go to disk", reason=str(error))
+                await asyncio.sleep(TOPICS_AGAIN_S)
+                continue
             self._health.has(ROOM)
+            self._health.has(TOPICS)
             if self._spool.count == 0:  # else some are being written at this moment
                 self._away.clear()
                 self._live = True

@@ -10,8 +10,9 @@ from aiokafka.errors import KafkaError, KafkaTimeoutError
 from scantrail.contracts.topics import Topic
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.logs import logger
+from scantrail.infra.partitions import FixedPartitioner, partitions_of_topics
 from scantrail.infra.settings import Settings
-from scantrail.infra.topic_admin import name_of
+from scantrail.infra.topic_admin import check_partitions, name_of
 
 log = logger(__name__)
 
@@ -29,10 +30,13 @@ RECORD_BYTES_MAX = 40 << 20
 
 
 async def connect_producer(settings: Settings) -> AIOKafkaProducer:
-    """A producer whose records are acknowledged by all replicas, each written once.
+    """A producer whose records are acknowledged by all replicas, each written once, and go where
+    the number of partitions says that the installation has.
 
-    Waits for as long as no broker answers.
+    Waits for as long as no broker answers. Raises PartitionsDiffer where the topics have another
+    number; where it changes later, what is sent raises PartitionsChanged.
     """
+    await until_partitions_fit(settings)
     while True:
         producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka_bootstrap,
@@ -43,12 +47,29 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
             max_batch_size=1 << 18,
             max_request_size=RECORD_BYTES_MAX,
             request_timeout_ms=10_000,
+            partitioner=FixedPartitioner(partitions_of_topics(settings).values()),
         )
         try:
             await _begin(producer)
             return producer
         except KafkaError as error:
             log.warning("kafka is away", reason=str(error))
+            await asyncio.sleep(RETRY_S)
+
+
+async def until_partitions_fit(
+    settings: Settings, on_wait: Callable[[], None] = lambda: None
+) -> None:
+    """Return once Kafka answers and its topics have the partitions that they must have.
+
+    Raises PartitionsDiffer. `on_wait` is called every RETRY_S.
+    """
+    while True:
+        try:
+            return await check_partitions(settings)
+        except KafkaError as error:
+            log.warning("kafka is away", reason=str(error))
+            on_wait()
             await asyncio.sleep(RETRY_S)
 
 
@@ -95,8 +116,10 @@ async def connect_consumer(
     """A consumer from the earliest record on, which commits only what it is told to.
 
     Without `group` it reads every partition of its topics, `fetch_bytes_max` of each at once. Waits
-    for as long as no broker answers.
+    for as long as no broker answers. A group's raises PartitionsDiffer, as connect_producer does.
     """
+    if group:
+        await until_partitions_fit(settings)
     while True:
         consumer = AIOKafkaConsumer(
             *(name_of(settings, topic) for topic in topics),

@@ -44,7 +44,22 @@ def run_service(
     calm_collector()
     health = Health(*lacking)
     with health_server(settings, service, health):
-        asyncio.run(_until_told(work(settings, health), health))
+        try:
+            asyncio.run(_until_told(work(settings, health), health))
+        except (SettingsError, ExceptionGroup) as error:
+            if (refused := _refusal(error)) is None:
+                raise
+            raise SystemExit(f"scantrail {service}: {refused}") from error
+
+
+def _refusal(error: BaseException) -> BaseException | None:
+    """The SettingsError among what tasks of a group raised."""
+    while isinstance(error, BaseExceptionGroup):
+        found = error.subgroup(SettingsError)
+        if found is None:
+            return None
+        error = found.exceptions[0]
+    return error
 
 
 def _take_connections() -> None:

@@ -1,7 +1,9 @@
-"""`scantrail topics apply`: makes the topics of `schemas/`; nothing else does."""
+"""`scantrail topics`: makes the topics of `schemas/`, or says how those that are there differ."""
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
@@ -10,9 +12,13 @@ from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExists
 
 from scantrail.contracts.topics import FENCE, Topic, TopicSpec, topic_name, topic_specs
 from scantrail.infra.credentials import kafka_access
+from scantrail.infra.partitions import check_numbers
 from scantrail.infra.settings import Settings, SettingsError
 
 WAIT_S = 30.0
+
+#: A broker that does not answer for so long is not waited for: another may.
+ASK_MS_MAX = 5_000
 
 #: Of what describes a topic's settings: this one was made for the topic, it is no default.
 _OF_THE_TOPIC = 1
@@ -20,13 +26,20 @@ _OF_THE_TOPIC = 1
 #: How large a record may be that a topic takes.
 RECORD_SIZE = "max.message.bytes"
 
+#: How long a record stays: whoever runs Kafka may like it longer.
+RETENTION = "retention.ms"
+
+#: With so many copies a record is acknowledged when two have it, and one may be away.
+REPLICATION_SAFE = 3
+SAFE = {"min.insync.replicas": "2"}
+
 
 async def apply_topics(settings: Settings) -> list[str]:
     """Create what is missing and return its names; the tracker's fence is set, or taken away, and
     topics that take smaller records than they should take larger ones.
 
-    Raises SettingsError where `scans` exists with another number of partitions: the number is
-    fixed at creation, for the key decides the partition; and where Kafka refuses.
+    Raises PartitionsDiffer where a topic exists with another number of partitions: the number is
+    fixed at creation, for the key decides the partition; SettingsError where Kafka refuses.
     """
     admin = await _connected(settings)
     try:
@@ -43,21 +56,15 @@ async def apply_topics(settings: Settings) -> list[str]:
 async def _apply(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
     wanted = {}
     for spec in topic_specs():
-        name = topic_name(settings.topic_prefix, spec.topic)
+        name = name_of(settings, spec.topic)
         wanted[name] = NewTopic(
             name=name,
             num_partitions=spec.partitions or settings.partitions,
             replication_factor=settings.replication,
-            topic_configs=spec.config | (_fence(settings) if spec.topic is Topic.UNITS else {}),
+            topic_configs=topic_config(settings, spec),
         )
     present = {t["topic"]: t for t in await admin.describe_topics() if t["topic"] in wanted}
-    for name, topic in present.items():
-        have, want = len(topic["partitions"]), wanted[name].num_partitions
-        if have != want:
-            raise SettingsError(
-                f"SCANTRAIL_PARTITIONS: topic {name} has {have} partitions, not {want}; the"
-                f" number is fixed at creation: set SCANTRAIL_PARTITIONS={have}"
-            )
+    check_numbers(settings, _numbers(present.values()))
     missing = [topic for name, topic in wanted.items() if name not in present]
     if missing:
         answer = await admin.create_topics(missing)
@@ -71,14 +78,24 @@ async def _apply(admin: AIOKafkaAdminClient, settings: Settings) -> list[str]:
     return [topic.name for topic in missing]
 
 
+def topic_config(settings: Settings, spec: TopicSpec) -> dict[str, str]:
+    """The settings with which a topic is made in this installation."""
+    config = dict(spec.config)
+    if spec.topic is Topic.UNITS:
+        config |= _fence(settings)
+    if settings.replication >= REPLICATION_SAFE:
+        config |= SAFE
+    return config
+
+
 def _fence(settings: Settings) -> dict[str, str]:
     return FENCE if settings.tracker_fence == "on" else {}
 
 
 async def _apply_settings(admin: AIOKafkaAdminClient, settings: Settings, spec: TopicSpec) -> None:
     """Set what has to be as this release has it; all else may be as the operator likes."""
-    size = int(spec.config.get(RECORD_SIZE, 0))
-    if not size and spec.topic is not Topic.UNITS:
+    size, is_safe = int(spec.config.get(RECORD_SIZE, 0)), settings.replication >= REPLICATION_SAFE
+    if not size and not is_safe and spec.topic is not Topic.UNITS:
         return
     name = name_of(settings, spec.topic)
     found = await _settings_of(admin, name)
@@ -88,8 +105,79 @@ async def _apply_settings(admin: AIOKafkaAdminClient, settings: Settings, spec: 
         wanted |= _fence(settings)
     if int(found.get(RECORD_SIZE, 0)) < size:  # an older release made it, or it has the default
         wanted[RECORD_SIZE] = str(size)
+    if is_safe:
+        wanted = SAFE | wanted
     if found != wanted:
         await _set(admin, name, wanted)
+
+
+async def check_partitions(settings: Settings) -> None:
+    """Hold the topics that are there against the settings, as a process does before it works.
+
+    Raises PartitionsDiffer, and KafkaError where Kafka is away.
+    """
+    admin = AIOKafkaAdminClient(
+        bootstrap_servers=settings.kafka_bootstrap,
+        **kafka_access(settings),
+        request_timeout_ms=ASK_MS_MAX,
+    )
+    try:
+        await admin.start()
+        check_numbers(settings, _numbers(await admin.describe_topics()))
+    finally:
+        await admin.close()
+
+
+async def topic_faults(settings: Settings) -> list[str]:
+    """What is not as it must be, a line each with the mend: topics that are missing, have too few
+    copies, or are kept in another way. How long records stay may be as the operator likes.
+
+    Raises PartitionsDiffer; SettingsError where Kafka is away or does not tell.
+    """
+    admin = await _connected(settings)
+    try:
+        present = {topic["topic"]: topic for topic in await admin.describe_topics()}
+        check_numbers(settings, _numbers(present.values()))
+        faults = []
+        for spec in topic_specs():
+            name = name_of(settings, spec.topic)
+            if name not in present:
+                faults.append(f"topic {name} is missing: scantrail topics apply makes it")
+                continue
+            copies = min(len(part["replicas"]) for part in present[name]["partitions"])
+            if copies < settings.replication:
+                faults.append(
+                    f"topic {name} has {copies} copies, not SCANTRAIL_REPLICATION="
+                    f"{settings.replication}: kafka-reassign-partitions.sh makes more"
+                )
+            found = await _settings_of(admin, name)
+            faults += [f"topic {name}: {told}" for told in _config_faults(settings, spec, found)]
+        return faults
+    except KafkaError as error:
+        raise SettingsError(
+            f"SCANTRAIL_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}: Kafka does not tell of its"
+            f" topics: {error!r}"
+        ) from error
+    finally:
+        await admin.close()
+
+
+def _config_faults(settings: Settings, spec: TopicSpec, found: Mapping[str, str]) -> list[str]:
+    faults = []
+    for key, value in topic_config(settings, spec).items():
+        have = found.get(key)
+        is_enough = key == RECORD_SIZE and have is not None and int(have) >= int(value)
+        if have != value and key != RETENTION and not is_enough:
+            faults.append(f"{key} is {have or 'not set'}, not {value}: set it to that")
+    if spec.topic is Topic.UNITS and not _fence(settings):
+        over = sorted(FENCE.keys() & found.keys())
+        faults += [f"{key} is set without SCANTRAIL_TRACKER_FENCE=on: take it away" for key in over]
+    return faults
+
+
+def _numbers(told: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many partitions each topic has, of what Kafka told."""
+    return {topic["topic"]: len(topic["partitions"]) for topic in told}
 
 
 async def _settings_of(admin: AIOKafkaAdminClient, name: str) -> dict[str, str]:

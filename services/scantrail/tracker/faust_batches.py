@@ -49,6 +49,7 @@ from mode import Service
 
 from scantrail.infra.failpoints import passing
 from scantrail.infra.logs import logger
+from scantrail.infra.partitions import FixedPartitioner
 from scantrail.tracker.restoring import (
     OffsetOf,
     Overtaken,
@@ -197,6 +198,7 @@ class BatchApp:
             producer_max_request_size=8 << 20,
             producer_linger=0.0,
             producer_request_timeout=30,
+            producer_partitioner=FixedPartitioner([settings.partitions]),
         )
         self.app.transport = _transport_for(settings.source)(
             self.app.conf.broker_consumer, self.app

@@ -1,0 +1,424 @@
+"""deploy/kubernetes as it is rendered: by the schemas, against the code, and what it must have."""
+
+import re
+import tomllib
+from collections.abc import Iterator
+from dataclasses import fields
+from typing import Any
+
+import pytest
+import yaml
+
+from manifests import FOLDER, QUANTITY, TOP, Manifest, faults, of_kind, rendered
+from scantrail.contracts.topics import Topic, topic_name, topic_specs
+from scantrail.gateway.readers_file import load_readers
+from scantrail.infra.process import STOP_S_MAX
+from scantrail.infra.rights import GROUPS, READS, writers
+from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
+from scantrail.infra.topic_admin import topic_config
+
+OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
+SHAPES = ["base", *OVERLAYS]
+
+PROCESSES = sorted(
+    f.name.removesuffix("_health_port") for f in fields(Settings) if f.name.endswith("_health_port")
+)
+WORKLOADS = ("Deployment", "StatefulSet", "Job")
+CLUSTER = "scantrail"
+
+
+def pod_of(workload: Manifest) -> dict[str, Any]:
+    spec: dict[str, Any] = workload["spec"]["template"]["spec"]
+    return spec
+
+
+def container_of(workload: Manifest) -> dict[str, Any]:
+    [container] = pod_of(workload)["containers"]
+    assert isinstance(container, dict)
+    return container
+
+
+def settings_of(manifests: list[Manifest]) -> dict[str, str]:
+    [found] = [
+        one["data"] for name, one in of_kind(manifests, "ConfigMap").items() if "settings" in name
+    ]
+    assert isinstance(found, dict)
+    return found
+
+
+def environ_of(manifests: list[Manifest], workload: Manifest) -> dict[str, str]:
+    """Every variable; of those that the cluster tells, one that it may tell."""
+    own = container_of(workload)["env"]
+    return settings_of(manifests) | {each["name"]: each.get("value", "0") for each in own}
+
+
+def workloads(shape: str) -> dict[str, Manifest]:
+    """By the name of the process; the Job is `setup`."""
+    found = of_kind(rendered(shape), *WORKLOADS)
+    return {one["metadata"]["labels"]["app.kubernetes.io/name"]: one for one in found.values()}
+
+
+def told(value: Any) -> Iterator[str]:
+    """Every text in a manifest."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield str(key)
+            yield from told(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from told(inner)
+    else:
+        yield str(value)
+
+
+# ------------------------------------------------------------------------------------ the schemas
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_object_is_as_its_schema_says(shape: str) -> None:
+    found = [fault for manifest in rendered(shape) for fault in faults(manifest)]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "path", "value", "told"),
+    [
+        ("Deployment", ("spec", "replcas"), 1, "replcas"),
+        ("StatefulSet", ("spec", "serviceName"), 1, "not of type"),
+        ("NetworkPolicy", ("spec", "podSelector"), None, "podSelector"),
+        ("KafkaTopic", ("spec", "partitions"), "12", "not of type"),
+        ("KafkaUser", ("spec", "authorization", "type"), "any", "any"),
+        ("KafkaNodePool", ("spec", "roles"), ["boss"], "boss"),
+        ("Kafka", ("spec", "kafka", "listners"), [], "listners"),
+        ("PodMonitor", ("spec", "podMetricsEndpoints"), "health", "not of type"),
+    ],
+)
+def test_the_schemas_see_what_is_wrong(
+    kind: str, path: tuple[str, ...], value: object, told: str
+) -> None:
+    [manifest, *_] = [
+        yaml.safe_load(yaml.safe_dump(one)) for one in rendered("hub") if one["kind"] == kind
+    ]
+    inner = manifest
+    for key in path[:-1]:
+        inner = inner[key]
+    if value is None:
+        del inner[path[-1]]
+    else:
+        inner[path[-1]] = value
+    assert any(told in fault for fault in faults(manifest)), faults(manifest)
+
+
+# --------------------------------------------------------------------------------- topics, users
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_topics_are_those_of_the_code(shape: str) -> None:
+    manifests = rendered(shape)
+    settings = load_settings(
+        {name: settings_of(manifests)[name] for name in NUMBERS if name in settings_of(manifests)}
+    )
+    topics = of_kind(manifests, "KafkaTopic")
+    for spec in topic_specs():
+        topic = topics.pop(topic_name(settings.topic_prefix, spec.topic))["spec"]
+        assert topic["partitions"] == (spec.partitions or settings.partitions), spec.topic
+        assert topic["replicas"] == settings.replication, spec.topic
+        config = {name: str(value) for name, value in topic["config"].items()}
+        assert config == topic_config(settings, spec), spec.topic
+    assert topics == {}
+
+
+NUMBERS = ("SCANTRAIL_PARTITIONS", "SCANTRAIL_REPLICATION", "SCANTRAIL_TRACKER_FENCE")
+
+
+def test_a_user_may_what_its_process_does_and_no_more() -> None:
+    users = of_kind(rendered("base"), "KafkaUser")
+    setup = users.pop("setup")
+    assert sorted(users) == PROCESSES
+    for name, user in users.items():
+        rights = {"Read": set[Topic](), "Write": set[Topic]()}
+        for acl in user["spec"]["authorization"]["acls"]:
+            resource = acl["resource"]
+            assert resource["patternType"] == "literal"
+            if resource["type"] == "group":
+                assert (resource["name"], acl["operations"]) == (f"scantrail.{name}", ["Read"])
+                assert name in GROUPS
+                continue
+            assert resource["type"] == "topic"
+            [short] = [t for t in Topic if topic_name("scantrail", t) == resource["name"]]
+            for operation in acl["operations"]:
+                rights[operation].add(short)
+        assert rights == {"Read": READS[name], "Write": writers()[name]}, name
+        assert user["spec"]["authentication"] == {"type": "scram-sha-512"}
+    assert setup["spec"]["authorization"]["acls"] == [
+        {
+            "resource": {"type": "topic", "name": "scantrail.", "patternType": "prefix"},
+            "operations": ["Describe", "DescribeConfigs"],
+        }
+    ]
+
+
+@pytest.mark.parametrize("name", sorted(GROUPS))
+def test_a_process_with_a_group_may_join_it(name: str) -> None:
+    user = of_kind(rendered("base"), "KafkaUser")[name]
+    groups = [a for a in user["spec"]["authorization"]["acls"] if a["resource"]["type"] == "group"]
+    assert len(groups) == 1
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kafka_lets_nobody_in_without_tls_and_a_password(shape: str) -> None:
+    [kafka] = of_kind(rendered(shape), "Kafka").values()
+    spec = kafka["spec"]["kafka"]
+    assert spec["authorization"] == {"type": "simple"}
+    assert [(each["tls"], each["authentication"]) for each in spec["listeners"]] == [
+        (True, {"type": "scram-sha-512"})
+    ]
+    assert spec["config"]["auto.create.topics.enable"] is False
+    copies = load_settings(settings_of_numbers(shape)).replication
+    assert spec["config"]["default.replication.factor"] == copies
+    assert spec["config"]["min.insync.replicas"] == (2 if copies >= 3 else 1)
+    brokers = [
+        pool["spec"]["replicas"]
+        for pool in of_kind(rendered(shape), "KafkaNodePool").values()
+        if "broker" in pool["spec"]["roles"]
+    ]
+    assert sum(brokers) >= copies
+
+
+def settings_of_numbers(shape: str) -> dict[str, str]:
+    found = settings_of(rendered(shape))
+    return {name: found[name] for name in NUMBERS if name in found}
+
+
+def test_the_number_of_partitions_cannot_be_changed() -> None:
+    policies = of_kind(rendered("base"), "ValidatingAdmissionPolicy")
+    [policy] = policies.values()
+    assert policy["spec"]["failurePolicy"] == "Fail"
+    [rule] = policy["spec"]["matchConstraints"]["resourceRules"]
+    assert (rule["operations"], rule["resources"]) == (["UPDATE"], ["kafkatopics"])
+    [binding] = of_kind(rendered("base"), "ValidatingAdmissionPolicyBinding").values()
+    assert binding["spec"]["policyName"] in policies
+    assert binding["spec"]["validationActions"] == ["Deny"]
+
+
+# ------------------------------------------------------------------------------------- processes
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_one_workload_per_process_the_tracker_with_a_disk_per_ordinal(shape: str) -> None:
+    found = workloads(shape)
+    assert sorted(found) == sorted([*PROCESSES, "setup"])
+    kinds = {name: one["kind"] for name, one in found.items()}
+    assert kinds == {name: "Deployment" for name in PROCESSES} | {
+        "tracker": "StatefulSet",
+        "setup": "Job",
+    }
+    for name in PROCESSES:
+        assert container_of(found[name])["command"] == ["python", "-m", f"scantrail.{name}"]
+    tracker = found["tracker"]
+    [claim] = tracker["spec"]["volumeClaimTemplates"]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+    data_dir = settings_of(rendered(shape))["SCANTRAIL_DATA_DIR"]
+    for name in ("tracker", "gateway"):
+        mounts = {m["name"]: m["mountPath"] for m in container_of(found[name])["volumeMounts"]}
+        assert mounts["data"] == data_dir
+    [ordinal] = [
+        each for each in container_of(tracker)["env"] if each["name"] == "SCANTRAIL_TRACKER_ORDINAL"
+    ]
+    index = "metadata.labels['apps.kubernetes.io/pod-index']"
+    assert ordinal["valueFrom"]["fieldRef"]["fieldPath"] == index
+    partitions = load_settings(settings_of_numbers(shape)).partitions
+    assert tracker["spec"]["replicas"] <= partitions
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_gateway_never_runs_twice_on_one_disk(shape: str) -> None:
+    gateway = workloads(shape)["gateway"]
+    assert gateway["spec"]["replicas"] == 1
+    assert gateway["spec"]["strategy"] == {"type": "Recreate"}
+    [claim] = of_kind(rendered(shape), "PersistentVolumeClaim").values()
+    assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_variable_is_a_setting_and_its_value_can_be_used(shape: str) -> None:
+    for name, workload in workloads(shape).items():
+        environ = environ_of(rendered(shape), workload)
+        known = {ENV_PREFIX + f.name.upper() for f in fields(Settings)}
+        assert set(environ) <= known, name
+        assert environ["SCANTRAIL_LISTEN_HOST"] == "0.0.0.0"
+        assert environ["SCANTRAIL_KAFKA_USER"] == name
+        assert environ["SCANTRAIL_KAFKA_BOOTSTRAP"] == f"{CLUSTER}-kafka-bootstrap:9093"
+        of_files = {v for k, v in environ.items() if k.endswith(("_FILE", "_CA"))}
+        mounts = [m["mountPath"] for m in container_of(workload)["volumeMounts"]]
+        for path in of_files:
+            assert path.rpartition("/")[0] in mounts, (name, path)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_address_is_that_of_a_service_that_leads_to_a_port_that_is_there(shape: str) -> None:
+    services = of_kind(rendered(shape), "Service")
+    port = Settings().gateway_port
+    assert settings_of(rendered(shape))["SCANTRAIL_GATEWAY_URL"] == f"http://gateway:{port}"
+    for name, service in services.items():
+        container = container_of(workloads(shape)[name])
+        ports = {p["name"]: p["containerPort"] for p in container["ports"]}
+        assert service["spec"]["selector"] == {"app.kubernetes.io/name": name}
+        for each in service["spec"]["ports"]:
+            target = each["targetPort"]
+            assert ports.get(target, target) == each["port"]
+            assert each["port"] in ports.values()
+    for name in PROCESSES:
+        ports = {
+            p["name"]: p["containerPort"] for p in container_of(workloads(shape)[name])["ports"]
+        }
+        assert ports["health"] == getattr(Settings(), f"{name}_health_port")
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_process_is_probed_and_has_time_to_start_and_to_stop(shape: str) -> None:
+    for name in PROCESSES:
+        workload = workloads(shape)[name]
+        container = container_of(workload)
+        probes = {
+            kind: (container[f"{kind}Probe"]["httpGet"], container[f"{kind}Probe"])
+            for kind in ("startup", "liveness", "readiness")
+        }
+        assert {get["port"] for get, _ in probes.values()} == {"health"}
+        assert probes["liveness"][0]["path"] == "/livez"
+        assert probes["readiness"][0]["path"] == "/readyz"
+        startup = probes["startup"][1]
+        assert startup["httpGet"]["path"] == ("/readyz" if name == "tracker" else "/livez")
+        least_s = 3600 if name == "tracker" else 60
+        assert startup["periodSeconds"] * startup["failureThreshold"] >= least_s
+        stop_s = pod_of(workload)["terminationGracePeriodSeconds"]
+        assert stop_s > max(30, STOP_S_MAX + 5)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_pod_may_nothing_that_it_does_not_need(shape: str) -> None:
+    """What the Pod Security Standard calls restricted, and more."""
+    for name, workload in workloads(shape).items():
+        pod, container = pod_of(workload), container_of(workload)
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["runAsUser"] == 10001
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert pod["automountServiceAccountToken"] is False
+        assert pod["enableServiceLinks"] is False, "SCANTRAIL_…_PORT would be an unknown setting"
+        assert pod["serviceAccountName"] == name
+        for key in ("hostNetwork", "hostPID", "hostIPC"):
+            assert key not in pod
+        for volume in pod["volumes"]:
+            assert "hostPath" not in volume
+        resources = container["resources"]
+        assert set(resources["requests"]) == {"cpu", "memory"}
+        assert "memory" in resources["limits"]
+        for amount in (*resources["requests"].values(), *resources["limits"].values()):
+            assert QUANTITY.fullmatch(amount)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_there_more_than_once_is_spread_and_disrupted_one_by_one(shape: str) -> None:
+    budgets = of_kind(rendered(shape), "PodDisruptionBudget")
+    assert sorted(budgets) == PROCESSES
+    for name in PROCESSES:
+        spec = budgets[name]["spec"]
+        labels = {"app.kubernetes.io/name": name}
+        assert (spec["maxUnavailable"], spec["selector"]) == (1, {"matchLabels": labels})
+        [spread] = pod_of(workloads(shape)[name])["topologySpreadConstraints"]
+        assert spread["labelSelector"] == {"matchLabels": labels}
+        template = workloads(shape)[name]["spec"]["template"]
+        assert labels.items() <= template["metadata"]["labels"].items()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_no_secret_is_in_a_file(shape: str) -> None:
+    manifests = rendered(shape)
+    assert of_kind(manifests, "Secret") == {}
+    for workload in workloads(shape).values():
+        for each in container_of(workload)["env"]:
+            if re.search(r"PASSWORD|TOKEN|URL", each["name"]):
+                assert each["name"].endswith("_FILE"), each["name"]
+                assert each["value"].startswith("/etc/scantrail/")
+    secret = {ENV_PREFIX + f.name.upper() for f in fields(Settings) if f.metadata["secret"]}
+    assert not secret & set(settings_of(manifests))
+    assert not re.search(r"://[^/\s]+:[^/\s]+@", "\n".join(told(manifests)))
+
+
+# --------------------------------------------------------------------------------------- network
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_network_is_closed_but_for_what_is_named(shape: str) -> None:
+    policies = of_kind(rendered(shape), "NetworkPolicy")
+    assert policies["deny-by-default"]["spec"] == {
+        "podSelector": {},
+        "policyTypes": ["Ingress", "Egress"],
+    }
+    kafka = policies["to-kafka"]["spec"]
+    assert kafka["podSelector"]["matchLabels"] == {"app.kubernetes.io/part-of": "scantrail"}
+    for workload in workloads(shape).values():
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert labels["app.kubernetes.io/part-of"] == "scantrail"
+    [database] = policies["to-database"]["spec"]["podSelector"]["matchExpressions"]
+    with_database = {
+        name
+        for name, workload in workloads(shape).items()
+        if any(volume["name"] == "database" for volume in pod_of(workload)["volumes"])
+    }
+    assert set(database["values"]) == with_database == {"projector", "api", "setup"}
+    for policy in policies.values():
+        for rule in policy["spec"].get("ingress", []):
+            assert rule.get("from"), "from anywhere"
+            assert rule["ports"]
+
+
+@pytest.mark.parametrize("shape", OVERLAYS)
+def test_an_overlays_readers_can_be_read_and_reach_the_gateway(shape: str) -> None:
+    path = FOLDER / "overlays" / shape / "readers.toml"
+    listening = {r.address[1] for r in load_readers(path, {}) if r.mode == "listen"}
+    [readers] = [
+        one for name, one in of_kind(rendered(shape), "ConfigMap").items() if "readers" in name
+    ]
+    assert readers["data"] == {"readers.toml": path.read_text()}
+    wanted = {Settings().gateway_port, *listening}
+    service = of_kind(rendered(shape), "Service")["gateway"]["spec"]
+    assert {each["port"] for each in service["ports"]} == wanted
+    container = container_of(workloads(shape)["gateway"])
+    assert wanted <= {each["containerPort"] for each in container["ports"]}
+    rules = of_kind(rendered(shape), "NetworkPolicy")["gateway"]["spec"]["ingress"]
+    from_the_floor = [rule for rule in rules if "ipBlock" in rule["from"][0]]
+    assert {port["port"] for rule in from_the_floor for port in rule["ports"]} == wanted
+
+
+def test_the_monitor_scrapes_every_process_at_its_health_port() -> None:
+    [monitor] = of_kind(rendered("hub"), "PodMonitor").values()
+    [expression] = monitor["spec"]["selector"]["matchExpressions"]
+    assert sorted(expression["values"]) == PROCESSES
+    [endpoint] = monitor["spec"]["podMetricsEndpoints"]
+    assert (endpoint["port"], endpoint["path"]) == ("health", "/metrics")
+    rule = of_kind(rendered("hub"), "NetworkPolicy")["metrics"]["spec"]["ingress"][0]
+    ports = {getattr(Settings(), f"{name}_health_port") for name in PROCESSES}
+    assert {each["port"] for each in rule["ports"]} == ports
+    assert of_kind(rendered("small-site"), "PodMonitor") == {}
+
+
+# ----------------------------------------------------------------------------------- the release
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_image_and_the_job_are_those_of_this_release(shape: str) -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
+    for workload in workloads(shape).values():
+        assert container_of(workload)["image"] == f"scantrail:{project['version']}"
+    setup = workloads(shape)["setup"]
+    assert setup["metadata"]["name"] == f"setup-{project['version'].replace('.', '-')}"
+    assert container_of(setup)["command"][-1] == (
+        "scantrail topics check && scantrail db migrate && scantrail db roles"
+    )
+    assert pod_of(setup)["restartPolicy"] == "OnFailure"

@@ -92,6 +92,7 @@ async def answers(
     return took
 
 
+@pytest.mark.long
 @pytest.mark.alone
 async def test_a_thousand_connections_that_say_nothing_or_half_a_request_harm_nobody(
     site: "Site", gateway: Process, port: int, connections: Connections

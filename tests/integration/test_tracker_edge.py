@@ -265,6 +265,7 @@ async def test_on_an_empty_disk_it_goes_on_from_its_changelog(site: "Site", tmp_
         await compare(site)
 
 
+@pytest.mark.long
 async def test_a_second_tracker_joins_and_leaves_while_scans_flow(
     site: "Site", tmp_path: Path
 ) -> None:

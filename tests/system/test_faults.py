@@ -50,6 +50,7 @@ async def rises(stack: Stack, process: str, name: str, above: float) -> None:
             await asyncio.sleep(0.02)
 
 
+@pytest.mark.long
 @pytest.mark.alone
 def test_after_everything_was_killed_the_next_start_waits_for_no_dead_process(
     tmp_path: Path, stack_cache: Path

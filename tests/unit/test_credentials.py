@@ -47,29 +47,34 @@ def held(path: str) -> bytes:
     return Path(path).read_bytes()
 
 
+@contextmanager
+def closed_after(writer: asyncio.StreamWriter) -> Iterator[None]:
+    """At once, whatever the other side says to it."""
+    try:
+        yield
+    finally:
+        writer.transport.abort()
+
+
 async def handshake(server: ssl.SSLContext, client: ssl.SSLContext) -> bytes | None:
     """The certificate that the client was shown. Raises what either side refuses with."""
     heard: list[bytes] = []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        heard.append(await reader.read(1))
-        writer.write(b"y")
-        await writer.drain()
-        writer.close()
+        with closed_after(writer):
+            heard.append(await reader.read(1))
+            writer.write(b"y")
+            await writer.drain()
 
-    listening = await asyncio.start_server(answer, HOST, 0, ssl=server)
-    port = listening.sockets[0].getsockname()[1]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(10), await asyncio.start_server(answer, HOST, 0, ssl=server) as door:
+        port = door.sockets[0].getsockname()[1]
         reader, writer = await asyncio.open_connection(HOST, port, ssl=client)
-        try:
+        with closed_after(writer):
             shown: bytes | None = writer.get_extra_info("ssl_object").getpeercert(True)
             writer.write(b"x")
             await writer.drain()
             if await reader.read(1) != b"y":
                 raise ConnectionResetError("the server closed the connection")
-        finally:
-            writer.close()
-            listening.close()
     return shown
 
 

@@ -43,6 +43,9 @@ _LOCK: Final = 0x5CA17041
 
 _FOLDING: ContextVar[frozenset[str]] = ContextVar("folding", default=frozenset())
 
+#: Products of which the request named a serial with small letters: whether they fold, matters.
+_ASKED: ContextVar[set[str] | None] = ContextVar("asked", default=None)
+
 #: Whether the request itself changes which products fold: it has the lock alone.
 _FOLDS_ANEW: ContextVar[bool] = ContextVar("folds_anew", default=False)
 
@@ -83,17 +86,20 @@ class Folding:
                 self._known = frozenset((await database.execute(query)).scalars())
             self._read_at = now
         _FOLDING.set(self._known)
+        _ASKED.set(set())
         _FOLDS_ANEW.set(False)
 
 
 async def check_still_folding(connection: AsyncConnection) -> None:
-    """Raise Problem 503 where a product came to fold case, or not to, since this request was begun:
-    what it tells of units may have keys that no unit has. Until its transaction ends none does."""
-    if _FOLDS_ANEW.get():
+    """Raise Problem 503 where a product came to fold case, or not to, since this request was begun
+    which told of its units: they may have keys that no unit has. Until its transaction ends none
+    does."""
+    asked = _ASKED.get()
+    if _FOLDS_ANEW.get() or not asked:
         return
     await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
     query = select(tables.product.c.id).where(tables.product.c.fold_case)
-    if frozenset((await connection.execute(query)).scalars()) != _FOLDING.get():
+    if asked & (_FOLDING.get() ^ frozenset((await connection.execute(query)).scalars())):
         raise Problem(
             503,
             "Try again",
@@ -104,8 +110,12 @@ async def check_still_folding(connection: AsyncConnection) -> None:
 
 def folded(key: str) -> str:
     """The one key of a unit, of whatever case its serial was told."""
-    product = product_and_serial(key)[0]
-    return folded_key(key) if product in _FOLDING.get() else key
+    product, capitals = product_and_serial(key)[0], folded_key(key)
+    if product is None or capitals == key:
+        return key
+    if (asked := _ASKED.get()) is not None:
+        asked.add(product)
+    return capitals if product in _FOLDING.get() else key
 
 
 def identified(text: str, *, aim: str | None = None, product: str | None = None) -> Identified:

@@ -320,8 +320,10 @@ class _Check:
             reader.assign(list(ends))
             await reader.seek_to_beginning(*ends)
             while behind := [tp for tp, end in ends.items() if await reader.position(tp) < end]:
-                for records in (await reader.getmany(*behind, timeout_ms=500)).values():
-                    wanted = [record for record in records if is_wanted(record)]
+                for tp, records in (await reader.getmany(*behind, timeout_ms=500)).items():
+                    # what came since may not be in the database yet
+                    known = (record for record in records if record.offset < ends[tp])
+                    wanted = [record for record in known if is_wanted(record)]
                     rows = Rows()
                     add_records(rows, Topic.MOVEMENTS, wanted)
                     yield rows, len(wanted)

@@ -245,8 +245,8 @@ async def test_the_new_tables_have_the_shape_and_the_rights_of_the_old_ones(site
         ]
 
     before = shape()
-    assert len(before[2]) == 3
-    assert len(before[5]) == 3
+    assert len(before[2]) >= 3  # those of the processes' roles besides
+    assert len(before[5]) >= 3
     await rebuilt(site)
     assert shape() == before
     site.execute(f"DROP OWNED BY {role}")

@@ -25,6 +25,7 @@ def make_audit(folder: Path, pip_audit: str, cyclonedx: str = "exit 0") -> tuple
     done = subprocess.run(
         [
             "make",
+            "--no-print-directory",
             "audit",
             f"AUDIT={folder / 'audit'}",
             f"AUDIT_LOG={folder / 'audit.log'}",

@@ -134,7 +134,7 @@ def test_a_read_counts_only_with_as_many_others_before_it(
     settings = reader(reads_min=reads_min, reads_window_s=1.0)
     told = counts(settings, [read(moment) for moment in moments], Strays())
     for index, moment in enumerate(moments):
-        near = {each for each in moments[: index + 1] if moment - 1.0 <= each <= moment}
+        near = {each for each in moments[: index + 1] if 0 <= round(moment - each, 6) <= 1}
         assert not told[index] or len(near) >= reads_min
 
 

@@ -50,6 +50,8 @@ _OPTIONS = {
     "checkpoint_timeout": "15min",
     "wal_buffers": "16MB",
     "max_connections": "60",
+    # Whoever is not known by then keeps others from dropping a database.
+    "authentication_timeout": "15s",
     "logging_collector": "off",
     "log_min_messages": "warning",
     "log_checkpoints": "off",

@@ -1,11 +1,12 @@
 """Alerts: the inbox, newest first, live."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request, get
 from litestar.params import FromPath, FromQuery
 from litestar.response import Template
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, Select, func, select, union_all
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
@@ -39,14 +40,12 @@ def build_alerts_screen(engine: AsyncEngine) -> list[Any]:
     ) -> Template:
         """The inbox; without a status, what waits for somebody."""
         standings = [status] if status else [each.value for each in _WAITING]
-        query = select(alert).where(alert.c.status.in_(standings))
-        for name, value in (("kind", kind), ("severity", severity), ("site", site)):
-            if value:
-                query = query.where(alert.c[name] == value)
+        given = (("kind", kind), ("severity", severity), ("site", site))
+        filters = [alert.c[name] == value for name, value in given if value]
         if unit.strip():
-            query = query.where(alert.c.unit.in_(await keys_of(engine, unit)))
-        query = query.order_by(alert.c.event_time.desc(), alert.c.id.desc()).limit(SHOWN_MAX + 1)
+            filters.append(alert.c.unit.in_(await keys_of(engine, unit)))
         async with engine.connect() as connection:
+            query = _newest(standings, filters)
             rows = [dict(row._mapping) for row in await connection.execute(query)]
             counts = await _counts(connection)
             times = Times(await Days.read(connection))
@@ -73,6 +72,24 @@ def build_alerts_screen(engine: AsyncEngine) -> list[Any]:
         return screen(request, "alert.html", alert=told, times=times)
 
     return [show, show_one]
+
+
+def _newest(standings: Sequence[str], filters: Sequence[ColumnElement[bool]]) -> Select[Any]:
+    """The newest of each standing, by its index, and of these the newest."""
+    each = union_all(
+        *(
+            select(
+                select(alert)
+                .where(alert.c.status == standing, *filters)
+                .order_by(alert.c.event_time.desc(), alert.c.id.desc())
+                .limit(SHOWN_MAX + 1)
+                .subquery()
+            )
+            for standing in standings
+        )
+    ).subquery()
+    newest = each.c.event_time.desc(), each.c.id.desc()
+    return select(each).order_by(*newest).limit(SHOWN_MAX + 1)
 
 
 async def _counts(connection: AsyncConnection) -> dict[str, int]:

@@ -6,15 +6,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import httpx
-
 from bench.installation import Usage, installed, pid_of, reach
 from bench.load import load_http
 from bench.load_http import HttpAnswer, HttpJob, HttpRequest
-from bench.measure import Measure, Part, Unfinished, milliseconds, percentile, say
+from bench.measure import Measure, Part, Unfinished, milliseconds, percentile
+from bench.recalling import recall
 from bench.rows import Offsets, stored_offsets
-from bench.workload import code, gtin, serial
-from scantrail.cli.addresses import page_address
+from bench.workload import code
 from scantrail.cli.site import GATE, SHELF, Place
 from scantrail.cli.stack import PROCESSES, Stack
 from scantrail.contracts.records import alerts
@@ -86,7 +84,7 @@ class Sightings:
 
 async def _measure(stack: Stack) -> list[Measure]:
     settings, seen = stack.settings, Sightings()
-    await _recall(settings)
+    await recall(settings, RECALLED)
     async with stored_offsets(settings) as offsets:
         watching = [
             asyncio.create_task(_watch_movements(settings, seen)),
@@ -126,26 +124,6 @@ def _post(first: int) -> HttpRequest:
 def _place(number: int) -> Place:
     """Where read `number` is made: batches alternate."""
     return (GATE, SHELF)[number // BATCH % 2]
-
-
-async def _recall(settings: Settings) -> None:
-    """Enter the recalled units as one notice per product; return once they are published."""
-    async with httpx.AsyncClient(base_url=page_address(settings), timeout=30) as api:
-        for product in sorted({gtin(n) for n in RECALLED}):
-            serials = [serial(n) for n in RECALLED if gtin(n) == product]
-            notice = {
-                "id": f"bench-{product}",
-                "title": "Bench",
-                "reason": "Bench",
-                "products": [product],
-                "selectors": [{"kind": "list", "serials": serials}],
-            }
-            answer = await api.post("/recalls", json=notice)
-            answer.raise_for_status()
-            while not answer.json()["published"]:
-                await asyncio.sleep(0.2)
-                answer = await api.get(f"/recalls/{notice['id']}")
-    say(f"{len(RECALLED)} units are recalled")
 
 
 async def _watch_movements(settings: Settings, seen: Sightings) -> None:

@@ -10,9 +10,10 @@ from playwright.async_api import Page, async_playwright
 from bench.installation import installed
 from bench.load import load_http
 from bench.load_http import HttpJob, HttpRequest
-from bench.measure import Measure, Part, Unfinished, percentile, say
+from bench.measure import Measure, Part, percentile, say
 from bench.page import check_browser
-from bench.workload import GTINS, code, gtin, serial
+from bench.recalling import recall
+from bench.workload import code, serial
 from integration.browser import CHROMIUM, FLAGS
 from scantrail.cli.addresses import page_address
 from scantrail.cli.site import GATE, SHELF
@@ -62,7 +63,7 @@ def measure_live() -> list[Measure]:
 
 
 async def _measure(stack: Stack) -> list[Measure]:
-    await _recall(stack)
+    await recall(stack.settings, range(FIRST, FIRST + PROBES))
     seconds = PROBES * EVERY_S + 30
     requests = [
         _post(SHELF.reader, number, number / SCANS_PER_S)
@@ -117,28 +118,6 @@ async def _seen(page: Page, text: str) -> float:
 def _post(reader: str, number: int, due_s: float) -> HttpRequest:
     body = json.dumps({"reads": [{"code": code(number)}]})
     return HttpRequest(due_s, "POST", f"/ingest/v1/generic?reader={reader}", body)
-
-
-async def _recall(stack: Stack) -> None:
-    """Enter the probes' units as one notice per product; return once they are published."""
-    numbers = range(FIRST, FIRST + PROBES)
-    async with httpx.AsyncClient(base_url=page_address(stack.settings), timeout=30) as api:
-        for product in GTINS:
-            serials = [serial(number) for number in numbers if gtin(number) == product]
-            notice = {
-                "id": f"bench-{product}",
-                "title": "Bench",
-                "reason": "Bench",
-                "products": [product],
-                "selectors": [{"kind": "list", "serials": serials}],
-            }
-            answer = (await api.post("/recalls", json=notice)).raise_for_status()
-            deadline = time.monotonic() + 60
-            while not answer.json()["published"]:
-                if time.monotonic() > deadline:
-                    raise Unfinished(f"recall {notice['id']} is not published")
-                await asyncio.sleep(0.2)
-                answer = (await api.get(f"/recalls/{notice['id']}")).raise_for_status()
 
 
 PART = Part(names=("page_live_p99_ms",), run=measure_live)

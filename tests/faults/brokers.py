@@ -64,7 +64,7 @@ class Broker(EmbeddedKafka):
         return self._cluster.id
 
     def _write_properties(self, port: int, *, data: str) -> None:
-        ports = {**self._ports, "internal": self._ports["internal"]}
+        ports = self._ports
         public = {name: self._cluster.links[self.node, name].port for name in CLIENTS}
         names = (*CLIENTS, "internal", "controller")
         listeners = [f"{name.upper()}://{HOST}:{ports[name]}" for name in names]

@@ -1,7 +1,6 @@
 """Two of each process, three brokers and PostgreSQL: all can be killed, paused and cut off."""
 
 import asyncio
-import http.client
 import os
 import secrets
 import signal
@@ -16,6 +15,7 @@ from faults.brokers import Cluster
 from faults.links import HOST, Link, Network
 from faults.mutants import MUTANTS
 from scantrail.cli.addresses import private_settings
+from scantrail.cli.stack import missing_at
 from scantrail.cli.supervisor import Program, Supervisor, python_command
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.child_processes import free_ports
@@ -168,21 +168,7 @@ class Installation:
         deadline = time.monotonic() + READY_S_MAX
         for name in names:
             port = getattr(self.settings[name], f"{name.partition('-')[0]}_health_port")
-            while (told := _readiness(port)) is not None:
+            while (told := missing_at(HOST, port)) is not None:
                 log = self.supervisor.log(name)
                 assert time.monotonic() < deadline, f"{name} is not ready ({told}): {log}"
                 time.sleep(0.1)
-
-
-def _readiness(port: int) -> str | None:
-    """What the process says it lacks; None where it is ready."""
-    connection = http.client.HTTPConnection(HOST, port, timeout=2)
-    try:
-        connection.request("GET", "/readyz")
-        answer = connection.getresponse()
-        told = answer.read().decode(errors="replace")
-        return None if answer.status == 200 else told
-    except (OSError, http.client.HTTPException) as error:
-        return repr(error)
-    finally:
-        connection.close()

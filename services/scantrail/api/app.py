@@ -96,7 +96,7 @@ from scantrail.infra.database import connect_database, connect_reader, until_ans
 from scantrail.infra.health import Health
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
-from scantrail.infra.web import answer_http, serve_http, trusted
+from scantrail.infra.web import answer_http, serve_http
 
 log = logger(__name__)
 
@@ -132,7 +132,7 @@ async def run_api(settings: Settings, health: Health) -> None:
             base_url=settings.gateway_url,
             timeout=30,
             auth=partial(_shown, settings),
-            verify=https_checks(settings) if settings.tls_ca else trusted(),
+            verify=https_checks(settings),
         ) as gateway:
             watch = RegisterWatch(engine, outbox)
             sweep = RecallSweep(settings, engine, outbox)

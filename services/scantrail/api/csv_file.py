@@ -9,6 +9,8 @@ from datetime import datetime
 from typing import IO, Any
 
 from litestar.response import Stream
+from sqlalchemy import Select
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api.csv_rows import harmless
 
@@ -45,6 +47,32 @@ async def csv_file(
         "Content-Disposition": f'attachment; filename="{name}.csv"',
     }
     return Stream(_sent(kept), media_type="text/csv; charset=utf-8", headers=headers)
+
+
+async def csv_of_query(
+    connection: AsyncConnection,
+    name: str,
+    columns: Sequence[str],
+    query: Select[Any],
+    line: Callable[[Any], Sequence[Any]],
+) -> Stream:
+    """As csv_file, of the rows of a query, each by `line`."""
+
+    async def write(lines: Lines) -> None:
+        await write_rows(connection, query, line, lines)
+
+    return await csv_file(name, columns, write)
+
+
+async def write_rows(
+    connection: AsyncConnection,
+    query: Select[Any],
+    line: Callable[[Any], Sequence[Any]],
+    lines: Lines,
+) -> None:
+    """Each row of a query by `line`, some taken together."""
+    async for rows in (await connection.stream(query)).partitions(ROWS_AT_ONCE):
+        lines([*map(line, rows)])
 
 
 def _cell(value: Any) -> str:

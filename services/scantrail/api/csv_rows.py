@@ -4,7 +4,7 @@ those that go out."""
 import asyncio
 import codecs
 import csv
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
@@ -126,6 +126,13 @@ def _head(cells: Sequence[str], columns: Sequence[str]) -> list[str]:
 
 def _no_csv(detail: str) -> Problem:
     return Problem(400, "Bad input", f"the file is no such CSV: {detail}", field="")
+
+
+def already_there(known: Iterable[tuple[int, str]], field: str, kind: str) -> Problem:
+    """Lines, by their numbers, whose names of a kind exist, and may not be replaced by the file."""
+    mend = "exists: send the file with existing=replace to have it so from now on"
+    faults = [Fault(number, field, f"{kind} {name} {mend}") for number, name in known]
+    return unusable(409, "Exists", sorted(faults))
 
 
 def unusable(status: int, title: str, faults: Sequence[Fault]) -> Problem:

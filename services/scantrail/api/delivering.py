@@ -25,12 +25,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.domain.webhook import backoff_s, sign
 from scantrail.infra import metrics
+from scantrail.infra.credentials import trusted
 from scantrail.infra.database import connect_database, is_away
 from scantrail.infra.failpoints import passing
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.tables import webhook, webhook_delivery
-from scantrail.infra.web import trusted
 
 log = logger(__name__)
 

@@ -14,7 +14,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from scantrail.api.access import Role
 from scantrail.api.bodies import OrderBody, PurchaserBody, checked_id, short_text, told_time
 from scantrail.api.changes import Answer, Change, Changes
-from scantrail.api.csv_rows import FAULTS_MAX, BadLine, Existing, Fault, Row, read_rows, unusable
+from scantrail.api.csv_rows import (
+    FAULTS_MAX,
+    BadLine,
+    Existing,
+    Fault,
+    Row,
+    already_there,
+    read_rows,
+    unusable,
+)
 from scantrail.api.description import Sample
 from scantrail.api.histories import default_zone
 from scantrail.api.notice_csv import quantity_of
@@ -277,6 +286,4 @@ async def _columns(
 
 
 def _existing(orders: Mapping[str, FileOrder], known: Iterable[str]) -> Problem:
-    mend = "exists: send the file with existing=replace to have it so from now on"
-    faults = [Fault(orders[ref].number, "order", f"order {ref} {mend}") for ref in known]
-    return unusable(409, "Exists", sorted(faults))
+    return already_there([(orders[ref].number, ref) for ref in known], "order", "order")

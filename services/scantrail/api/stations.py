@@ -22,7 +22,16 @@ from scantrail.api.bodies import (
     short_text,
 )
 from scantrail.api.changes import Answer, Change, Changes
-from scantrail.api.csv_rows import FAULTS_MAX, BadLine, Existing, Fault, Row, read_rows, unusable
+from scantrail.api.csv_rows import (
+    FAULTS_MAX,
+    BadLine,
+    Existing,
+    Fault,
+    Row,
+    already_there,
+    read_rows,
+    unusable,
+)
 from scantrail.api.description import Sample
 from scantrail.api.paging import Cursor, Limit, after, page
 from scantrail.api.preconditions import with_etag
@@ -247,6 +256,4 @@ async def _write(change: Change, new: Station) -> Station:
 
 
 def _existing(known: Iterable[FileStation]) -> Problem:
-    mend = "exists: send the file with existing=replace to have it so from now on"
-    faults = [Fault(each.number, "id", f"station {each.station.id} {mend}") for each in known]
-    return unusable(409, "Exists", sorted(faults))
+    return already_there([(each.number, each.station.id) for each in known], "id", "station")

@@ -276,18 +276,7 @@ class Stack:
     def _missing(self, name: str) -> str | None:
         """What the process says it still lacks, None when it is ready."""
         port = getattr(self.settings, f"{name}_health_port")
-        connection = http.client.HTTPConnection(
-            reachable_host(self.settings.listen_host), port, timeout=2
-        )
-        try:
-            connection.request("GET", "/readyz")
-            answer = connection.getresponse()
-            told = answer.read().decode(errors="replace").strip()
-        except (OSError, http.client.HTTPException) as error:
-            return f"an answer on port {port}: {error}"
-        finally:
-            connection.close()
-        return None if answer.status == 200 else told
+        return missing_at(reachable_host(self.settings.listen_host), port)
 
     def _tend_embedded(self) -> None:
         """Start Kafka and PostgreSQL again when they ended by themselves."""
@@ -311,6 +300,20 @@ class Stack:
             else:
                 self._say(f"{service.name} is ready again")
                 return
+
+
+def missing_at(host: str, port: int) -> str | None:
+    """What the process whose probes are there says it still lacks, None when it is ready."""
+    connection = http.client.HTTPConnection(host, port, timeout=2)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        told = answer.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return f"an answer on port {port}: {error}"
+    finally:
+        connection.close()
+    return None if answer.status == 200 else told
 
 
 class _Start(threading.Thread):

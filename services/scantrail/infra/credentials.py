@@ -9,9 +9,11 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable, Coroutine
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
+
+import httpx
 
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings, SettingsError
@@ -183,8 +185,14 @@ def https_shown(settings: Settings, *, of_clients: str = "") -> ssl.SSLContext |
     return server_context("SCANTRAIL_TLS_CERTIFICATE", settings.tls_certificate, of_clients)
 
 
-def https_checks(settings: Settings) -> ssl.SSLContext | bool:
+@cache
+def trusted(*, trust_env: bool = True) -> ssl.SSLContext:
+    """By which certificates others' servers are believed; to read them takes tens of ms."""
+    return httpx.create_ssl_context(trust_env=trust_env)
+
+
+def https_checks(settings: Settings) -> ssl.SSLContext:
     """By what httpx checks the gateway's and the api's certificates; ours is shown, if asked."""
     if not settings.tls_ca:
-        return True
+        return trusted()
     return client_context("SCANTRAIL_TLS_CA", settings.tls_ca, settings.tls_certificate)

@@ -6,10 +6,8 @@ import re
 import socket
 import ssl
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any
 
-import httpx
 import uvicorn
 from litestar import Request, Response
 from litestar.exceptions import HTTPException
@@ -26,12 +24,6 @@ HEAD_BYTES_MAX = 1 << 16
 
 #: Bytes of bodies that are being received, of all requests together.
 IN_HAND_BYTES_MAX = 64 << 20
-
-
-@cache
-def trusted(*, trust_env: bool = True) -> ssl.SSLContext:
-    """By which certificates others' servers are believed; to read them takes tens of ms."""
-    return httpx.create_ssl_context(trust_env=trust_env)
 
 
 _MISSING = re.compile(r"Missing required query parameter '(\w+)'")

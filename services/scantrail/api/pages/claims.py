@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api.access import Role
 from scantrail.api.bodies import product_key, unit_key
 from scantrail.api.claims import find_claim, remarks_now, told_claim
-from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import csv_of_query
 from scantrail.api.days import Days
 from scantrail.api.histories import keys_of
 from scantrail.api.pages.frame import SCREEN, Times, screen
@@ -123,13 +123,8 @@ def build_claims_screen(engine: AsyncEngine) -> list[Any]:
     ) -> Stream:
         """All of the list."""
         query = _NEWEST.first(await listed(status, unit, product, order, who))
-
-        async def write(lines: Lines) -> None:
-            async for rows in (await connection.stream(query)).partitions(ROWS_AT_ONCE):
-                lines([_line(row) for row in rows])
-
         async with engine.connect() as connection:
-            return await csv_file("claims", COLUMNS, write)
+            return await csv_of_query(connection, "claims", COLUMNS, query, _line)
 
     @get("/page/claims/{claim_id:str}", role=Role.READ, opt=SCREEN, include_in_schema=False)
     async def show_one(request: AnyRequest, claim_id: FromPath[str]) -> Template:

@@ -1,6 +1,7 @@
 """Orders: who bought, what went out for each with its serials, and what came back."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import chain, repeat
 from typing import Any
 
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.bodies import product_key
-from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import csv_of_query
 from scantrail.api.days import Days
 from scantrail.api.orders import quantities, told_of_order
 from scantrail.api.pages.frame import SCREEN, Times, screen
@@ -92,13 +93,8 @@ def build_orders_screen(engine: AsyncEngine) -> list[Any]:
             .outerjoin(sales_order_line, sales_order_line.c.ref == found.c.ref)
             .order_by(found.c.ordered_at.desc(), found.c.ref.desc(), sales_order_line.c.line)
         )
-
-        async def write(lines: Lines) -> None:
-            async for rows in (await connection.stream(query)).partitions(ROWS_AT_ONCE):
-                lines([_line(row) for row in rows])
-
         async with engine.connect() as connection:
-            return await csv_file("orders", COLUMNS, write)
+            return await csv_of_query(connection, "orders", COLUMNS, query, _line)
 
     @get("/page/order", role=Role.READ, opt=SCREEN, include_in_schema=False)
     async def show_one(
@@ -151,15 +147,11 @@ def build_orders_screen(engine: AsyncEngine) -> list[Any]:
     @get("/page/order.csv", role=Role.READ, opt=SCREEN, include_in_schema=False)
     async def units_as_csv(ref: FromQuery[str]) -> Stream:
         """The serials that went out for an order."""
-
-        async def write(lines: Lines) -> None:
-            found = await connection.stream(_units(ref, ""))
-            async for rows in found.partitions(ROWS_AT_ONCE):
-                lines([_unit_line(ref, row) for row in rows])
-
+        line = partial(_unit_line, ref)
         async with engine.connect() as connection:
             await _one(connection, ref)
-            return await csv_file("order-units", UNIT_COLUMNS, write)
+            query = _units(ref, "")
+            return await csv_of_query(connection, "order-units", UNIT_COLUMNS, query, line)
 
     @get("/page/new-order", role=Role.OPERATE, opt=SCREEN, include_in_schema=False)
     async def show_new(request: AnyRequest) -> Template:

@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.bodies import product_key
-from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import csv_of_query
 from scantrail.api.days import Days
 from scantrail.api.histories import terms_of
 from scantrail.api.pages.frame import SCREEN, Times, screen
@@ -153,19 +153,14 @@ def build_products_screen(engine: AsyncEngine) -> list[Any]:
     async def as_csv(name: FromPath[str]) -> Stream:
         """All units whose key tells the product, by serial."""
         key = product_key(name, "id")
-
-        async def write(lines: Lines) -> None:
-            query = (
-                select(unit)
-                .where(unit.c.product == key, unit.c.joined.is_(None))
-                .order_by(unit.c.product, unit.c.serial, unit.c.unit)
-            )
-            found = await connection.stream(query)
-            async for rows in found.partitions(ROWS_AT_ONCE):
-                lines([_line(row) for row in rows])
-
+        query = (
+            select(unit)
+            .where(unit.c.product == key, unit.c.joined.is_(None))
+            .order_by(unit.c.product, unit.c.serial, unit.c.unit)
+        )
+        name_of_file = f"units-{key.replace(':', '-')}"
         async with engine.connect() as connection:
-            return await csv_file(f"units-{key.replace(':', '-')}", UNIT_COLUMNS, write)
+            return await csv_of_query(connection, name_of_file, UNIT_COLUMNS, query, _line)
 
     return [show, show_one, show_figures, show_form, show_new, as_csv]
 

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file, write_rows
 from scantrail.api.pages.frame import SCREEN
 from scantrail.api.recall_counts import Where, counting, list_units, never_seen
 from scantrail.api.recall_store import active_since, load_recall
@@ -68,9 +68,7 @@ async def _write(
     connection: AsyncConnection, recall: Recall, where: Where | None, lines: Lines
 ) -> None:
     since = await active_since(connection, recall.id)
-    found = await connection.stream(list_units(recall, where, since))
-    async for rows in found.partitions(ROWS_AT_ONCE):
-        lines([*map(_line, rows)])
+    await write_rows(connection, list_units(recall, where, since), _line, lines)
     if where is None:
         table = recall_serial
         query = select(table.c.serial).where(

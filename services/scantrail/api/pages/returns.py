@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.bodies import unit_key
-from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import csv_of_query
 from scantrail.api.days import Days
 from scantrail.api.histories import keys_of
 from scantrail.api.pages.frame import SCREEN, Times, screen
@@ -119,13 +119,8 @@ def build_returns_screen(engine: AsyncEngine) -> list[Any]:
                 found.c.authorised_at.desc(), found.c.rma, return_line.c.line, decided.c.number
             )
         )
-
-        async def write(lines: Lines) -> None:
-            async for rows in (await connection.stream(query)).partitions(ROWS_AT_ONCE):
-                lines([_line(row) for row in rows])
-
         async with engine.connect() as connection:
-            return await csv_file("returns", COLUMNS, write)
+            return await csv_of_query(connection, "returns", COLUMNS, query, _line)
 
     @get("/page/return", role=Role.READ, opt=SCREEN, include_in_schema=False)
     async def show_one(request: AnyRequest, rma: FromQuery[str]) -> Template:

@@ -9,7 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.csv_file import ROWS_AT_ONCE, Lines, csv_file
+from scantrail.api.csv_file import csv_of_query
 from scantrail.api.pages.frame import SCREEN, screen
 from scantrail.api.pages.judging import station_of
 from scantrail.api.stations import COLUMNS
@@ -38,13 +38,8 @@ def build_stations_screen(engine: AsyncEngine) -> list[Any]:
         query = select(stations.c.document).order_by(stations.c.id)
         if site:
             query = query.where(stations.c.document["site"].astext == site)
-
-        async def write(lines: Lines) -> None:
-            async for rows in (await connection.stream(query)).partitions(ROWS_AT_ONCE):
-                lines([[row.document.get(name) for name in COLUMNS] for row in rows])
-
         async with engine.connect() as connection:
-            return await csv_file("stations", COLUMNS, write)
+            return await csv_of_query(connection, "stations", COLUMNS, query, _line)
 
     return [show_new, show_form, as_csv]
 
@@ -53,3 +48,7 @@ def _form(request: AnyRequest, station: Any) -> Template:
     return screen(
         request, "station_form.html", station=station, steps=list(BusinessStep), columns=COLUMNS
     )
+
+
+def _line(row: Any) -> list[Any]:
+    return [row.document.get(name) for name in COLUMNS]

@@ -244,7 +244,22 @@
     } else if (document.getElementById("told").textContent === OLD) tell("");
   });
 
+  /* A part's element goes when its answer replaces it, and what it was told while it was asked for: the new one
+     asks again. So does every part once there is news again after a break. */
+  const LIVE = '[hx-trigger*="sse:"]';
+  const askAgain = (part) => htmx.trigger(part, part.getAttribute("hx-trigger").match(/sse:[\w-]+/)[0]);
+  const toldLate = new Set();
+  document.addEventListener("htmx:sseMessage", ({ target }) => {
+    if (target.id && target.classList.contains("htmx-request")) toldLate.add(target.id);
+  });
+  document.addEventListener("htmx:load", ({ target }) => {
+    if (toldLate.delete(target.id) && target.matches(LIVE)) askAgain(target);
+  });
+
   document.addEventListener("htmx:sendError", () => tell("The server does not answer; what is shown may be old."));
   document.addEventListener("htmx:sseError", () => document.body.classList.add("offline"));
-  document.addEventListener("htmx:sseOpen", () => document.body.classList.remove("offline"));
+  document.addEventListener("htmx:sseOpen", () => {
+    if (document.body.classList.contains("offline")) document.querySelectorAll(LIVE).forEach(askAgain);
+    document.body.classList.remove("offline");
+  });
 })();

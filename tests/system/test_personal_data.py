@@ -117,6 +117,7 @@ def test_an_erased_purchaser_is_in_no_file_and_no_record(tmp_path: Path, stack_c
 
             # the search finds what is there
             with psycopg.connect(stack.settings.database_url, autocommit=True) as database:
+                database.execute("ANALYZE")  # what is in a column most often is kept beside it
                 database.execute("CHECKPOINT")
                 assert _told(stack, planted, "postgres/data/base") == set(planted)
                 query = "SELECT id FROM party WHERE name <> '(erased)' ORDER BY id"
@@ -143,7 +144,7 @@ def test_an_erased_purchaser_is_in_no_file_and_no_record(tmp_path: Path, stack_c
                 {"product": roads.GTIN, "quantity": 1}
             ]
             assert not found_in(str(api.get("/rejected").json()).encode(), planted)
-            assert api.get("/audit/verification").status_code in (200, 404)
+            assert api.get("/audit/verify").json()["verifies"] is True
 
         records = asyncio.run(read_topics(stack.settings, *Topic))
         in_topics = {
@@ -167,7 +168,7 @@ def test_an_erased_purchaser_is_in_no_file_and_no_record(tmp_path: Path, stack_c
     # what the answers told: Kafka keeps what was read and set aside for its time
     rejected = f"kafka/data/{stack.settings.topic_prefix}.{Topic.READS_REJECTED.value}.v1-0/"
     elsewhere = {(path, word) for path, word in found if not path.startswith(rejected)}
-    assert not elsewhere, elsewhere
+    assert not elsewhere, sorted({path for path, _ in elsewhere})
     assert {topic for topic, _ in in_topics} == {Topic.READS_REJECTED.value}
     assert any(path.startswith(rejected) for path, _ in found)
     assert not in_stores

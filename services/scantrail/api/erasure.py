@@ -4,6 +4,7 @@ They are in `party` alone, unless somebody sent them where they do not belong. W
 down of that is emptied; what a person typed is told, for that person to mend.
 """
 
+import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
@@ -61,7 +62,7 @@ def _forms(words: Iterable[str]) -> list[str]:
     """Words as they may stand in text, in JSON, and in JSON inside of JSON; in small letters."""
     found = set[str]()
     for word in words:
-        for told in (word, word.encode("ascii", "backslashreplace").decode(), repr(word)[1:-1]):
+        for told in (word, json.dumps(word)[1:-1], repr(word)[1:-1]):
             for _ in range(3):
                 found.add(told.lower())
                 told = msgspec.json.encode(told).decode()[1:-1]

@@ -9,16 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import psycopg
+import pytest
+
 import roads
+from integration.conftest import with_least_rights
 from planted import files_with, found_in
 from scantrail.api.expiring import CAPTURES_KEPT_FOR, expire_once
+from scantrail.cli import scrub as scrubbing
 from scantrail.cli.scrub import scrub
 from scantrail.contracts.topics import Topic
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.database import connect_database
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
-from scantrail.infra.settings import Settings
+from scantrail.infra.settings import Settings, SettingsError
 from scantrail.infra.topic_admin import apply_topics
 
 if TYPE_CHECKING:
@@ -64,6 +69,14 @@ async def test_an_erased_purchaser_is_in_no_file_of_the_database_and_the_trail_s
             left |= set(erased.json()["still_in"])
         assert left == {"party.address", "party.name", "topic reads.rejected"}
         said: list[str] = []
+        with pytest.raises(SettingsError, match="does not own"):
+            await asyncio.to_thread(scrub, with_least_rights("api", settings), said.append)
+        with psycopg.connect(database) as holding:
+            holding.execute("LOCK TABLE party IN ACCESS SHARE MODE")
+            with pytest.MonkeyPatch.context() as patched:
+                patched.setattr(scrubbing, "LOCK_S_MAX", 1)
+                with pytest.raises(SettingsError, match="party was held by others for 1 s"):
+                    await asyncio.to_thread(scrub, settings, said.append)
         assert await asyncio.to_thread(scrub, settings, said.append) == 0
         assert sorted({path for path, _ in files_with(files, planted)}) == []
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import ColumnElement, case, func, or_, select, text, update
+from sqlalchemy import ColumnElement, Text, any_, case, cast, func, select, text, update
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.contracts.records import RejectedRead, encode
@@ -43,6 +44,13 @@ FILLED_BY_MACHINES = frozenset(
 #: A shorter name is part of many words: what its address is not in, is not emptied.
 LETTERS_MIN: Final = 4
 
+#: All reads that were ever set aside are looked through: some 2 s for 100,000 of them.
+LOOK_S_MAX: Final = 300
+
+#: Letters that mean another thing to LIKE.
+_OF_LIKE: Final = re.compile(r"[\\%_]")
+_ESCAPED: Final = r"\\\g<0>"
+
 _read = msgspec.json.Decoder(RejectedRead)
 
 
@@ -51,9 +59,12 @@ async def erase_words(connection: AsyncConnection, words: Sequence[str]) -> list
     one still stands: `table.column`, or the topic that lets go of it by itself."""
     bare = [stripped for word in words if (stripped := word.strip())]
     left = {place for word in bare for place in await _typed(connection, word)}
-    if forms := _forms([word for word in bare if len(word) >= LETTERS_MIN]):
-        await _erase_captured(connection, forms)
-        if await _erase_rejected(connection, forms):
+    long_enough = [word for word in bare if len(word) >= LETTERS_MIN]
+    if forms := _forms(long_enough):
+        parts = {part for word in long_enough for part in _parts(word)}
+        await connection.execute(text(f"SET LOCAL statement_timeout = '{LOOK_S_MAX}s'"))
+        await _erase_captured(connection, parts, _whole(forms))
+        if await _erase_rejected(connection, parts, _whole(forms)):
             left.add(f"topic {Topic.READS_REJECTED.value}")
     return sorted(left)
 
@@ -69,23 +80,35 @@ def _forms(words: Iterable[str]) -> list[str]:
     return sorted(found)
 
 
+def _parts(word: str) -> Iterable[str]:
+    """What is in each form of a word: its longest run of letters that are never escaped, to look
+    for one thing instead of many; all forms where there is no such run."""
+    longest = max(re.findall("[a-z0-9]+", word.lower()), key=len, default="")
+    if len(longest) >= LETTERS_MIN:
+        return [longest]
+    return {each for form in _forms([word]) for each in (form, _octal(form))}
+
+
 def _whole(forms: Sequence[str]) -> re.Pattern[str]:
     """One of them as a word of its own; before it may stand the escape of a new line."""
     either = "|".join(re.escape(form) for form in forms)
     return re.compile(rf"(?:(?<!\w)|(?<=\\[bfnrt]))(?:{either})(?!\w)", re.IGNORECASE)
 
 
-def _has_one(told: ColumnElement[str], forms: Sequence[str]) -> ColumnElement[bool]:
-    """Which rows are to be looked at."""
-    return or_(*(func.strpos(func.lower(told), form) > 0 for form in forms))
+def _has_one(told: ColumnElement[str], parts: Iterable[str]) -> ColumnElement[bool]:
+    """Which rows are to be looked at: each text is put into small letters once."""
+    patterns = [f"%{re.sub(_OF_LIKE, _ESCAPED, part)}%" for part in sorted(parts)]
+    return func.lower(told).like(any_(cast(patterns, ARRAY(Text))))
 
 
-async def _erase_captured(connection: AsyncConnection, forms: Sequence[str]) -> None:
+async def _erase_captured(
+    connection: AsyncConnection, parts: Iterable[str], whole: re.Pattern[str]
+) -> None:
     """A refusal cites what was sent: of such an event its place and the reason stay."""
-    table, told, whole = epcis_capture_event, epcis_capture_event.c, _whole(forms)
+    table, told = epcis_capture_event, epcis_capture_event.c
     left_out = func.array_to_string(told.left_out, "\n")
     cited = func.concat_ws("\n", told.event_id, told.field, told.detail, left_out, told.document)
-    query = select(told.capture, told.number, cited.label("cited")).where(_has_one(cited, forms))
+    query = select(told.capture, told.number, cited.label("cited")).where(_has_one(cited, parts))
     emptied: dict[str, Any] = {"event_id": None, "field": None, "left_out": [], "document": None}
     detail = case((told.detail.is_not(None), ERASED))
     for row in (await connection.execute(query)).all():
@@ -94,16 +117,17 @@ async def _erase_captured(connection: AsyncConnection, forms: Sequence[str]) -> 
             await connection.execute(update(table).where(of_row).values(**emptied, detail=detail))
 
 
-async def _erase_rejected(connection: AsyncConnection, forms: Sequence[str]) -> bool:
+async def _erase_rejected(
+    connection: AsyncConnection, parts: Iterable[str], whole: re.Pattern[str]
+) -> bool:
     """Of reads and scans that were set aside, what was read goes. Whether there was any."""
-    told, whole, found = rejected.c, _whole(forms), False
+    told, found = rejected.c, False
     # a scan that is none may be no text: bytes beyond ASCII are escaped
     text_of = case(
         (told.source == "read", func.convert_from(told.payload, "UTF8")),
         else_=func.encode(told.payload, "escape"),
     )
-    escaped = [_octal(form) for form in forms]
-    has_one = _has_one(func.concat_ws("\n", text_of, told.detail), [*forms, *escaped])
+    has_one = _has_one(func.concat_ws("\n", text_of, told.detail), parts)
     query = select(told.id, told.source, told.payload, told.detail).where(has_one)
     for row in (await connection.execute(query.with_for_update())).all():
         if row.source == "read":

@@ -29,6 +29,7 @@ from scantrail.api.delivering import deliver
 from scantrail.api.description import CompletedJson
 from scantrail.api.epcis import build_epcis
 from scantrail.api.epcis_capture import build_epcis_capture
+from scantrail.api.expiring import expire
 from scantrail.api.folding import Folding
 from scantrail.api.holds import build_holds
 from scantrail.api.identifiers import build_identifiers
@@ -156,6 +157,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(onlookers.feed.run())
                 tasks.create_task(watch.run())
                 tasks.create_task(sweep.run())
+                tasks.create_task(expire(engine))
                 health.has("database")
     finally:
         await reader.dispose()

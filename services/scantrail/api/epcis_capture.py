@@ -2,7 +2,8 @@
 each of them.
 
 The job is done when it is answered: its rows are written in the transaction in which the document
-was taken, so that no job is there that nobody finishes.
+was taken, so that no job is there that nobody finishes. It tells of each event its place and its
+id, not the event itself: whoever sent it has it, and it may say what is not ours to keep.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final
 
 import httpx
-import msgspec
 from litestar import Request, Response, get, post
 from litestar.params import FromPath, HeaderParameter
 from sqlalchemy import Row, func, insert, select
@@ -143,7 +143,7 @@ def build_epcis_capture(
     async def list_outcomes(
         capture_id: FromPath[str], cursor: Cursor = None, limit: Limit = 100
     ) -> dict[str, Any]:
-        """What became of each event of a document, in its order; with what made no scan."""
+        """What became of each event of a document, in its order."""
         behind = _number(after(cursor, "outcomes"))
         table = epcis_capture_event
         query = (
@@ -212,7 +212,6 @@ async def _write(
 
 def _row(job_id: str, event: Event) -> dict[str, Any]:
     refused = event.refused
-    is_kept = event.status in (EventStatus.REJECTED, EventStatus.ROLLED_BACK)
     return {
         "capture": job_id,
         "number": event.number,
@@ -223,7 +222,6 @@ def _row(job_id: str, event: Event) -> dict[str, Any]:
         "field": refused and refused.field,
         "detail": refused and refused.detail,
         "left_out": list(event.claim.left_out) if event.claim is not None else [],
-        "document": msgspec.json.encode(event.told).decode() if is_kept else None,
     }
 
 
@@ -279,7 +277,6 @@ def _outcome(row: Row[Any]) -> dict[str, Any]:
         "field": row.field,
         "detail": row.detail,
         "leftOut": row.left_out,
-        "document": None if row.document is None else msgspec.json.decode(row.document),
     }
 
 

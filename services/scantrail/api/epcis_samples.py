@@ -133,7 +133,7 @@ class JobTold(msgspec.Struct, rename="camel"):
 
 class EventOutcome(msgspec.Struct, rename="camel"):
     """What became of one event: `status` is captured, already (its scans were here), rejected or
-    rolled_back; `leftOut` are the fields that no scan keeps, `document` is what made no scan."""
+    rolled_back; `leftOut` are the fields that no scan keeps."""
 
     number: int
     status: Literal["captured", "already", "rejected", "rolled_back"]
@@ -143,7 +143,6 @@ class EventOutcome(msgspec.Struct, rename="camel"):
     field: str | None
     detail: str | None
     left_out: list[str]
-    document: Any
 
 
 class EventOutcomes(msgspec.Struct):
@@ -186,7 +185,6 @@ OUTCOMES = Sample(
                 "field": "bizStep",
                 "detail": _ERROR["detail"],
                 "leftOut": [],
-                "document": _EVENT,
             }
         ],
         "next": None,

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 import msgspec
 from litestar import Request, Response, delete, get, put
 from litestar.params import FromPath
-from sqlalchemy import case, func, or_, select, text
+from sqlalchemy import case, func, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -19,6 +19,7 @@ from scantrail.api.access import Role
 from scantrail.api.bodies import checked_id, decode_body, short_text
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.days import Days
+from scantrail.api.erasure import ERASED, erase_words
 from scantrail.api.party_bodies import (
     PARTY,
     PARTY_ENTERED,
@@ -38,27 +39,6 @@ AnyRequest = Request[Any, Any, Any]
 
 ADDRESS_LENGTH_MAX = 1000
 LICENCES_MAX = 50
-
-#: In place of the name and the address of one that was erased.
-ERASED = "(erased)"
-
-#: Where no person writes: as large as what happened, and nobody may wait for all of it.
-_FILLED_BY_MACHINES = frozenset(
-    {
-        "alert",
-        "audit",
-        "consumer_offset",
-        "count_session_unit",
-        "identifier",
-        "movement",
-        "outbox",
-        "reader_status",
-        "register_unit",
-        "rejected",
-        "unit",
-        "webhook_delivery",
-    }
-)
 
 _PREFIX = "/parties/"
 _ERASURE = "/personal-data"
@@ -125,7 +105,9 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
     @delete("/parties/{place:path}", role=Role.ADMIN, tells=PARTY_ERASED, status_code=200)
     async def erase_party(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`DELETE /parties/{id}/personal-data`: name, address and licences are gone, the party's
-        id and all that refers to it stay. Refused while the register must tell of it."""
+        id and all that refers to it stay. What a machine wrote down with the name or the address
+        in it is emptied; `still_in` tells where else they stand. Refused while the register must
+        tell of it."""
         sent = _sent(request)
         if not sent.endswith(_ERASURE):
             raise Problem(405, "Not allowed", f"a party stays: DELETE {_PREFIX}…{_ERASURE}")
@@ -155,9 +137,9 @@ def build_parties(engine: AsyncEngine, changes: Changes, watch: RegisterWatch) -
             change.note("party", party_id, old=before.version, new=row.version)
             refs = await _orders_of(connection, party_id)
             named = () if before.erased_at else (before.name, before.address)
-            left = [place for word in named for place in await _still_in(connection, word)]
+            left = await erase_words(connection, named)
             today = await _today(connection)
-            return Answer({**_told(row, today), "orders": refs, "still_in": sorted(set(left))})
+            return Answer({**_told(row, today), "orders": refs, "still_in": left})
 
         return await changes.make(request, write)
 
@@ -228,29 +210,6 @@ async def _orders_of(connection: AsyncConnection, party_id: str) -> list[str]:
     named = or_(*(sales_order.c[part] == party_id for part in parts))
     query = select(sales_order.c.ref).where(named).order_by(sales_order.c.ref)
     return list((await connection.execute(query)).scalars())
-
-
-async def _still_in(connection: AsyncConnection, word: str) -> list[str]:
-    """Where a person typed `word` into a note or a name: `table.column`."""
-    columns = await connection.execute(
-        text(
-            "SELECT table_name, column_name FROM information_schema.columns"
-            " WHERE table_schema = current_schema() AND data_type IN ('text', 'jsonb')"
-            " ORDER BY table_name, column_name"
-        )
-    )
-    found = []
-    quoted = connection.dialect.identifier_preparer.quote
-    for table, column in columns.all():
-        if table in _FILLED_BY_MACHINES:
-            continue
-        query = (
-            f"SELECT EXISTS (SELECT FROM {quoted(table)}"
-            f" WHERE position(lower(:word) IN lower({quoted(column)}::text)) > 0)"
-        )
-        if (await connection.execute(text(query), {"word": word.strip()})).scalar():
-            found.append(f"{table}.{column}")
-    return found
 
 
 async def _refuse_while_kept(connection: AsyncConnection, party_id: str, today: date) -> None:

@@ -63,6 +63,8 @@ def answer_bad_value(
 
 
 def answer_bug(request: AnyRequest, error: Exception) -> Response[dict[str, Any]]:
-    log.exception("request failed", method=request.method, path=request.url.path)
+    # not the address: somebody may have looked for a name
+    route = request.scope.get("path_template", "")
+    log.exception("request failed", method=request.method, route=route)
     detail = "this is a mistake of ours; the log of the api says more"
     return problem(500, "Failed", detail)

@@ -33,6 +33,7 @@ from scantrail.cli.rejected import (
     replay_rejected,
     show_rejected,
 )
+from scantrail.cli.scrub import SCRUB_HELP, scrub
 from scantrail.cli.secrets_command import SECRETS_HELP, add_secrets, run_secrets
 from scantrail.cli.simulate import simulate
 from scantrail.cli.stock import enter_stock
@@ -124,6 +125,12 @@ def _parser() -> argparse.ArgumentParser:
         "rebuild",
         help="make the rows that come from topics anew, and exchange them",
         description=REBUILD_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shapes.add_parser(
+        "scrub",
+        help="let PostgreSQL's files go of what was erased",
+        description=SCRUB_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     config = commands.add_parser(
@@ -241,6 +248,8 @@ def _run(asked: argparse.Namespace) -> int:
         case "db" if asked.action == "roles":
             apply_roles(settings, {})
             print("roles have their rights: " + ", ".join(map(role_of, ROLES)))
+        case "db" if asked.action == "scrub":
+            return scrub(settings, partial(print, flush=True))
         case "db":
             migrate(settings)
             print("the database has the newest shape")

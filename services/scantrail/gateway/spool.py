@@ -219,12 +219,12 @@ class Spool:
     def _emptied(self) -> None:
         ((pages,),) = self._db.execute("PRAGMA freelist_count").fetchall()
         ((page_bytes,),) = self._db.execute("PRAGMA page_size").fetchall()
-        if pages * page_bytes > EMPTY_BYTES_MAX or not self._reserve.exists():
-            try:
+        try:
+            if pages * page_bytes > EMPTY_BYTES_MAX or not self._reserve.exists():
                 self._db.execute("VACUUM")
-                self._to_the_file()
-            except sqlite3.OperationalError as error:  # it is tried again when it is empty again
-                log.warning("no room to make the spool's file small", reason=str(error))
+            self._to_the_file()  # of what was sent nothing is left on this disk
+        except sqlite3.OperationalError as error:  # it is tried again when it is empty again
+            log.warning("no room to make the spool's file small", reason=str(error))
         self._keep_reserve()
 
     def _to_the_file(self) -> None:
@@ -246,6 +246,7 @@ def _open(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path)
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")  # each commit is on disk
+    db.execute("PRAGMA secure_delete = ON")  # zeros stand in place of what was sent
     db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     db.execute(f"PRAGMA wal_autocheckpoint = {LOG_BYTES // 4096}")
     db.executescript(_SCHEMA)

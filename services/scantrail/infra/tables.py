@@ -124,7 +124,7 @@ scan_void = Table(
     Column("replaced_unit", Text),  # of which unit that is, where it was told
 )
 
-#: EPCIS documents that were captured, and what became of them as a whole.
+#: EPCIS documents that were captured, and what became of them as a whole: for 30 days.
 epcis_capture = Table(
     "epcis_capture",
     metadata,
@@ -150,7 +150,8 @@ epcis_capture_event = Table(
     Column("field", Text),
     Column("detail", Text),
     Column("left_out", ARRAY(Text), nullable=False),  # fields that no scan keeps
-    Column("document", Text),  # what made no scan, as it came
+    # what made no scan, as releases before wrote it: nothing any more, and gone with the next
+    Column("document", Text),
 )
 
 alert = Table(

@@ -275,7 +275,7 @@ async def test_what_names_no_unit_is_unknown_and_set_aside(belt: Belt) -> None:
 
 
 async def test_a_no_read_is_unknown_and_counted(belt: Belt) -> None:
-    labels = {"reader": "exit", "protocol": "tcp", "outcome": "no_read"}
+    labels = {"reader": "exit", "station": "gate", "protocol": "tcp", "outcome": "no_read"}
     before = REGISTRY.get_sample_value("scantrail_reads_total", labels) or 0
     judged = await belt.verdicts.ask("exit", NoRead())
     assert (judged.verdict, judged.reason) == (Verdict.UNKNOWN, "no_read")

@@ -30,7 +30,8 @@ LOCKS = sorted((DEPLOY / "locks").glob("*.txt"))
 PROCESSES = sorted(
     f.name.removesuffix("_health_port") for f in fields(Settings) if f.name.endswith("_health_port")
 )
-OTHERS = {"kafka", "postgres", "setup", "prometheus"}
+MONITORING = {"prometheus", "alertmanager", "grafana"}
+OTHERS = {"kafka", "postgres", "setup"} | MONITORING
 
 COMPOSE: dict[str, Any] = yaml.safe_load((TOP / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]

@@ -106,6 +106,7 @@ VERDICTS = Counter(
 VERDICT_SECONDS = Histogram(
     "scantrail_verdict_seconds",
     "From a conveyor's question to its answer",
+    ["verdict"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1),
 )
 RECORDS_UNREADABLE = Gauge(

@@ -57,6 +57,7 @@ from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import Matched, RecallMatcher
 from scantrail.domain.scan import clock_skew_s
 from scantrail.domain.serial_alerts import SERIAL_MISSING, judge_with_serial, judge_without_serial
+from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
 from scantrail.infra.failpoints import passing
@@ -139,7 +140,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
     consumer: AIOKafkaConsumer | None = None
     in_hand = InHand()
     watching = asyncio.create_task(watch_kafka(settings, "alerter", in_hand.positions))
-    metrics.SCANS_PROCESSED.labels("alerter", "judged")
+    _count_from_0()
     try:
         for mirror, name in zip(mirrors, MIRRORED, strict=True):
             await mirror.start()
@@ -384,6 +385,15 @@ async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Ale
             await producer.send(topic, encode(alert), key=alert.id.encode(), headers=headers)
         )
     await asyncio.gather(*sent)
+
+
+def _count_from_0() -> None:
+    """Who looks for a rise would not see a count that begins with 1."""
+    metrics.SCANS_PROCESSED.labels("alerter", "judged")
+    for kind in AlertKind:
+        metrics.ALERTS_SWITCHED_OFF.labels(kind.value)
+        for severity in set(Severity) - {Severity.OFF}:
+            metrics.ALERTS_RAISED.labels(kind.value, severity.value)
 
 
 def _count(seen: Sequence[Moved]) -> None:

@@ -1,4 +1,7 @@
-"""Rules, routes and the dashboard, against the code, the runbook, and Prometheus's own tools."""
+"""Rules, routes and the dashboard, against the code, the runbook, and Prometheus's own tools.
+
+`python tests/unit/test_alert_rules.py` writes the rules for Kubernetes anew.
+"""
 
 import json
 import re
@@ -20,6 +23,19 @@ TESTS = [DEPLOY / "prometheus" / name for name in ("rules_test.yml", "rules_week
 ROUTES = DEPLOY / "alertmanager" / "alertmanager.yml"
 DASHBOARD = DEPLOY / "grafana" / "scantrail.json"
 RUNBOOK = (TOP / "docs" / "operations.md").read_text()
+
+ON_KUBERNETES = DEPLOY / "kubernetes" / "components" / "monitoring" / "rules.yaml"
+KUBERNETES_HEAD = """\
+# The rules of deploy/prometheus/rules.yml, which come first: python tests/unit/test_alert_rules.py
+# writes these anew.
+apiVersion: monitoring.coreos.com/v1
+kind: PrometheusRule
+metadata:
+  name: scantrail
+  namespace: scantrail
+  labels: {app.kubernetes.io/part-of: scantrail}
+spec:
+"""
 
 GROUPS: list[dict[str, Any]] = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS = {rule["alert"]: rule for group in GROUPS for rule in group["rules"] if "alert" in rule}
@@ -179,3 +195,19 @@ def test_no_secret_stands_in_the_routes() -> None:
     compose = yaml.safe_load((TOP / "docker-compose.yml").read_text())
     given = {f"/run/secrets/{name}" for name in compose["services"]["alertmanager"]["secrets"]}
     assert set(files) == given == {f"/run/secrets/{name}" for name in compose["secrets"]}
+
+
+def on_kubernetes() -> str:
+    """The same rules, as an object of the Prometheus Operator."""
+    groups = RULES.read_text().partition("\ngroups:\n")[2].splitlines()
+    return KUBERNETES_HEAD + "\n".join(f"  {line}".rstrip() for line in ["groups:", *groups]) + "\n"
+
+
+def test_the_rules_on_kubernetes_are_the_same() -> None:
+    mend = "write them anew: .venv/bin/python tests/unit/test_alert_rules.py"
+    assert ON_KUBERNETES.read_text() == on_kubernetes(), mend
+    assert yaml.safe_load(ON_KUBERNETES.read_text())["spec"]["groups"] == GROUPS
+
+
+if __name__ == "__main__":
+    ON_KUBERNETES.write_text(on_kubernetes())

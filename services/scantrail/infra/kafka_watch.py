@@ -21,8 +21,11 @@ from scantrail.infra.topic_admin import name_of
 
 log = logger(__name__)
 
-#: How often it is asked, and how long an answer is waited for.
-LOOK_S = 5.0
+#: How often it is asked.
+LOOK_EVERY_S = 5.0
+
+#: How long an answer is waited for.
+ANSWER_S_MAX = 5.0
 
 #: The first record that is not done of each partition that is ours.
 Positions = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
@@ -35,7 +38,7 @@ async def _of_nothing() -> Mapping[TopicPartition, int]:
 async def watch_kafka(
     settings: Settings, group: str = "", positions: Positions = _of_nothing
 ) -> None:
-    """Tell it every LOOK_S until cancelled. `group` is a label: the name of the process.
+    """Tell it every LOOK_EVERY_S until cancelled. `group` is a label: the name of the process.
 
     What is not known is not told: while Kafka is away there is no lag. Of a partition that is taken
     from us nothing more is told.
@@ -46,7 +49,7 @@ async def watch_kafka(
     try:
         while True:
             try:
-                async with asyncio.timeout(LOOK_S):
+                async with asyncio.timeout(ANSWER_S_MAX):
                     if asker is None:
                         asker = await _connected(settings)
                     metrics.KAFKA_BROKERS.set(await _brokers(asker))
@@ -56,7 +59,7 @@ async def watch_kafka(
                 if asker is None or not await _answers(asker):
                     metrics.KAFKA_BROKERS.set(0)
                 log.debug("kafka does not tell how far it is", reason=repr(error))
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(LOOK_EVERY_S)
     finally:
         lags.tell({}, {})
         if asker is not None:
@@ -86,7 +89,7 @@ async def _connected(settings: Settings) -> AIOKafkaConsumer:
 
 async def _answers(asker: AIOKafkaConsumer) -> bool:
     try:
-        async with asyncio.timeout(LOOK_S):
+        async with asyncio.timeout(ANSWER_S_MAX):
             return await _brokers(asker) > 0
     except (KafkaError, TimeoutError):
         return False

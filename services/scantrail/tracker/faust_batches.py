@@ -413,9 +413,9 @@ class BatchApp:
             return {}
         consumer = self.app.consumer
         sources = [tp for tp in consumer.assignment() if tp.topic == self._settings.source]
+        # Until a batch begins, Faust's own offset is where it has sought to, or that batch's first.
         return {
-            tp: self._done.get(tp.partition, (consumer._read_offset.get(tp) or -1) + 1)
-            for tp in sources
+            tp: self._done.get(tp.partition, consumer._read_offset.get(tp) or 0) for tp in sources
         }
 
     async def waiting(self) -> dict[int, tuple[int, int]]:

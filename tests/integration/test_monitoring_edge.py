@@ -103,10 +103,17 @@ def test_every_query_of_the_dashboard_finds_something(settings: Settings, tmp_pa
             process.await_ready()
         with monitored(tmp_path / "monitors", settings) as monitors, scanner(port) as scan:
             some_of_everything(settings, monitors, scan)
-            units = {
-                labels["topic"] for labels, _ in monitors.query("scantrail_consumer_lag_records")
-            }
-            assert {"scans", "movements", "alerts"} <= units
+
+            def seen(label: str, expr: str) -> set[str]:
+                return {labels[label] for labels, _ in monitors.query(expr)}
+
+            assert seen("process", "scantrail_last_processed_timestamp_seconds") == {*PROCESSES}
+            assert seen("job", "scantrail_kafka_brokers == 1") == {*PROCESSES}
+            ages = "scantrail_scan_age_seconds_count > 0"
+            assert seen("stage", ages) == {"movement", "database", "alert"}
+            read = {"scans", "movements", "alerts", "findings", "scans.rejected", "reads.rejected"}
+            assert read <= seen("topic", "scantrail_consumer_lag_records")
+            monitors.until(lambda: monitors.finds("scantrail_alerts_open > 0"), "alerts are open")
             assert monitors.received("ScantrailTargetDown") == []
 
 

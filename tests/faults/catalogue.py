@@ -277,6 +277,22 @@ async def mix(at: Setting) -> float:
     return time.monotonic()
 
 
+async def upgrade(at: Setting) -> float:
+    """Each process, one after the other, those that read before those that write, becomes one of a
+    release whose records have a field more; in the long form each is taken back then."""
+    names = [
+        name
+        for process in ("tracker", "alerter", "projector", "api", "gateway")
+        for name in at.site.of(process)
+    ]
+    for name in names:
+        await _blocking(lambda name=name: at.site.replace(name, is_next=True))
+    if at.is_long:
+        for name in reversed(names):
+            await _blocking(lambda name=name: at.site.replace(name, is_next=False))
+    return time.monotonic()
+
+
 #: What `make test` has of all this.
 MIX = Fault("", "a mix", mix)
 
@@ -307,4 +323,5 @@ FAULTS = (
     Fault("F30", "alerters die", kill("alerter")),
     Fault("F30", "a paused alerter returns", pause("alerter")),
     Fault("F1", "gateways die", kill("gateway")),
+    Fault("F33", "a release takes another's place", upgrade),
 )

@@ -17,6 +17,7 @@ from scantrail.domain.scan import Scan, ordered_at
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import partitions_of
+from scantrail.tracker.app import CODE_FAILED
 
 #: More than that of one kind is not told.
 TOLD_MAX = 5
@@ -79,7 +80,8 @@ async def _read(consumer: Any, partitions: list[TopicPartition]) -> list[Any]:
 
 
 def _each_once(found: Broken, ledger: Ledger, database: "psycopg.Connection[Any]") -> None:
-    """I1: every accepted scan is in history once, or rejected once, and never both."""
+    """I1: every accepted scan is in history once, or rejected once, and never both; no fault of
+    the world around makes the code fail."""
     history = Counter(
         (unit, short(event_id))
         for unit, event_id in database.execute("SELECT unit, event_id FROM movement")
@@ -92,6 +94,9 @@ def _each_once(found: Broken, ledger: Ledger, database: "psycopg.Connection[Any]
         if sum(times) != 1:
             told = f"{times[0]} times in history, {times[1]} times rejected"
             found.add("I1", f"scan {sent.event_id} of {sent.unit} is {told}")
+    failed = "SELECT id, detail FROM rejected WHERE reason = %s"
+    for row_id, detail in database.execute(failed, (CODE_FAILED,)):
+        found.add("I1", f"scan {row_id} was set aside, for the code failed: {detail}")
 
 
 def _folded(

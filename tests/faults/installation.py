@@ -26,6 +26,8 @@ from scantrail.infra.topic_admin import apply_topics
 
 TESTS = Path(__file__).parents[1]
 READY_S_MAX = 90.0
+#: Asked to end, a process is out by then.
+STOPPED_S_MAX = 30.0
 
 #: Each twice; of the api one is enough for what is asked here.
 PROCESSES = ("api", "gateway", "tracker", "alerter", "projector")
@@ -131,12 +133,21 @@ class Installation:
             tracker_ordinal=int(number) - 1,
         )
 
-    def _program(self, name: str) -> Program:
+    def replace(self, name: str, *, is_next: bool) -> None:
+        """Let it end as an operator would, and start it as of the next release, or of this."""
+        self.supervisor.stop(name, STOPPED_S_MAX)
+        self.supervisor.start(self._program(name, is_next=is_next))
+        self.await_ready(name)
+
+    def _program(self, name: str, *, is_next: bool = False) -> Program:
         process = name.partition("-")[0]
         command = python_command(f"scantrail.{process}")
         environ: Mapping[str, str] = self.settings[name].environ()
-        if self._mutant is not None and MUTANTS[self._mutant][0] == process:
+        if is_next:
+            command = python_command("faults.releases", process)
+        elif self._mutant is not None and MUTANTS[self._mutant][0] == process:
             command = python_command("faults.mutants", self._mutant, process)
+        if is_next or self._mutant is not None:
             path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
             environ = {**environ, "PYTHONPATH": path}
         log = self.folder / "logs" / f"{name}.log"

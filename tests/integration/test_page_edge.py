@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
+from playwright.async_api import Route
 
 from integration.browser import Screen, browsing
 from integration.conftest import GTIN
@@ -134,6 +135,38 @@ async def test_a_scan_and_an_alert_reach_an_open_answer_within_a_second(
     assert asyncio.get_running_loop().time() - begun < 5.0  # a second, where nothing else runs
     await raised(site, alert(site, "1"))
     await screen.sees("1 was seen twice")
+
+
+async def test_a_scan_that_comes_while_the_one_before_is_asked_for_is_shown_as_well(
+    site: "Site", screen: Screen
+) -> None:
+    await seen(site, "1")
+    await screen.open(f"/?q={site.barcode('1')}")
+    await screen.sees("In Hall A")
+    is_answered, may_go_on = asyncio.Event(), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        answer = await route.fetch()
+        is_answered.set()
+        await may_go_on.wait()
+        await route.fulfill(response=answer)
+
+    await screen.page.route("**/page/units/**", hold, times=1)
+    scans = [
+        site.scan("1", 5 * at, business_location=f"Hall {hall}") for at, hall in enumerate("ABC")
+    ]
+    _, in_b, in_c = site.movements(*scans)
+    await site.put_movement(in_b, site.unit("1"))
+    await asyncio.wait_for(is_answered.wait(), 10)
+    told = (
+        'new Promise((tell) => document.addEventListener("sse:moved", () => tell(1), {once: true}))'
+    )
+    telling = asyncio.create_task(screen.page.evaluate(told))
+    await site.put_movement(in_c, site.unit("1"))
+    await telling
+    may_go_on.set()
+    await screen.sees("In Hall C, site north")
+    assert screen.complaints == []
 
 
 # ---------------------------------------------------------------------------------------- alerts

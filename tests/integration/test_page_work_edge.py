@@ -86,6 +86,50 @@ async def test_a_list_is_checked_line_by_line_and_comes_out_as_csv(
     assert (answer.status_code, "at most 50" in answer.text) == (400, True)
 
 
+#: `heard`: hertz of what is to be heard, by how often waves begin; `tones`: how many were told.
+_EAR = """
+window.heard = [];
+window.tones = 0;
+const connect = AudioNode.prototype.connect;
+AudioNode.prototype.connect = function (to, ...more) {
+    if (to === this.context.destination) {
+        window.tones += 1;
+        const ear = this.context.createScriptProcessor(1024, 1, 1);
+        ear.onaudioprocess = ({ inputBuffer }) => {
+            const wave = inputBuffer.getChannelData(0);
+            const begins = [...wave.keys()].filter((at) => at && wave[at - 1] < 0 && wave[at] >= 0);
+            if (begins.length < 3) return;
+            const waves = begins.length - 1;
+            window.heard.push(waves * inputBuffer.sampleRate / (begins.at(-1) - begins[0]));
+        };
+        connect.call(this, ear);
+        connect.call(ear, to);
+    }
+    return connect.call(this, to, ...more);
+};
+"""
+
+
+async def test_each_word_has_its_sound_and_none_where_nobody_wants_it(
+    site: "Site", screen: Screen
+) -> None:
+    await seen(site, "1")
+    await seen(site, "2")
+    await recalled(site, "2")
+    await screen.page.add_init_script(_EAR)
+    await screen.open("/page/check")
+    for code, hertz in ((site.barcode("1"), 1200), ("never", 600), (site.barcode("2"), 220)):
+        await screen.scan(code)
+        near = f"heard.some((hertz) => Math.abs(hertz - {hertz}) < 0.05 * {hertz})"
+        await site.until(lambda near=near: screen.page.evaluate(near))
+    assert await screen.page.evaluate("tones") == 4  # the loudest is told twice
+    await screen.page.locator("#sound").uncheck()
+    await screen.page.locator("#box").focus()
+    await screen.scan(site.barcode("1"))
+    await screen.page.locator("#count", has_text="4").wait_for()
+    assert await screen.page.evaluate("tones") == 4
+
+
 async def work_site(site: "Site", **stations: str) -> None:
     """The whole chain but the tracker, which the test plays."""
     await site.start("gateway")

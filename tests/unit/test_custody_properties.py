@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -336,3 +337,15 @@ def test_a_state_that_was_stored_before_parents_were_known_is_read_and_goes_on()
     assert decode_state(encode_state(seen.state)).current == seen.state.current
     assert seen.state.current
     assert seen.state.current.parent == "sscc:1"
+
+
+def test_a_state_of_a_later_release_is_read_without_what_it_has_more() -> None:
+    state = observe(None, scanned("a", 0), offset=7).state
+    places = msgspec.msgpack.decode(encode_state(state))
+    assert decode_state(msgspec.msgpack.encode([*places, {"later": 1}, None])) == state
+    with pytest.raises(msgspec.DecodeError):
+        decode_state(msgspec.msgpack.encode([*places, 1])[1:])
+    with pytest.raises(msgspec.ValidationError):
+        decode_state(msgspec.msgpack.encode(places[:5]))
+    with pytest.raises(msgspec.ValidationError):
+        decode_state(msgspec.msgpack.encode([1, *places]))  # more, and not at its end

@@ -27,7 +27,16 @@ _CUT = cast(
 
 async def recalls_of(connection: AsyncConnection, keys: Keys) -> list[str]:
     """The ids of the active recalls that have the unit under any of its keys."""
-    told = [product_and_serial(key) for key in keys.every]
+    return (await recalls_of_each(connection, [keys.every]))[0]
+
+
+async def recalls_of_each(
+    connection: AsyncConnection, units: Sequence[Sequence[str]]
+) -> list[list[str]]:
+    """The same of each of several units, all keys of which are given, in as many questions."""
+    told = {key: product_and_serial(key) for keys in units for key in keys}
+    products = sorted({name for name, _ in told.values() if name is not None})
+    is_of_any = any(name is None for name, _ in told.values())
     of_products = short_part("products")
     source = case(
         (recall.c.summary.is_(None), recall.c.document),
@@ -43,17 +52,27 @@ async def recalls_of(connection: AsyncConnection, keys: Keys) -> list[str]:
         short_part("status") == cast(literal(f'"{RecallStatus.ACTIVE}"'), JSONB),
         or_(
             func.jsonb_array_length(of_products) == 0,
-            *(of_products.contains([name]) for name, _ in told if name is not None),
-            *([true()] if any(name is None for name, _ in told) else []),  # any product's
+            *(of_products.contains([name]) for name in products),
+            *([true()] if is_of_any else []),
         ),
     )
     rows = (await connection.execute(query)).all()
     if not rows:
-        return []
-    listed = await _listed(connection, [row.id for row in rows], [serial for _, serial in told])
-    of_unit = select(unit.c.lot, unit.c.produced_on).where(unit.c.unit.in_(keys.every))
-    marked = {tuple(row) for row in await connection.execute(of_unit)} or {(None, None)}
-    marks = [Marks(*name, *mark) for name in told for mark in marked]
+        return [[] for _ in units]
+    serials = sorted({serial for _, serial in told.values()})
+    listed = await _listed(connection, [row.id for row in rows], serials)
+    of_units = select(unit.c.unit, unit.c.lot, unit.c.produced_on).where(
+        unit.c.unit == func.any(list(told))
+    )
+    marked = {row.unit: (row.lot, row.produced_on) for row in await connection.execute(of_units)}
+    marks = [
+        [
+            Marks(*told[key], *mark)
+            for mark in {marked[key] for key in keys if key in marked} or {(None, None)}
+            for key in keys
+        ]
+        for keys in units
+    ]
     return await asyncio.to_thread(_matching, rows, listed, marks)
 
 
@@ -76,8 +95,8 @@ async def _listed(
 
 
 def _matching(
-    rows: Sequence[Any], listed: Mapping[str, set[str]], marks: Sequence[Marks]
-) -> list[str]:
+    rows: Sequence[Any], listed: Mapping[str, set[str]], units: Sequence[Sequence[Marks]]
+) -> list[list[str]]:
     matcher = RecallMatcher()
     for row in rows:
         clauses = [clause_of(told) for told in row.clauses]
@@ -93,5 +112,8 @@ def _matching(
                     products=tuple(row.products),
                 )
             )
-    found = [matcher.match(each) for each in marks]
-    return sorted({each.id for some in found for each in (*some.recalled, *some.likely)})
+    found = [[matcher.match(each) for each in marks] for marks in units]
+    return [
+        sorted({each.id for some in of_unit for each in (*some.recalled, *some.likely)})
+        for of_unit in found
+    ]

@@ -580,13 +580,21 @@ def _place(position: Position | None) -> Place | None:
 
 
 def encode_state(state: UnitState) -> bytes:
-    """A unit's state for the table and its changelog: MessagePack arrays, private."""
+    """A unit's state for the table and its changelog: MessagePack arrays, private. What a release
+    adds comes at the end, and may be forgotten: docs/decisions/0041."""
     return _encode_state(state)
 
 
 def decode_state(payload: bytes) -> UnitState:
-    """A unit's state as `encode_state` wrote it; msgspec.DecodeError for anything else."""
-    return _decode_state(payload)
+    """A unit's state as `encode_state` of this release wrote it, or of a later one, whose further
+    places are left out; msgspec.DecodeError for anything else."""
+    try:
+        return _decode_state(payload)
+    except msgspec.ValidationError:
+        places = msgspec.msgpack.decode(payload)
+        if not isinstance(places, list) or len(places) <= len(UnitState._fields):
+            raise
+        return _decode_state(msgspec.msgpack.encode(places[: len(UnitState._fields)]))
 
 
 class _Folded(msgspec.Struct, array_like=True):

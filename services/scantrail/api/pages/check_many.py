@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api.access import Role
 from scantrail.api.csv_rows import harmless
 from scantrail.api.pages.frame import SCREEN, SECURITY_HEADERS, screen
-from scantrail.api.pages.judging import judged
+from scantrail.api.pages.judging import judged_each
 from scantrail.api.problems import bad_field
 
 AnyRequest = Request[Any, Any, Any]
@@ -38,7 +38,7 @@ def build_check_many(engine: AsyncEngine) -> list[Any]:
     async def lines(request: AnyRequest) -> Template:
         """The word for each code, the last one first, as it is put above those before."""
         codes = _codes(await request.body(), CODES_MAX)
-        found = [await judged(engine, code) for code in codes]
+        found = await judged_each(engine, codes)
         return screen(request, "check_lines.html", lines=list(reversed(found)))
 
     @post("/page/check/csv", role=Role.READ, opt=SCREEN, include_in_schema=False, status_code=200)
@@ -47,11 +47,13 @@ def build_check_many(engine: AsyncEngine) -> list[Any]:
         text = io.StringIO()
         rows = csv.writer(text)
         rows.writerow(COLUMNS)
-        for code in _codes(await request.body(), ROWS_MAX):
-            told = await judged(engine, code)
-            flags = (told.is_recalled, told.is_held, told.is_duplicate)
-            marks = ("yes" if flag else "no" for flag in flags)
-            rows.writerow(map(harmless, (code, told.unit or "", told.word, *marks, told.text)))
+        codes = _codes(await request.body(), ROWS_MAX)
+        for first in range(0, len(codes), CODES_MAX):
+            for told in await judged_each(engine, codes[first : first + CODES_MAX]):
+                flags = (told.is_recalled, told.is_held, told.is_duplicate)
+                marks = ("yes" if flag else "no" for flag in flags)
+                row = (told.code, told.unit or "", told.word, *marks, told.text)
+                rows.writerow(map(harmless, row))
         headers = {
             **SECURITY_HEADERS,
             "Content-Disposition": 'attachment; filename="scantrail-check.csv"',

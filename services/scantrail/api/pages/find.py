@@ -104,7 +104,7 @@ async def _shown(engine: AsyncEngine, text: str) -> dict[str, Any]:
     every = (unit["unit"], *unit["aliases"])
     async with engine.connect() as connection:
         times = Times(await Days.read(connection))
-        holds = await reasons_of(connection, every)
+        reasons = await reasons_by_key(connection, every)
         recalls = await recalls_of(connection, as_keys(every))
         named = select(tables.product.c.document["name"].astext)
         named = named.where(tables.product.c.id == unit["product"])
@@ -116,17 +116,18 @@ async def _shown(engine: AsyncEngine, text: str) -> dict[str, Any]:
         "sentence": sentence(unit, times),
         "trail": list(reversed(await find_trail(engine, unit))),
         "times": times,
-        "holds": holds,
+        "holds": [reason for key in every for reason in reasons.get(key, ())],
         "recalls": recalls,
         "warranty": warranty,
     }
 
 
-async def reasons_of(connection: AsyncConnection, keys: Sequence[str]) -> list[dict[str, Any]]:
-    """Why the unit with these keys is held."""
-    query = select(tables.hold.c.document).where(tables.hold.c.id.in_(keys))
-    documents = (await connection.execute(query)).scalars().all()
-    return [reason for document in documents for reason in document["reasons"]]
+async def reasons_by_key(
+    connection: AsyncConnection, keys: Sequence[str]
+) -> dict[str, list[dict[str, Any]]]:
+    """Why what has one of these keys is held, by key."""
+    query = select(tables.hold).where(tables.hold.c.id.in_(keys))
+    return {row.id: row.document["reasons"] for row in await connection.execute(query)}
 
 
 async def _near(engine: AsyncEngine, problem: Problem) -> list[str]:

@@ -9,11 +9,10 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.days import Days
-from scantrail.api.histories import as_keys
-from scantrail.api.pages.find import reasons_of, sentence
+from scantrail.api.pages.find import reasons_by_key, sentence
 from scantrail.api.pages.frame import Times
 from scantrail.api.problems import Problem
-from scantrail.api.recall_lookup import recalls_of
+from scantrail.api.recall_lookup import recalls_of_each
 from scantrail.api.units import look_up
 from scantrail.infra import tables
 
@@ -99,18 +98,40 @@ def unknown(code: str, problem: Problem) -> Judged:
 
 async def judged(engine: AsyncEngine, code: str) -> Judged:
     """The word for whatever was scanned."""
+    return (await judged_each(engine, [code]))[0]
+
+
+async def judged_each(engine: AsyncEngine, codes: Sequence[str]) -> list[Judged]:
+    """The same of each of several: what does not differ from unit to unit is asked once."""
+    found = [await _found(engine, code) for code in codes]
+    units = [each for each in found if not isinstance(each, Judged)]
+    every = [(unit["unit"], *unit["aliases"]) for unit in units]
+    if not units:
+        return [each for each in found if isinstance(each, Judged)]
+    async with engine.connect() as connection:
+        reasons = await reasons_by_key(connection, [key for keys in every for key in keys])
+        recalls = await recalls_of_each(connection, every)
+        times = Times(await Days.read(connection))
+    of_units = iter(zip(every, recalls, strict=True))
+    judged = []
+    for code, each in zip(codes, found, strict=True):
+        if isinstance(each, Judged):
+            judged.append(each)
+            continue
+        keys, recalled = next(of_units)
+        holds = [reason for key in keys for reason in reasons.get(key, ())]
+        where = sentence(each, times)
+        judged.append(judge(code, each, recalls=recalled, holds=holds, where=where))
+    return judged
+
+
+async def _found(engine: AsyncEngine, code: str) -> dict[str, Any] | Judged:
     try:
-        unit = await look_up(engine, code)
+        return await look_up(engine, code)
     except Problem as problem:
         if problem.status >= 500:
             raise
         return unknown(code, problem)
-    every = (unit["unit"], *unit["aliases"])
-    async with engine.connect() as connection:
-        holds = await reasons_of(connection, every)
-        recalls = await recalls_of(connection, as_keys(every))
-        times = Times(await Days.read(connection))
-    return judge(code, unit, recalls=recalls, holds=holds, where=sentence(unit, times))
 
 
 async def station_of(engine: AsyncEngine, station_id: str) -> dict[str, Any]:

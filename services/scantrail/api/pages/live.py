@@ -2,12 +2,14 @@
 something.
 
 One question to PostgreSQL every LOOK_EVERY_S while anybody listens, whoever and however many they
-are. An event says only that there is news: the page asks for it as for anything else.
+are. An event says only that there is news: the page asks for it as for anything else. Each page is
+told at once, then at its pace, and of the last news always: what is seen is never older than that.
 """
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 from litestar import Request, get
@@ -28,7 +30,14 @@ log = logger(__name__)
 AnyRequest = Request[Any, Any, Any]
 
 #: A scan is to be seen a second after it was made; it is a row after some tenths.
-LOOK_EVERY_S = 0.3
+LOOK_EVERY_S = 0.1
+
+#: A page is told of the same event so often at most.
+APART_S = 0.3
+
+#: Each event has a second name, by which those are told at most so often who ask for much.
+SELDOM = "-seldom"
+SELDOM_APART_S = 1.0
 
 #: So long nothing is sent at most: proxies end connections on which nothing is said.
 QUIET_S = 15.0
@@ -50,6 +59,28 @@ _EVENTS = {
 }
 
 
+class Listener:
+    """One open page: what it has not been told of yet, and when it was told last."""
+
+    def __init__(self) -> None:
+        self.queue = asyncio.Queue[str | None]()
+        self._waiting = set[str]()
+        self._told_at = dict[str, float]()
+
+    def tell(self, news: Iterable[str], now: float) -> None:
+        """Hand over what is new, and what had to wait, as far as it is time; `now` in s."""
+        for event in news:
+            self._waiting |= {event, event + SELDOM}
+        if self.queue.qsize() > len(self._waiting):
+            return  # it does not keep up, and is told later
+        for event in sorted(self._waiting):
+            apart = SELDOM_APART_S if event.endswith(SELDOM) else APART_S
+            if now - self._told_at.get(event, -apart) >= apart:
+                self._told_at[event] = now
+                self._waiting.discard(event)
+                self.queue.put_nowait(event)
+
+
 class Live:
     """Looks for news while anybody listens, until cancelled."""
 
@@ -57,7 +88,7 @@ class Live:
         self._engine = engine
         self._events = {name_of(settings, topic): event for topic, event in _EVENTS.items()}
         self._events |= {"audit": "changed", "sweep": "swept"}
-        self._listeners = set[asyncio.Queue[str | None]]()
+        self._listeners = set[Listener]()
         self._listening = asyncio.Event()
 
     async def run(self) -> None:
@@ -66,32 +97,28 @@ class Live:
         try:
             while True:
                 await self._listening.wait()
+                news = set[str]()
                 with contextlib.suppress(DBAPIError, PoolTimeoutError):
                     now = await self._look()
-                    news = {self._events[name] for name, to in now.items() if known.get(name) != to}
                     if known:
-                        self._tell(news)
+                        changed = [name for name, to in now.items() if known.get(name) != to]
+                        news = {self._events[name] for name in changed}
                     known = now
+                for listener in self._listeners:
+                    listener.tell(news, time.monotonic())
                 await asyncio.sleep(LOOK_EVERY_S)
         finally:
             for listener in self._listeners:
-                listener.put_nowait(None)
+                listener.queue.put_nowait(None)
 
     async def _look(self) -> dict[str, int]:
         async with self._engine.connect() as connection:
             rows = await connection.execute(_NEWS)
             return {name: to for name, to in rows if name in self._events}
 
-    def _tell(self, news: set[str]) -> None:
-        for listener in self._listeners:
-            for event in sorted(news):
-                # Whoever does not keep up has not seen the last one either.
-                with contextlib.suppress(asyncio.QueueFull):
-                    listener.put_nowait(event)
-
     async def events(self) -> AsyncIterator[ServerSentEventMessage]:
         """What is new from now on."""
-        listener = asyncio.Queue[str | None](maxsize=2 * len(self._events) + 1)
+        listener = Listener()
         self._listeners.add(listener)
         self._listening.set()
         try:
@@ -99,7 +126,7 @@ class Live:
             while True:
                 try:
                     async with asyncio.timeout(QUIET_S):
-                        event = await listener.get()
+                        event = await listener.queue.get()
                 except TimeoutError:
                     yield ServerSentEventMessage(comment="still there")
                     continue
@@ -122,7 +149,7 @@ def build_live(live: Live) -> list[Any]:
 
     @get("/page/live", role=Role.READ, include_in_schema=False)
     async def listen() -> ServerSentEvent:
-        """Events: moved, alerts, readers, rejected, swept, changed."""
+        """Events: moved, alerts, readers, rejected, swept, changed, and each with -seldom."""
         return ServerSentEvent(live.events())
 
     return [listen]

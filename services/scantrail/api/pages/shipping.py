@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.api.access import Role
 from scantrail.api.days import Days
 from scantrail.api.pages.frame import SCREEN, Times, screen
-from scantrail.api.pages.judging import NEVER_SCANNED, Judged, Tone, judged, station_of
+from scantrail.api.pages.judging import NEVER_SCANNED, Judged, Tone, judged_each, station_of
 from scantrail.api.station_feed import StationFeed
 from scantrail.domain.vocabulary import OUTBOUND_STEPS
 from scantrail.infra import tables
@@ -39,9 +39,9 @@ def build_shipping(engine: AsyncEngine, feed: StationFeed) -> list[Any]:
         chosen = await station_of(engine, station)
         async with engine.connect() as connection:
             times = Times(await Days.read(connection))
-        last = await feed.at(station)
-        words = [(each, await judged(engine, each.unit)) for each in last[: SHOWN_BELOW + 1]]
-        shown = [(each, *out_word(told)) for each, told in words]
+        last = (await feed.at(station))[: SHOWN_BELOW + 1]
+        words = await judged_each(engine, [each.unit for each in last])
+        shown = [(each, *out_word(told)) for each, told in zip(last, words, strict=True)]
         return screen(request, "shipping.html", station=chosen, last=shown, times=times)
 
     return [show]

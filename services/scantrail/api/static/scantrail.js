@@ -233,18 +233,41 @@
     }
   });
 
-  /* A live part that could not be asked for anew stays as it is: a gate's display is never empty. */
+  /* A live part that could not be asked for anew stays as it is: a gate's display is never empty. So does one of
+     which the answer says nothing new: what a person opened in it stays open, and nothing is drawn for nothing. */
+  const answerOf = new WeakMap();
+  const coming = new Map();
   const OLD = "What is shown may be old: it could not be asked for anew.";
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { elt, target, xhr } = event.detail;
     if (elt !== target || !(elt.getAttribute("hx-trigger") || "").includes("sse:")) return;
     if (xhr.status >= 400) {
       event.detail.shouldSwap = false;
-      tell(OLD);
-    } else if (document.getElementById("told").textContent === OLD) tell("");
+      return tell(OLD);
+    }
+    if (document.getElementById("told").textContent === OLD) tell("");
+    if (answerOf.get(elt) === xhr.responseText) event.detail.shouldSwap = false;
+    else coming.set(elt.id, xhr.responseText);
+  });
+
+  /* A part's element goes when its answer replaces it, and what it was told while it was asked for: the new one
+     asks again. So does every part once there is news again after a break. */
+  const LIVE = '[hx-trigger*="sse:"]';
+  const askAgain = (part) => htmx.trigger(part, part.getAttribute("hx-trigger").match(/sse:[\w-]+/)[0]);
+  const toldLate = new Set();
+  document.addEventListener("htmx:sseMessage", ({ target }) => {
+    if (target.id && target.classList.contains("htmx-request")) toldLate.add(target.id);
+  });
+  document.addEventListener("htmx:load", ({ target }) => {
+    if (coming.has(target.id) && target.matches(LIVE)) answerOf.set(target, coming.get(target.id));
+    coming.delete(target.id);
+    if (toldLate.delete(target.id) && target.matches(LIVE)) askAgain(target);
   });
 
   document.addEventListener("htmx:sendError", () => tell("The server does not answer; what is shown may be old."));
   document.addEventListener("htmx:sseError", () => document.body.classList.add("offline"));
-  document.addEventListener("htmx:sseOpen", () => document.body.classList.remove("offline"));
+  document.addEventListener("htmx:sseOpen", () => {
+    if (document.body.classList.contains("offline")) document.querySelectorAll(LIVE).forEach(askAgain);
+    document.body.classList.remove("offline");
+  });
 })();

@@ -17,7 +17,7 @@ INSTALL_LOG := .scantrail/install.log
 WORKERS ?= 4
 
 .DEFAULT_GOAL := help
-.PHONY: help install up test broker browser kustomize pictures test-faults check demo bench audit clean
+.PHONY: help install up test broker browser prometheus kustomize pictures test-faults check demo bench audit clean
 
 help: ## lists these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 21
@@ -71,7 +71,7 @@ up: install ## starts everything and prints the address of the page (EMPTY=1: no
 	@$(VENV)/bin/scantrail up $(if $(EMPTY),--empty) $(if $(SECURE),--secure)
 
 # One test at a time to each worker, in the order of the list: those that run alone come last.
-test: install check broker browser kustomize ## checks, then runs every test
+test: install check broker browser prometheus kustomize ## checks, then runs every test
 	@$(VENV)/bin/pytest -n $(WORKERS) --dist load --maxschedchunk 1
 
 # The tests' MQTT broker, and openssl for its certificate. Debian has mosquitto outside of PATH.
@@ -116,6 +116,25 @@ browser:
 	  echo "make: the tests need chromium: install the system's package" >&2; exit 1; \
 	fi
 
+# The tests ask the real ones whether rules and dashboard are right. Installed, and not started as the
+# system's services: a unit that is masked beforehand stays so until somebody unmasks it.
+prometheus:
+	@lacks_one() { for tool in prometheus promtool prometheus-alertmanager amtool; do \
+	  command -v $$tool >/dev/null || return 0; done; return 1; }; \
+	if lacks_one && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	  echo "prometheus and alertmanager, for the tests (progress in $(INSTALL_LOG))"; \
+	  mkdir -p $(dir $(INSTALL_LOG)); \
+	  if [ -d /run/systemd/system ]; then for unit in prometheus prometheus-alertmanager; do \
+	    [ -e /lib/systemd/system/$$unit.service ] || systemctl mask $$unit.service; done; fi; \
+	  { apt-get update && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y \
+	    --no-install-recommends prometheus prometheus-alertmanager; } > $(INSTALL_LOG) 2>&1 \
+	  || { echo "make: prometheus could not be installed: see $(INSTALL_LOG)" >&2; exit 1; }; \
+	fi; \
+	if lacks_one; then \
+	  echo "make: the tests need prometheus and alertmanager: install the system's packages" \
+	       "prometheus and prometheus-alertmanager" >&2; exit 1; \
+	fi
+
 check: install ## style, types and the direction of imports
 	@$(VENV)/bin/ruff check .
 	@$(VENV)/bin/ruff format --check .
@@ -129,7 +148,8 @@ pictures: install browser ## makes the README's pictures of the page anew
 test-faults: install ## kills, pauses, cuts off and breaks everything for some forty minutes, and prints a table
 	@PYTHONPATH=tests $(VENV)/bin/python -m faults
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \
-	    tests/system tests/integration/test_secure_edge.py tests/integration/test_gateway_hostile.py
+	    tests/system tests/integration/test_secure_edge.py tests/integration/test_gateway_hostile.py \
+	    tests/integration/test_monitoring_edge.py tests/integration/test_kafka_watch_edge.py
 
 demo: install ## drives 2,000 units and every scenario through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo

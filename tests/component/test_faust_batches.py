@@ -70,7 +70,7 @@ class Ended(Exception):
 async def look_on(batches: Any, monkeypatch: pytest.MonkeyPatch, *, for_s: float) -> None:
     """The watchdog looks at `batches` for so long, by a clock of its own. Raises Ended."""
     clock = [0.0]
-    recovery = SimpleNamespace(should_stop=False, _is_ready=True, _batches=batches)
+    recovery = SimpleNamespace(should_stop=False, is_ready=True, _batches=batches)
 
     async def sleep(seconds: float) -> None:
         clock[0] += seconds

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -581,18 +582,21 @@ async def test_a_replay_without_room_raises(intake: Intake, outlet: FakeOutlet) 
 
 def counted(outcome: str, protocol: str = "tcp") -> float:
     """scantrail_reads_total, as it stands."""
-    labels = {"reader": "scanner", "protocol": protocol, "outcome": outcome}
+    labels = {"reader": "scanner", "protocol": protocol, "outcome": outcome, "station": "dock-1"}
     return REGISTRY.get_sample_value("scantrail_reads_total", labels) or 0.0
 
 
 async def test_reads_that_the_device_lost_are_counted_and_told(
     intake: Intake, outlet: FakeOutlet
 ) -> None:
-    before = counted("lost")
+    lost = partial(
+        REGISTRY.get_sample_value, "scantrail_reader_lost_reads_total", {"reader": "scanner"}
+    )
+    before = lost() or 0.0
     with structlog.testing.capture_logs() as logs:
         taken = await intake.take("scanner", [Lost(40), Read(f"{BARCODE}1"), Lost(2)])
     assert (taken.accepted, taken.rejected, len(outlet.scans)) == (1, (), 1)
-    assert counted("lost") == before + 42
+    assert lost() == before + 42
     (told,) = [log for log in logs if log["event"] == "reader lost reads"]
     assert (told["reader"], told["count"]) == ("scanner", 42)
 

@@ -21,7 +21,7 @@ from scantrail.gateway.intake import Intake
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.scans import Known
 from scantrail.gateway.spool import Outgoing
-from scantrail.gateway.statuses import COUNTS_EVERY_S, Statuses
+from scantrail.gateway.statuses import COUNTS_EVERY_S, OUTCOMES, Statuses
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 CODE = "010950600013435221A"
@@ -143,7 +143,7 @@ async def test_what_came_of_its_reads_is_told_now_and_then(world: World) -> None
     }
     assert status.heard_at == NOW
     labels = {"reader": "scanner"}
-    heard = REGISTRY.get_sample_value("scantrail_reader_heard_timestamp_seconds", labels)
+    heard = REGISTRY.get_sample_value("scantrail_reader_last_seen_timestamp_seconds", labels)
     assert heard == NOW.timestamp()
     world.now += timedelta(seconds=COUNTS_EVERY_S)
     assert await world.told() == [], "nothing came since"
@@ -176,8 +176,18 @@ async def test_what_kafka_does_not_take_is_told_when_it_does(world: World) -> No
 
 
 async def test_of_readers_that_nobody_configured_nothing_is_kept(world: World) -> None:
-    labels = {"reader": "unknown", "protocol": "unknown", "outcome": "invalid"}
+    names = dict.fromkeys(("reader", "station", "protocol"), "unknown")
+    labels = {**names, "outcome": "invalid"}
     before = REGISTRY.get_sample_value("scantrail_reads_total", labels) or 0
     await world.take(Read(CODE), reader="somebody")
     assert {status.id for status in await world.told()} == {"scanner", "portal"}
     assert REGISTRY.get_sample_value("scantrail_reads_total", labels) == before + 1
+
+
+def test_what_rules_look_at_is_counted_from_0_on(world: World) -> None:
+    names = {"reader": "scanner", "station": "hall", "protocol": "tcp"}
+    for outcome in OUTCOMES:
+        labels = {**names, "outcome": outcome}
+        assert REGISTRY.get_sample_value("scantrail_reads_total", labels) is not None, outcome
+    lost = REGISTRY.get_sample_value("scantrail_reader_lost_reads_total", {"reader": "portal"})
+    assert lost is not None

@@ -53,7 +53,8 @@ def read(at_s: float = 0.0, tag: str = TAG, antenna: int | None = 1, **more: Any
 
 def counted(outcome: str) -> float:
     """scantrail_reads_total of the portal's protocol, as it stands."""
-    labels = {"reader": "portal", "protocol": "http-zebra", "outcome": outcome}
+    labels = {"reader": "portal", "station": "dock", "protocol": "http-zebra"}
+    labels["outcome"] = outcome
     return REGISTRY.get_sample_value("scantrail_reads_total", labels) or 0.0
 
 

@@ -30,7 +30,8 @@ LOCKS = sorted((DEPLOY / "locks").glob("*.txt"))
 PROCESSES = sorted(
     f.name.removesuffix("_health_port") for f in fields(Settings) if f.name.endswith("_health_port")
 )
-OTHERS = {"kafka", "postgres", "setup", "prometheus"}
+MONITORING = {"prometheus", "alertmanager", "grafana"}
+OTHERS = {"kafka", "postgres", "setup"} | MONITORING
 
 COMPOSE: dict[str, Any] = yaml.safe_load((TOP / "docker-compose.yml").read_text())
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -244,7 +245,49 @@ def test_prometheus_has_one_job_per_process_at_its_port() -> None:
         for job in scraped["scrape_configs"]
     }
     assert jobs == {process: [f"{process}:{health_port(process)}"] for process in PROCESSES}
-    assert SERVICES["prometheus"]["profiles"] == ["monitoring"]
+
+
+def test_what_watches_is_started_by_its_profile_alone_and_finds_each_other() -> None:
+    profiles = {name: body.get("profiles") for name, body in SERVICES.items()}
+    assert {name for name, told in profiles.items() if told} == MONITORING
+    assert {tuple(profiles[name]) for name in MONITORING} == {("monitoring",)}
+    ports = {name: {inside for _, _, inside in published(name)} for name in MONITORING}
+    assert ports == {"prometheus": {9090}, "alertmanager": {9093}, "grafana": {3000}}
+    prometheus = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    [told] = prometheus["alerting"]["alertmanagers"]
+    assert told["static_configs"] == [{"targets": ["alertmanager:9093"]}]
+    [source] = yaml.safe_load((DEPLOY / "grafana" / "datasource.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+
+
+def test_what_watches_is_given_its_files_where_it_looks_for_them() -> None:
+    volumes = {
+        volume for name in MONITORING for volume in SERVICES[name]["volumes"] if volume[0] == "."
+    }
+    given = dict(volume.removesuffix(":ro").split(":") for volume in volumes)
+    assert all(volume.endswith(":ro") for volume in volumes)
+    delivered = {
+        f"./{path.relative_to(TOP)}"
+        for folder in ("prometheus", "alertmanager", "grafana")
+        for path in (DEPLOY / folder).iterdir()
+        if not path.stem.endswith("_test")
+    }
+    assert set(given) == delivered
+    prometheus = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    assert prometheus["rule_files"] == ["rules.yml"], "beside it"
+    assert given["./deploy/prometheus/rules.yml"] == "/etc/prometheus/rules.yml"
+    [source] = yaml.safe_load((DEPLOY / "grafana" / "dashboards.yml").read_text())["providers"]
+    dashboard = given["./deploy/grafana/scantrail.json"]
+    assert Path(dashboard).parent == Path(source["options"]["path"])
+    grafana = SERVICES["grafana"]["environment"]
+    assert grafana["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"] == dashboard
+
+
+def test_nobody_may_change_what_grafana_shows() -> None:
+    grafana = SERVICES["grafana"]["environment"]
+    assert grafana["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    assert grafana["GF_AUTH_DISABLE_LOGIN_FORM"] == "true"
+    assert grafana["GF_AUTH_BASIC_ENABLED"] == "false", "its first password is known to all"
 
 
 # ------------------------------------------------------------------------------------- the image

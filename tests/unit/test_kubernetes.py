@@ -91,6 +91,7 @@ def test_every_object_is_as_its_schema_says(shape: str) -> None:
         ("KafkaNodePool", ("spec", "roles"), ["boss"], "boss"),
         ("Kafka", ("spec", "kafka", "listners"), [], "listners"),
         ("PodMonitor", ("spec", "podMetricsEndpoints"), "health", "not of type"),
+        ("PrometheusRule", ("spec", "groups"), [{"name": "a", "ruls": []}], "ruls"),
     ],
 )
 def test_the_schemas_see_what_is_wrong(

@@ -32,6 +32,7 @@ from aiokafka import (
 from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from scantrail.alerter.watching import Hit, RecallWatch
+from scantrail.contracts.ages import read_at
 from scantrail.contracts.records import (
     Movement,
     RejectedRead,
@@ -56,6 +57,7 @@ from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import Matched, RecallMatcher
 from scantrail.domain.scan import clock_skew_s
 from scantrail.domain.serial_alerts import SERIAL_MISSING, judge_with_serial, judge_without_serial
+from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
 from scantrail.infra.failpoints import passing
@@ -67,6 +69,7 @@ from scantrail.infra.kafka import (
     patiently,
     stop_producer,
 )
+from scantrail.infra.kafka_watch import InHand, stop_watch, watch_kafka
 from scantrail.infra.logs import logger
 from scantrail.infra.notices import Unreadable, take_hold, take_policy, take_recall
 from scantrail.infra.settings import Settings
@@ -135,6 +138,9 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         Mirror(settings, Topic.ALERT_POLICIES, partial(take_policy, notices.policies, unreadable)),
     ]
     consumer: AIOKafkaConsumer | None = None
+    in_hand = InHand()
+    watching = asyncio.create_task(watch_kafka(settings, "alerter", in_hand.positions))
+    _count_from_0()
     try:
         for mirror, name in zip(mirrors, MIRRORED, strict=True):
             await mirror.start()
@@ -144,9 +150,11 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         moved, found, unread = (name_of(settings, topic) for topic in topics)
         assignments = Assignments()
         consumer.subscribe([moved, found, unread], listener=assignments)
+        in_hand.of = consumer
         health.has("kafka")
         while True:
             batch = await consumer.getmany(timeout_ms=200)
+            in_hand.take(batch)
             assignment = assignments.changes
             # Without anything to judge only recalls matter: that they take effect.
             read = mirrors if batch else mirrors[:1]
@@ -170,11 +178,14 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             nexts |= {place: records[-1].offset + 1 for place, records in batch.items()}
             if not await patiently(partial(_commit, consumer, nexts)):
                 continue
+            in_hand.done()
+            _count(seen)
             passing("committed")
             # Another may have judged behind our batch, without the recall, what we do not judge.
             if assignment == assignments.changes:
                 await watch.tell_begins(consumer, begins)
     finally:
+        await stop_watch(watching)
         if consumer is not None:
             await consumer.stop()
         for mirror in mirrors:
@@ -218,10 +229,6 @@ def judge_movements(seen: Iterable[Moved], notices: Notices, site_travel_s: floa
             judged += judge_with_serial(product, movement.scan)
         of_products = {product_and_serial(key)[0] for key in keys}
         raised += _by_policy(judged, notices.policies, of_products)
-        metrics.SCANS_PROCESSED.labels("alerter", "judged").inc()
-        age_s = (datetime.now(UTC) - movement.scan.record_time).total_seconds()
-        metrics.SCAN_AGE_SECONDS.labels("alert").observe(max(age_s, 0.0))
-    metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
     return raised
 
 
@@ -378,6 +385,25 @@ async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Ale
             await producer.send(topic, encode(alert), key=alert.id.encode(), headers=headers)
         )
     await asyncio.gather(*sent)
+
+
+def _count_from_0() -> None:
+    """Who looks for a rise would not see a count that begins with 1."""
+    metrics.SCANS_PROCESSED.labels("alerter", "judged")
+    for kind in AlertKind:
+        metrics.ALERTS_SWITCHED_OFF.labels(kind.value)
+        for severity in set(Severity) - {Severity.OFF}:
+            metrics.ALERTS_RAISED.labels(kind.value, severity.value)
+
+
+def _count(seen: Sequence[Moved]) -> None:
+    """Movements of which all alerts are sent."""
+    metrics.SCANS_PROCESSED.labels("alerter", "judged").inc(len(seen))
+    age_seconds, now = metrics.SCAN_AGE_SECONDS.labels("alert"), datetime.now(UTC)
+    for moved in seen:
+        if (at := read_at(moved.movement.scan)) is not None:
+            age_seconds.observe(max((now - at).total_seconds(), 0.0))
+    metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
 
 
 async def _commit(consumer: AIOKafkaConsumer, nexts: Mapping[TopicPartition, int]) -> bool:

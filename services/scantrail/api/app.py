@@ -20,6 +20,7 @@ from scantrail.api.access import Guard, Role, check_roles
 from scantrail.api.advance_notices import build_advance_notices
 from scantrail.api.alert_policies import build_alert_policies
 from scantrail.api.alerts import build_alerts
+from scantrail.api.alerts_open import count_open_alerts
 from scantrail.api.asyncapi import build_asyncapi
 from scantrail.api.audit import build_audit
 from scantrail.api.changes import Changes
@@ -95,6 +96,7 @@ from scantrail.api.worklists import build_worklists
 from scantrail.infra.credentials import https_checks, https_shown
 from scantrail.infra.database import connect_database, connect_reader, until_answers
 from scantrail.infra.health import Health
+from scantrail.infra.kafka_watch import watch_kafka
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.web import answer_http, serve_http
@@ -150,6 +152,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                     listening=partial(health.has, HTTP),
                 )
                 tasks.create_task(serving)
+                tasks.create_task(watch_kafka(settings))
                 tasks.create_task(outbox.relay(health))
                 tasks.create_task(deliver(settings))
                 await until_answers(engine)
@@ -158,6 +161,7 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(watch.run())
                 tasks.create_task(sweep.run())
                 tasks.create_task(expire(engine))
+                tasks.create_task(count_open_alerts(reader))
                 health.has("database")
     finally:
         await reader.dispose()

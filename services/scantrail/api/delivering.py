@@ -70,6 +70,8 @@ async def deliver(settings: Settings) -> None:
     from the API."""
     engine = connect_database(settings)
     busy = list[str]()
+    for outcome in ("delivered", "failed", "parked"):
+        metrics.WEBHOOKS_SENT.labels(outcome)
     try:
         async with asyncio.TaskGroup() as senders, webhook_client(settings) as client:
             for _ in range(SENDERS):

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.contracts.topics import Topic
+from scantrail.infra import metrics
 from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_producer, drop_producer, stop_producer
@@ -136,7 +137,9 @@ class Outbox:
                 passing("outbox_published")
                 ids = [row.id for row in rows]
                 await connection.execute(delete(outbox).where(outbox.c.id.in_(ids)))
-            return len(rows)
+        if rows:
+            metrics.LAST_PROCESSED.labels("api").set_to_current_time()
+        return len(rows)
 
     async def _wait(self) -> None:
         with contextlib.suppress(TimeoutError):

@@ -34,6 +34,7 @@ from scantrail.gateway.verdict_http import build_verdict
 from scantrail.gateway.verdicts import Verdicts
 from scantrail.infra.credentials import https_shown
 from scantrail.infra.health import Health
+from scantrail.infra.kafka_watch import watch_kafka
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.web import serve_http
@@ -98,6 +99,7 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     )
     try:
         async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(watch_kafka(settings))
             tasks.create_task(outlet.drain())
             tasks.create_task(statuses.tell(outlet))
             tasks.create_task(known_ids.tell(outlet))

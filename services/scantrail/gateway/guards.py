@@ -7,11 +7,22 @@ import time
 from collections.abc import Callable, Mapping
 
 from scantrail.gateway.readers import ReaderSettings
+from scantrail.infra import metrics
 from scantrail.infra.rates import Buckets
 from scantrail.infra.tokens import digest_of
 
 #: Reads that may come at once, in seconds of a reader's rate: what it kept while we were away.
 BURST_S = 10.0
+
+
+#: Why a request is not looked at. Each is counted from 0 on.
+REFUSALS = (
+    "bad_certificate",
+    "bad_token",
+    "too_fast",
+    "too_many_connections",
+    "wrong_peer",
+)
 
 
 class Guards:
@@ -31,6 +42,8 @@ class Guards:
         self._readers = readers
         self._is_required = is_required
         self._buckets = Buckets(burst_s=BURST_S, now=now)
+        for reason in REFUSALS:
+            metrics.REFUSED.labels(reason)
 
     def reader(self, reader_id: str) -> ReaderSettings | None:
         """The reader as it is configured, where it is."""

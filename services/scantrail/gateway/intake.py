@@ -36,7 +36,7 @@ from scantrail.gateway.outlet import Outlet
 from scantrail.gateway.readers import Protocol, ReaderSettings
 from scantrail.gateway.scans import Known, ScanMaker
 from scantrail.gateway.spool import Outgoing, SpoolFull
-from scantrail.gateway.statuses import Statuses
+from scantrail.gateway.statuses import LOST, Statuses
 from scantrail.gateway.strays import Sightings, Strays, told_stray
 from scantrail.infra import metrics
 from scantrail.infra.logs import logger
@@ -143,7 +143,7 @@ class Intake:
                 counts[word] += 1
                 continue
             if isinstance(outcome, Lost):
-                counts["lost"] += outcome.count
+                counts[LOST] += outcome.count
                 continue
             if (
                 isinstance(outcome, Read)
@@ -175,8 +175,8 @@ class Intake:
         await self._keep(reader_id, records, context, before)
         self._remember(seen)
         self._strays.remember(sightings)
-        if counts["lost"]:
-            log.warning("reader lost reads", reader=reader_id, count=counts["lost"])
+        if counts[LOST]:
+            log.warning("reader lost reads", reader=reader_id, count=counts[LOST])
         times = [o.event_time for o in outcomes if isinstance(o, Read) and o.event_time is not None]
         # Only now: what was refused for want of room comes again.
         heard = reader_id if reader is not None else UNKNOWN

@@ -63,14 +63,17 @@ class Outlet:
         self._away = asyncio.Event()
         self._away.set()
         self._overdue = set[asyncio.Task[None]]()
+        metrics.SPOOL_BYTES_MAX.set(settings.spool_bytes_max)
+        self._tell_spool()
 
     async def keep(self, records: Sequence[Outgoing]) -> None:
         """Make `records` durable. Raises SpoolFull where neither Kafka nor the disk takes them."""
         started = time.monotonic()
         if not (self._live and await self._sent_in_time(records)):
             await self._to_disk(records)
-            metrics.SPOOL_SCANS.set(self._spool.count)
+            self._tell_spool()
         metrics.PRODUCE_SECONDS.observe(time.monotonic() - started)
+        metrics.LAST_PROCESSED.labels("gateway").set_to_current_time()
 
     async def offer(self, records: Sequence[Outgoing]) -> bool:
         """Send `records` where Kafka takes them now; False where it does not, and they are gone."""
@@ -83,7 +86,7 @@ class Outlet:
             try:
                 while kept := await insistently(self._spool.oldest, DRAIN_RECORDS):
                     await self._send_kept(kept)
-                    metrics.SPOOL_SCANS.set(self._spool.count)
+                    self._tell_spool()
                 await self._connected()
             except KafkaError as error:
                 await self._renew(error)
@@ -106,6 +109,10 @@ class Outlet:
             task.cancel()
         if self._producer is not None:
             await stop_producer(self._producer)
+
+    def _tell_spool(self) -> None:
+        metrics.SPOOL_SCANS.set(self._spool.count)
+        metrics.SPOOL_BYTES.set(self._spool.bytes)
 
     async def _to_disk(self, records: Sequence[Outgoing]) -> None:
         try:

@@ -20,6 +20,24 @@ from scantrail.infra import metrics
 LOOK_S = 1.0
 COUNTS_EVERY_S = 15.0
 
+#: As which reader, at which station, by which protocol reads of readers are counted that the file
+#: does not name.
+_UNKNOWN = ("unknown", "unknown", "unknown")
+
+#: What becomes of a read. Each is counted from 0 on: a rule that looks for a rise would not see a
+#: count that begins with 1.
+OUTCOMES = (
+    "accepted",
+    "repeat",
+    "no_read",
+    "control",
+    "invalid",
+    "context",
+    "stray",
+    "unserialised",
+)
+LOST = "lost"
+
 
 @dataclass(slots=True)
 class _Known:
@@ -52,6 +70,10 @@ class Statuses:
         for reader in readers.values():
             if _has_connection(reader):
                 metrics.READER_UP.labels(reader.id).set(0)
+            metrics.READER_LOST.labels(reader.id)
+        for counted_as in (_UNKNOWN, *map(_counted_as, readers.values())):
+            for outcome in OUTCOMES:
+                metrics.READS.labels(*counted_as, outcome)
 
     @contextmanager
     def connected(self, reader_id: str) -> Iterator[None]:
@@ -81,14 +103,17 @@ class Statuses:
         """What came of a delivery."""
         known = self._known.get(reader_id)
         reader = self._readers.get(reader_id)
-        protocol = reader.protocol if reader else "unknown"
+        counted_as = _counted_as(reader) if reader else _UNKNOWN
         for word, count in counts.items():
-            metrics.READS.labels(reader_id if reader else "unknown", protocol, word).inc(count)
+            if word == LOST:
+                metrics.READER_LOST.labels(counted_as[0]).inc(count)
+            else:
+                metrics.READS.labels(*counted_as, word).inc(count)
         if known is None:
             return
         known.heard_at = self._now()
         known.counts.update(counts)
-        metrics.READER_HEARD.labels(reader_id).set(known.heard_at.timestamp())
+        metrics.READER_LAST_SEEN.labels(reader_id).set(known.heard_at.timestamp())
         if newest_event_time is not None:
             known.clock_ahead_s = (newest_event_time - known.heard_at).total_seconds()
             metrics.READER_CLOCK_AHEAD.labels(reader_id).set(known.clock_ahead_s)
@@ -134,6 +159,10 @@ class Statuses:
             return True
         is_old = status.told_at - told.told_at >= timedelta(seconds=COUNTS_EVERY_S)
         return is_old and (told.counts, told.heard_at) != (status.counts, status.heard_at)
+
+
+def _counted_as(reader: ReaderSettings) -> tuple[str, str, str]:
+    return reader.id, reader.station, reader.protocol
 
 
 def _has_connection(reader: ReaderSettings) -> bool:

@@ -116,6 +116,8 @@ class Verdicts:
         self._turned: float | None = None
         self._added = asyncio.Event()
         self._behind = set[asyncio.Task[None]]()
+        for verdict in Verdict:
+            metrics.VERDICT_SECONDS.labels(verdict.value)
 
     def arrived(self) -> float:
         """When that came which is read from a connection now: at the earliest, where the process
@@ -175,7 +177,7 @@ class Verdicts:
                 judged = Judgement(Verdict.HOLD, Why.LATE, detail)
                 self._record_behind(reader_id, asked, station, self._taken_back(question))
         metrics.VERDICTS.labels(judged.verdict.value, str(judged.reason)).inc()
-        metrics.VERDICT_SECONDS.observe(self._clock() - began)
+        metrics.VERDICT_SECONDS.labels(judged.verdict.value).observe(self._clock() - began)
         return judged
 
     def hear(self, reader_id: str) -> None:

@@ -11,7 +11,12 @@ _AGE_BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 READS = Counter(
     "scantrail_reads_total",
     "Reads that a reader sent, by what became of them",
-    ["reader", "protocol", "outcome"],
+    ["reader", "station", "protocol", "outcome"],
+)
+READER_LOST = Counter(
+    "scantrail_reader_lost_reads_total",
+    "Reads for which a reader had no more room, as it told",
+    ["reader"],
 )
 REFUSED = Counter(
     "scantrail_requests_refused_total",
@@ -19,8 +24,8 @@ REFUSED = Counter(
     ["reason"],
 )
 READER_UP = Gauge("scantrail_reader_up", "1 while the reader is connected", ["reader"])
-READER_HEARD = Gauge(
-    "scantrail_reader_heard_timestamp_seconds", "When anything came from the reader", ["reader"]
+READER_LAST_SEEN = Gauge(
+    "scantrail_reader_last_seen_timestamp_seconds", "When anything came from the reader", ["reader"]
 )
 READER_CLOCK_AHEAD = Gauge(
     "scantrail_reader_clock_ahead_seconds",
@@ -28,6 +33,13 @@ READER_CLOCK_AHEAD = Gauge(
     ["reader"],
 )
 SPOOL_SCANS = Gauge("scantrail_spool_scans", "Records on disk that Kafka has not yet taken")
+SPOOL_BYTES = Gauge(
+    "scantrail_spool_bytes", "Bytes of keys, values and headers of the records on disk"
+)
+SPOOL_BYTES_MAX = Gauge(
+    "scantrail_spool_bytes_max",
+    "Bytes beyond which the spool takes no more: SCANTRAIL_SPOOL_BYTES_MAX",
+)
 SPOOL_REFUSED = Counter(
     "scantrail_spool_refused_total", "Records kept on disk that Kafka will never take"
 )
@@ -39,17 +51,36 @@ SCANS_PROCESSED = Counter(
 )
 SCAN_AGE_SECONDS = Histogram(
     "scantrail_scan_age_seconds",
-    "From the gateway's record_time to the stage",
+    "From the moment at which a device read the unit to the end of the stage",
     ["stage"],
     buckets=_AGE_BUCKETS,
 )
 LAST_PROCESSED = Gauge(
     "scantrail_last_processed_timestamp_seconds", "When the process last did its work", ["process"]
 )
+CONSUMER_LAG = Gauge(
+    "scantrail_consumer_lag_records",
+    "Records of a partition that the process which reads it has not done yet",
+    ["group", "topic", "partition"],
+)
+CONSUMER_NEXT = Gauge(
+    "scantrail_consumer_next_offset",
+    "The first record of a partition that the process which reads it has not done yet",
+    ["group", "topic", "partition"],
+)
+RECOVERY_REMAINING = Gauge(
+    "scantrail_table_recovery_remaining_records",
+    "Records of the changelog that the tracker has yet to restore before it takes scans",
+)
+KAFKA_BROKERS = Gauge(
+    "scantrail_kafka_brokers",
+    "Brokers of the cluster that live, as one of them told within 10 s; 0 while none answers",
+)
 DATABASE_WRITE_SECONDS = Histogram(
     "scantrail_database_write_seconds", "One transaction of the projector", buckets=_AGE_BUCKETS
 )
 ALERTS_RAISED = Counter("scantrail_alerts_raised_total", "Alerts", ["kind", "severity"])
+ALERTS_OPEN = Gauge("scantrail_alerts_open", "Alerts that nobody has taken up yet, in the database")
 ALERTS_SWITCHED_OFF = Counter(
     "scantrail_alerts_switched_off_total", "Alerts that were not raised, as was decided", ["kind"]
 )
@@ -75,6 +106,7 @@ VERDICTS = Counter(
 VERDICT_SECONDS = Histogram(
     "scantrail_verdict_seconds",
     "From a conveyor's question to its answer",
+    ["verdict"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1),
 )
 RECORDS_UNREADABLE = Gauge(

@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.infra.database import DATABASE_ERRORS, connect_database, until_answers
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
+from scantrail.infra.kafka_watch import stop_watch, watch_kafka
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
@@ -64,11 +65,13 @@ async def run_projector(settings: Settings, health: Health) -> None:
     health.has("database")
     consumer = await connect_consumer(settings, group="projector", fetch_bytes_max=FETCH_BYTES_MAX)
     projector = Projector(settings, engine, consumer)
+    watching = asyncio.create_task(watch_kafka(settings, "projector", projector.positions))
     try:
         consumer.subscribe([name_of(settings, topic) for topic in TOPICS], listener=projector)
         health.has("kafka")
         await projector.project(health)
     finally:
+        await stop_watch(watching)
         await consumer.stop()
         await engine.dispose()
 
@@ -83,6 +86,10 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assignment = 0
         self._writing = asyncio.Lock()
         self._failure: Exception | None = None
+
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        """The first record that is not written of each partition that is ours."""
+        return dict(self._writer.next)
 
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Finish the batch that is being written before another takes over; forget the next one."""

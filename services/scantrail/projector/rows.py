@@ -6,6 +6,7 @@ from datetime import UTC, date, datetime
 from hashlib import blake2b
 from typing import Any
 
+from scantrail.contracts.ages import read_at
 from scantrail.contracts.records import (
     UNIT_VERSION_HEADER,
     Movement,
@@ -48,7 +49,8 @@ class Rows:
     recall_positions: dict[tuple[str, int], Row] = field(default_factory=dict)
     #: by unit, the partition and offset of its newest movement that a recall may mean
     recall_hits: dict[str, tuple[int, int]] = field(default_factory=dict)
-    record_times: list[datetime] = field(default_factory=list)
+    #: when devices read what the movements tell of
+    read_at: list[datetime] = field(default_factory=list)
 
 
 UNIT_VERSION = 3
@@ -120,7 +122,8 @@ def _add_movement(rows: Rows, movement: Movement) -> None:
             scan.produced_on,
             scan.keyed,
         )
-        rows.record_times.append(scan.record_time)
+        if (at := read_at(scan)) is not None:
+            rows.read_at.append(at)
     if scan.corrects is not None:
         rows.corrected.add(movement.unit)
     marks = (None, None) if movement.outcome is Outcome.VOIDED else (scan.lot, scan.produced_on)

@@ -49,6 +49,9 @@ TOPICS = (
 )
 RETRY_S = 0.5
 
+#: Why a record became a row of `rejected` whose values PostgreSQL never takes.
+REFUSED_BY_DATABASE = "refused_by_database"
+
 #: Rows that are put into words at once: what is being written waits for so many at most.
 ROWS_AT_ONCE = 50
 
@@ -83,6 +86,8 @@ class Writer:
         self._waits_for_room = waits_for_room
         #: where each partition goes on
         self.next: dict[TopicPartition, int] = {}
+        metrics.SCANS_PROCESSED.labels("projector", "written")
+        metrics.REJECTED.labels(Topic.MOVEMENTS.value, REFUSED_BY_DATABASE)
 
     async def begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin where the rows of `partitions` end."""
@@ -146,7 +151,7 @@ class Writer:
                 offset=record.offset,
                 reason=str(error),
             )
-            metrics.REJECTED.labels("movements", "refused_by_database").inc()
+            metrics.REJECTED.labels(Topic.MOVEMENTS.value, REFUSED_BY_DATABASE).inc()
             refused = refused_row(record, sqlstate_of(error))
             await self._write_patiently(refused, nexts, health, {})
 
@@ -175,8 +180,8 @@ class Writer:
         metrics.LAST_PROCESSED.labels("projector").set_to_current_time()
         metrics.SCANS_PROCESSED.labels("projector", "written").inc(len(rows.movements))
         age_seconds, now = metrics.SCAN_AGE_SECONDS.labels("database"), datetime.now(UTC)
-        for record_time in rows.record_times:
-            age_seconds.observe(max((now - record_time).total_seconds(), 0.0))
+        for at in rows.read_at:
+            age_seconds.observe(max((now - at).total_seconds(), 0.0))
 
     async def _write(
         self,

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from scantrail import __version__
+from scantrail.contracts.ages import read_at
 from scantrail.contracts.records import (
     SCAN_BYTES_MAX,
     Headers,
@@ -62,6 +63,7 @@ from scantrail.domain.scan import Scan
 from scantrail.infra import metrics
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.health import Health
+from scantrail.infra.kafka_watch import watch_kafka
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.tracker.failures import FailureLimit
@@ -93,6 +95,23 @@ NOT_APPLIED: dict[type[Exception], str] = {
 #: that are folded anew, scan after scan, would else stop everything for half a minute.
 COMPARED_MAX = 2_000_000
 
+#: Every reason for which a record is set aside. Each is counted from 0 on: a rule that looks for a
+#: rise would not see a count that begins with 1.
+REASONS = (
+    "no_value",
+    "too_large",
+    "not_json",
+    "nul_character",
+    "not_a_scan",
+    "not_a_link",
+    "not_a_refold",
+    "no_time_zone",
+    "wrong_key",
+    Outcome.CONFLICTING_EVENT.value,
+    *NOT_APPLIED.values(),
+    CODE_FAILED,
+)
+
 Observe = Callable[..., Observation]
 Load = Callable[[bytes], bytes | None]
 
@@ -114,6 +133,10 @@ class Tracking:
         self._out = _Out(prefix)
         # Looked up once: under its lock, for each scan, it would cost as much as decoding the scan.
         self._age = metrics.SCAN_AGE_SECONDS.labels("movement")
+        for reason in REASONS:
+            metrics.REJECTED.labels(Topic.SCANS_REJECTED.value, reason)
+        for outcome in Outcome:
+            metrics.SCANS_PROCESSED.labels("tracker", outcome.value)
 
     def decide(self, records: Sequence[Any], load: Load) -> Outputs:
         """Fold `records` of one partition in their order; `load` gives a stored state by key."""
@@ -126,8 +149,8 @@ class Tracking:
         for result, count in part.results.items():
             metrics.SCANS_PROCESSED.labels("tracker", result).inc(count)
         now = datetime.now(UTC)  # no movement leaves before the last is made
-        for record_time in part.recorded:
-            self._age.observe(max((now - record_time).total_seconds(), 0.0))
+        for at in part.read_at:
+            self._age.observe(max((now - at).total_seconds(), 0.0))
         metrics.LAST_PROCESSED.labels("tracker").set_to_current_time()
         return part.outputs()
 
@@ -148,8 +171,8 @@ class _Part:
         self.compared = 0
         #: what became of the records, counted
         self.results = Counter[str]()
-        #: record times of what made a movement
-        self.recorded: list[datetime] = []
+        #: when a device read what made a movement
+        self.read_at: list[datetime] = []
 
     def outputs(self) -> Outputs:
         """What is to be made durable."""
@@ -242,7 +265,8 @@ class _Part:
         self.told += telling
         if movement is not None:
             self._movements.append(movement)
-            self.recorded.append(scan.record_time)
+            if (at := read_at(scan)) is not None:
+                self.read_at.append(at)
 
     def _take_link(self, record: Any, known: UnitState | None, link: Link) -> None:
         """Take over what a child says, or pass it on where the key was joined into another."""
@@ -390,4 +414,6 @@ def build_tracker(settings: Settings, health: Health) -> BatchApp:
         on_ready=lambda: health.has("units recovered"),
         on_unready=lambda: health.lacks("units recovered"),
         on_beat=health.beat,
+        on_remaining=metrics.RECOVERY_REMAINING.set,
+        beside=lambda batches: watch_kafka(settings, "tracker", batches.positions),
     )

@@ -31,7 +31,7 @@ import shutil
 import threading
 import time
 import traceback
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.metadata import version
@@ -160,12 +160,19 @@ class BatchApp:
         on_ready: Callable[[], None],
         on_unready: Callable[[], None],
         on_beat: Callable[[], None],
+        on_remaining: Callable[[int], None] = lambda records: None,
+        beside: Callable[["BatchApp"], Awaitable[None]] | None = None,
     ) -> None:
+        """`on_remaining` is told how many records of the changelog have yet to be restored, and
+        `beside` runs along, from the start to the end of the worker."""
         check_versions()
+        self._on_remaining = on_remaining
+        self._beside = beside
         self._decide = decide
         self._offset_of = offset_of
         self._settings = settings
         self._expected: dict[int, tuple[int, int]] = {}  # partition -> generation, next offset
+        self._done: dict[int, int] = {}  # partition -> the first offset that is not done
         self._working = set[asyncio.Task[None]]()
         #: whatever stands still while it does, the work on a batch goes on
         self.parts_done = 0
@@ -283,6 +290,7 @@ class BatchApp:
             )
             os._exit(EXIT_GAP)
         self._expected[partition] = (generation, records[-1].offset + 1)
+        self._done.setdefault(partition, records[0].offset)
         passing("begun")
 
         rest = records
@@ -292,6 +300,7 @@ class BatchApp:
             if generation != self.app.consumer_generation_id:
                 return False
             rest = rest[taken:]
+            self._done[partition] = rest[0].offset if rest else records[-1].offset + 1
             if rest and not self.app.consumer.flow_active:  # a rebalance waits for us
                 return False
         return True
@@ -388,9 +397,26 @@ class BatchApp:
             send=send,
             is_current=lambda: bool(generation == self.app.consumer_generation_id),
             on_progress=on_progress,
+            on_remaining=self._on_remaining,
         )
         self._positions = positions or {}
-        self._expected = {}
+        self._expected, self._done = {}, {}
+
+    async def run_beside(self) -> None:
+        """What was given as `beside`."""
+        if self._beside is not None:
+            await self._beside(self)
+
+    async def positions(self) -> Mapping[TP, int]:
+        """The first record that is not done of each partition of the source that is ours."""
+        if not self.app.tables._recovery.is_ready:
+            return {}
+        consumer = self.app.consumer
+        sources = [tp for tp in consumer.assignment() if tp.topic == self._settings.source]
+        # Until a batch begins, Faust's own offset is where it has sought to, or that batch's first.
+        return {
+            tp: self._done.get(tp.partition, consumer._read_offset.get(tp) or 0) for tp in sources
+        }
 
     async def waiting(self) -> dict[int, tuple[int, int]]:
         """Partitions of the source with scans that wait: next offset to work on, and the end."""
@@ -400,7 +426,7 @@ class BatchApp:
         begins = await consumer.earliest_offsets(*sources)
         for tp, end in (await consumer.highwaters(*sources)).items():
             expected = self._expected.get(tp.partition)
-            done = expected[1] if expected else (consumer._read_offset.get(tp) or -1) + 1
+            done = expected[1] if expected else consumer._read_offset.get(tp) or 0
             done = max(done, begins.get(tp) or 0)
             if end is not None and done < end:
                 found[tp.partition] = (done, end)
@@ -499,7 +525,7 @@ class GuardedRecovery(Recovery):
     ) -> None:
         self._batches, self._on_ready = batches, on_ready
         self._on_unready, self._on_beat = on_unready, on_beat
-        self._is_ready = False
+        self.is_ready = False
         self._progress: dict[int, int] = {}  # changelog offset by partition
         #: a restore that was cancelled may still be ending
         self._restoring = asyncio.Lock()
@@ -548,18 +574,22 @@ class GuardedRecovery(Recovery):
         recovery = Halt(HALT_S_MAX)
         while not self.should_stop:
             self._on_beat()
-            progress = None if self._is_ready else (self._generation_id, dict(self._progress))
+            progress = None if self.is_ready else (self._generation_id, dict(self._progress))
             if recovery.lasts(progress, time.monotonic()):
                 log.error("the recovery of units does not go on", offsets=str(progress))
                 os._exit(EXIT_HALTED)
             await self.sleep(1.0)
 
     @Service.task
+    async def _run_beside(self) -> None:
+        await self._batches.run_beside()
+
+    @Service.task
     async def _look(self) -> None:
         work, waiting = Halt(STALL_S_MAX), dict[int, tuple[int, int]]()
         while not self.should_stop:
             await self.sleep(LOOK_S)
-            if not self._is_ready:
+            if not self.is_ready:
                 waiting = {}
             else:
                 try:
@@ -576,7 +606,7 @@ class GuardedRecovery(Recovery):
                 os._exit(EXIT_HALTED)
 
     async def on_rebalance(self, *args: Any, **kwargs: Any) -> None:
-        self._is_ready = False
+        self.is_ready = False
         self._on_unready()
         await super().on_rebalance(*args, **kwargs)
 
@@ -587,7 +617,7 @@ class GuardedRecovery(Recovery):
         self.app.consumer.stop_flow()
         await super().on_recovery_completed(generation_id)
         if self.app.consumer_generation_id == generation_id:
-            self._is_ready = True
+            self.is_ready = True
             self._on_ready()
 
 

@@ -103,12 +103,14 @@ async def restore(
     send: Callable[[int, Sequence[Record]], Awaitable[tuple[int, int]]],
     is_current: Callable[[], bool],
     on_progress: Callable[[int, int], None],
+    on_remaining: Callable[[int], None] = lambda records: None,
 ) -> dict[int, int] | None:
     """Restore `stores` by partition; return each one's last changelog offset.
 
     `brokers` is what aiokafka's clients are told of them. `send` writes records to a partition of
     the changelog. None as soon as `is_current` denies: the partitions are another generation's
-    business. Raises StoreAhead, Overtaken and KafkaError.
+    business. Raises StoreAhead, Overtaken and KafkaError. `on_remaining` is told how many records
+    have yet to be read.
     """
     consumer = AIOKafkaConsumer(
         **brokers,
@@ -125,6 +127,7 @@ async def restore(
         consumer.assign(list(partitions))
         begins = await consumer.beginning_offsets(list(partitions))
         ends = await consumer.end_offsets(list(partitions))
+        nexts = dict[TopicPartition, int]()
         for tp, store in partitions.items():
             stored = store.position()
             if stored is not None and stored >= ends[tp]:
@@ -133,7 +136,9 @@ async def restore(
                     f" {changelog} ends at {ends[tp]}: if the topic was made anew, remove the"
                     " store's folder, and the units are restored from it"
                 )
-            consumer.seek(tp, max(begins[tp], -1 if stored is None else stored + 1))
+            nexts[tp] = max(begins[tp], -1 if stored is None else stored + 1)
+            consumer.seek(tp, nexts[tp])
+        on_remaining(sum(max(ends[tp] - nexts[tp], 0) for tp in partitions))
         taking = {tp: Restored(store, offset_of) for tp, store in partitions.items()}
         behind = set(partitions)
         while behind:
@@ -149,6 +154,9 @@ async def restore(
             for tp, records in runs.items():
                 taking[tp].take(records)
                 on_progress(tp.partition, records[-1].offset)
+                nexts[tp] = records[-1].offset + 1
+            on_remaining(sum(max(ends[tp] - nexts[tp], 0) for tp in partitions))
+        on_remaining(0)  # what compaction left out at the end never comes
         positions = {tp.partition: await consumer.position(tp) - 1 for tp in partitions}
     finally:
         await consumer.stop()

@@ -1,0 +1,165 @@
+"""What a process knows of Kafka, as metrics: the brokers that live, and what it has yet to do.
+
+Asked on a connection of its own: on the one that reads, a question would wait behind a long poll.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.metadata import MetadataRequest
+
+from scantrail.contracts.topics import Topic
+from scantrail.infra import metrics
+from scantrail.infra.credentials import kafka_access
+from scantrail.infra.logs import logger
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
+
+log = logger(__name__)
+
+#: How often it is asked.
+LOOK_EVERY_S = 5.0
+
+#: How long an answer is waited for.
+ANSWER_S_MAX = 5.0
+
+#: The first record that is not done of each partition that is ours.
+Positions = Callable[[], Awaitable[Mapping[TopicPartition, int]]]
+
+
+async def _of_nothing() -> Mapping[TopicPartition, int]:
+    return {}
+
+
+async def watch_kafka(
+    settings: Settings, group: str = "", positions: Positions = _of_nothing
+) -> None:
+    """Tell it every LOOK_EVERY_S until cancelled. `group` is a label: the name of the process.
+
+    What is not known is not told: while Kafka is away there is no lag. Of a partition that is taken
+    from us nothing more is told.
+    """
+    asker: AIOKafkaConsumer | None = None
+    lags = _Lags(settings, group)
+    metrics.KAFKA_BROKERS.set(0)
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(ANSWER_S_MAX):
+                    if asker is None:
+                        asker = await _connected(settings)
+                    metrics.KAFKA_BROKERS.set(await _brokers(asker))
+                    lags.tell(*await _asked(asker, await positions()))
+            except (KafkaError, TimeoutError) as error:
+                lags.tell({}, {})
+                if asker is None or not await _answers(asker):
+                    metrics.KAFKA_BROKERS.set(0)
+                log.debug("kafka does not tell how far it is", reason=repr(error))
+            await asyncio.sleep(LOOK_EVERY_S)
+    finally:
+        lags.tell({}, {})
+        if asker is not None:
+            await asker.stop()
+
+
+async def stop_watch(watching: "asyncio.Task[None]") -> None:
+    """Stop a task of watch_kafka; raises what it ended with by itself."""
+    watching.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await watching
+
+
+async def _connected(settings: Settings) -> AIOKafkaConsumer:
+    asker = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka_bootstrap,
+        **kafka_access(settings),
+        enable_auto_commit=False,
+    )
+    try:
+        await asker.start()
+    except BaseException:
+        await asker.stop()
+        raise
+    return asker
+
+
+async def _answers(asker: AIOKafkaConsumer) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_S_MAX):
+            return await _brokers(asker) > 0
+    except (KafkaError, TimeoutError):
+        return False
+
+
+async def _brokers(asker: AIOKafkaConsumer) -> int:
+    """How many live, as the first of them tells that answers; 0 where none does."""
+    client = asker._client
+    for broker in client.cluster.brokers():
+        with contextlib.suppress(KafkaError):
+            told = await client.send(broker.nodeId, MetadataRequest([]))
+            return len(told.brokers)
+    return 0
+
+
+async def _asked(
+    asker: AIOKafkaConsumer, positions: Mapping[TopicPartition, int]
+) -> tuple[Mapping[TopicPartition, int], Mapping[TopicPartition, int]]:
+    """The first record that is there and not done of each partition, and where each ends."""
+    if not positions:
+        return {}, {}
+    begins = await asker.beginning_offsets(list(positions))
+    ends = await asker.end_offsets(list(positions))
+    return {place: max(done, begins[place]) for place, done in positions.items()}, ends
+
+
+class _Lags:
+    """The metrics of the partitions that are ours at the moment."""
+
+    def __init__(self, settings: Settings, group: str) -> None:
+        self._group = group
+        self._topics = {name_of(settings, topic): topic.value for topic in Topic}
+        self._told = set[tuple[str, str, str]]()
+
+    def tell(self, nexts: Mapping[TopicPartition, int], ends: Mapping[TopicPartition, int]) -> None:
+        labels = {
+            place: (self._group, self._topics[place.topic], str(place.partition)) for place in nexts
+        }
+        for gone in self._told - set(labels.values()):
+            metrics.CONSUMER_LAG.remove(*gone)
+            metrics.CONSUMER_NEXT.remove(*gone)
+        self._told = set(labels.values())
+        for place, done in nexts.items():
+            metrics.CONSUMER_NEXT.labels(*labels[place]).set(done)
+            metrics.CONSUMER_LAG.labels(*labels[place]).set(max(ends[place] - done, 0))
+
+
+class InHand:
+    """How far a consumer is that works on one batch after another: what it has fetched and not
+    done yet counts as waiting."""
+
+    def __init__(self) -> None:
+        #: None until it has subscribed
+        self.of: AIOKafkaConsumer | None = None
+        self._firsts: dict[TopicPartition, int] = {}
+
+    def take(self, batch: Mapping[TopicPartition, list[Any]]) -> None:
+        """Work on this batch begins; the one before it is done, or was given up."""
+        self._firsts = {place: records[0].offset for place, records in batch.items()}
+
+    def done(self) -> None:
+        """The batch is done."""
+        self._firsts = {}
+
+    async def positions(self) -> Mapping[TopicPartition, int]:
+        """The first record that is not done of each partition that is assigned."""
+        if self.of is None:
+            return {}
+        found = {}
+        for place in self.of.assignment():
+            first = self._firsts.get(place)
+            found[place] = await self.of.position(place) if first is None else first
+        return found

@@ -1,0 +1,42 @@
+"""What a consumer has in hand is not done."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import TopicPartition
+
+from scantrail.infra.kafka_watch import InHand
+
+FIRST, SECOND = TopicPartition("movements", 0), TopicPartition("movements", 1)
+
+
+class Consumer:
+    """It has fetched up to offset 9 of both."""
+
+    def assignment(self) -> set[TopicPartition]:
+        return {FIRST, SECOND}
+
+    async def position(self, place: TopicPartition) -> int:
+        return 9
+
+
+def record(offset: int) -> Any:
+    return SimpleNamespace(offset=offset)
+
+
+async def test_what_is_fetched_waits_until_it_is_done() -> None:
+    in_hand = InHand()
+    assert await in_hand.positions() == {}, "nobody has subscribed"
+    in_hand.of = Consumer()
+    in_hand.take({FIRST: [record(4), record(8)]})
+    assert await in_hand.positions() == {FIRST: 4, SECOND: 9}
+    in_hand.done()
+    assert await in_hand.positions() == {FIRST: 9, SECOND: 9}
+
+
+async def test_a_batch_that_was_given_up_is_in_hand_no_more() -> None:
+    in_hand = InHand()
+    in_hand.of = Consumer()
+    in_hand.take({FIRST: [record(4)]})
+    in_hand.take({SECOND: [record(7)]})
+    assert await in_hand.positions() == {FIRST: 9, SECOND: 7}

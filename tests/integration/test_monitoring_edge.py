@@ -1,0 +1,166 @@
+"""What operations sees: a real Prometheus and a real Alertmanager look at real processes."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+import pytest
+
+from integration.monitors import DEPLOY, HOST, PROCESSES, Monitors, monitored
+from integration.processes import started
+from scantrail.cli.addresses import private_settings
+from scantrail.cli.stack import Stack
+from scantrail.infra.child_processes import free_ports
+from scantrail.infra.settings import Settings
+
+GTIN = "09506000134352"
+FOUND_S_MAX = 60.0
+
+READERS = """\
+[[reader]]
+id = "dock-reader"
+station = "dock"
+protocol = "tcp"
+mode = "listen"
+address = "{host}:{port}"
+ack = "\\u0006"
+
+[[reader]]
+id = "gate-reader"
+station = "gate"
+protocol = "http-generic"
+"""
+
+
+def with_readers(settings: Settings, folder: Path) -> tuple[Settings, int]:
+    """A scanner that connects at the port, and a handheld over HTTP."""
+    (port,) = free_ports(1)
+    path = folder / "readers.toml"
+    path.write_text(READERS.format(host=HOST, port=port))
+    return replace(settings, readers_file=str(path)), port
+
+
+@contextmanager
+def scanner(port: int) -> Iterator[Callable[[str], None]]:
+    """A connected scanner; what it is called with is durable when it returns."""
+    with socket.create_connection((HOST, port), timeout=20) as line:
+
+        def scan(serial: str) -> None:
+            line.sendall(f"01{GTIN}21{serial}\r\n".encode())
+            assert line.recv(1) == b"\x06"
+
+        yield scan
+
+
+def some_of_everything(settings: Settings, monitors: Monitors, scan: Callable[[str], None]) -> None:
+    """What the dashboard tells of happens, until each of its queries finds something."""
+    api, gateway = f"http://{HOST}:{settings.api_port}", settings.gateway_url
+    with httpx.Client(timeout=20) as http:
+
+        def say(method: str, url: str, body: object) -> None:
+            answer = http.request(method, url, json=body)
+            assert answer.is_success, (url, answer.text)
+
+        there = {"site": "home", "possessing_party": "me"}
+        dock = {**there, "business_step": "receiving", "business_location": "Dock"}
+        say("PUT", f"{api}/stations/dock", dock)
+        say("PUT", f"{api}/stations/gate", {**there, "business_step": "shipping"})
+        # Of what happened before its first look, Prometheus sees no rise.
+        monitors.until(lambda: monitors.finds("max(scantrail_recalls_unswept)"), "it looks")
+        serials = {"kind": "list", "serials": ["1", "3"]}
+        recall = {"title": "Battery", "reason": "heats", "products": [GTIN]}
+        say("POST", f"{api}/recalls", {**recall, "id": "R-1", "selectors": [serials]})
+        number, missing = 0, {expr for _, expr in queries()}
+        deadline = time.monotonic() + FOUND_S_MAX
+        while missing:
+            assert time.monotonic() < deadline, (f"these find nothing: {missing}", monitors.logs)
+            number += 1
+            scan(str(number))
+            now = datetime.now(UTC).isoformat()
+            read = {"code": f"01{GTIN}21{number}", "timestamp": now}
+            say("POST", f"{gateway}/ingest/v1/generic?reader=gate-reader", read)
+            say("POST", f"{gateway}/verdict/v1", {"read": read["code"], "reader": "gate-reader"})
+            missing -= {expr for expr in missing if monitors.finds(expr)}
+    assert [title for title, expr in queries() if not monitors.finds(expr)] == []
+
+
+def queries() -> list[tuple[str, str]]:
+    """Of the dashboard: the panel's title, and what it asks."""
+    panels = json.loads((DEPLOY / "grafana" / "scantrail.json").read_text())["panels"]
+    return [(panel["title"], each["expr"]) for panel in panels for each in panel.get("targets", [])]
+
+
+def test_every_query_of_the_dashboard_finds_something(settings: Settings, tmp_path: Path) -> None:
+    settings, port = with_readers(settings, tmp_path)
+    with started(settings, tmp_path, *PROCESSES) as processes:
+        for process in processes:
+            process.await_ready()
+        with monitored(tmp_path / "monitors", settings) as monitors, scanner(port) as scan:
+            some_of_everything(settings, monitors, scan)
+
+            def seen(label: str, expr: str) -> set[str]:
+                return {labels[label] for labels, _ in monitors.query(expr)}
+
+            assert seen("process", "scantrail_last_processed_timestamp_seconds") == {*PROCESSES}
+            assert seen("job", "scantrail_kafka_brokers == 1") == {*PROCESSES}
+            ages = "scantrail_scan_age_seconds_count > 0"
+            assert seen("stage", ages) == {"movement", "database", "alert"}
+            read = {"scans", "movements", "alerts", "findings", "scans.rejected", "reads.rejected"}
+            assert read <= seen("topic", "scantrail_consumer_lag_records")
+            monitors.until(lambda: monitors.finds("scantrail_alerts_open > 0"), "alerts are open")
+            assert monitors.received("ScantrailTargetDown") == []
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_what_stops_fires_the_right_alert_and_alertmanager_tells_it(
+    tmp_path: Path, stack_cache: Path
+) -> None:
+    settings, port = with_readers(private_settings(tmp_path / "data", Settings()), tmp_path)
+    with Stack(settings, cache=stack_cache) as stack:
+        settings = stack.settings
+        with monitored(tmp_path / "monitors", settings) as monitors:
+
+            def comes(alert: str, **labels: str) -> None:
+                monitors.until(lambda: monitors.received(alert, **labels), f"{alert} comes")
+
+            def goes(alert: str) -> None:
+                monitors.until(lambda: not monitors.received(alert), f"{alert} goes")
+
+            def is_paged(alert: str) -> None:
+                def told() -> bool:
+                    return any(alert.lower() in json.dumps(page) for page in monitors.pager.pages)
+
+                monitors.until(told, f"{alert} is paged")
+
+            with scanner(port) as scan:
+                some_of_everything(settings, monitors, scan)
+                goes("ScantrailReaderAway")
+            comes("ScantrailReaderAway", reader="dock-reader", severity="page")
+            is_paged("ScantrailReaderAway")
+
+            with scanner(port) as scan:
+                goes("ScantrailReaderAway")
+                assert monitors.received("ScantrailTargetDown") == []
+                stack.supervisor.stop("projector")
+                comes("ScantrailTargetDown", job="projector", severity="page")
+                is_paged("ScantrailTargetDown")
+                assert len(monitors.received("ScantrailTargetDown")) == 1
+                stack.restart("projector")
+                goes("ScantrailTargetDown")
+
+                goes("ScantrailKafkaAway")
+                assert stack.kafka is not None
+                stack.kafka.kill()
+                for job in PROCESSES:
+                    comes("ScantrailKafkaAway", job=job, severity="page")
+                is_paged("ScantrailKafkaAway")
+                scan("spooled")
+                stack.kafka.start()
+                goes("ScantrailKafkaAway")

@@ -22,7 +22,8 @@ RULES = DEPLOY / "prometheus" / "rules.yml"
 TESTS = [DEPLOY / "prometheus" / name for name in ("rules_test.yml", "rules_week_test.yml")]
 ROUTES = DEPLOY / "alertmanager" / "alertmanager.yml"
 DASHBOARD = DEPLOY / "grafana" / "scantrail.json"
-RUNBOOK = (TOP / "docs" / "operations.md").read_text()
+_HEADING = "\n## What to do when an alert comes\n"
+RUNBOOK = (TOP / "docs" / "operations.md").read_text().partition(_HEADING)[2]
 
 ON_KUBERNETES = DEPLOY / "kubernetes" / "components" / "monitoring" / "rules.yaml"
 KUBERNETES_HEAD = """\

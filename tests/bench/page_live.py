@@ -77,7 +77,7 @@ async def _measure(stack: Stack) -> list[Measure]:
         load.cancel()
         await asyncio.gather(load, return_exceptions=True)
     spreads = {
-        name: {f"p{p}": round(percentile(took, p)) for p in (50, 99, 100)}
+        name: {f"p{p}": round(percentile(took, p)) for p in (50, 90, 99, 100)}
         for name, took in waits.items()
     }
     say(f"scans are on the screen after {spreads} ms")

@@ -236,7 +236,6 @@
   /* A live part that could not be asked for anew stays as it is: a gate's display is never empty. So does one of
      which the answer says nothing new: what a person opened in it stays open, and nothing is drawn for nothing. */
   const answerOf = new WeakMap();
-  const coming = new Map();
   const OLD = "What is shown may be old: it could not be asked for anew.";
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { elt, target, xhr } = event.detail;
@@ -247,7 +246,7 @@
     }
     if (document.getElementById("told").textContent === OLD) tell("");
     if (answerOf.get(elt) === xhr.responseText) event.detail.shouldSwap = false;
-    else coming.set(elt.id, xhr.responseText);
+    answerOf.set(elt, xhr.responseText);
   });
 
   /* A part's element goes when its answer replaces it, and what it was told while it was asked for: the new one
@@ -259,8 +258,6 @@
     if (target.id && target.classList.contains("htmx-request")) toldLate.add(target.id);
   });
   document.addEventListener("htmx:load", ({ target }) => {
-    if (coming.has(target.id) && target.matches(LIVE)) answerOf.set(target, coming.get(target.id));
-    coming.delete(target.id);
     if (toldLate.delete(target.id) && target.matches(LIVE)) askAgain(target);
   });
 

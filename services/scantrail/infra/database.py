@@ -39,6 +39,15 @@ _REFUSED = frozenset({"22", "54"})
 #: Two processes that migrate at once wait for each other on this advisory lock.
 MIGRATION_LOCK = 7_264_501
 
+#: As much for two that make the tables anew, which are exchanged, or exchange parts of them.
+REBUILD_LOCK = 7_264_505
+
+#: So long whoever changes a table's shape waits for it, as all who come after wait behind him: then
+#: he lets them go first, and tries again.
+LOCK_WAIT_MS = 500
+_LOCK_RETRY_S = 1.0
+_LOCK_LIMIT_S = 600.0
+
 
 def sqlalchemy_url(database_url: str) -> str:
     """A `postgresql://` URL as SQLAlchemy wants it for psycopg 3."""
@@ -134,6 +143,11 @@ def is_refusal(error: DBAPIError | psycopg.Error) -> bool:
     return state[:2] in _REFUSED
 
 
+def is_lock(error: DBAPIError | psycopg.Error) -> bool:
+    """Whether others held a lock, for longer than it was waited, or in a circle."""
+    return sqlstate_of(error) in ("55P03", "40P01")
+
+
 def sqlstate_of(error: DBAPIError | psycopg.Error) -> str | None:
     """PostgreSQL's code of five characters; None where it was not PostgreSQL that failed."""
     return getattr(_cause(error), "sqlstate", None)
@@ -190,9 +204,30 @@ def migrate(settings: Settings) -> None:
                 f" {encoding}: create one with ENCODING 'UTF8'"
             )
         connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+        connection.execute(text(f"SET lock_timeout = {LOCK_WAIT_MS}"))
         connection.commit()
-        make_tables(connection)
-        connection.commit()
+        _make_patiently(connection)
+
+
+def _make_patiently(connection: Connection) -> None:
+    """Each migration that others keep from its tables is rolled back, and tried again."""
+    deadline = time.monotonic() + _LOCK_LIMIT_S
+    while True:
+        try:
+            make_tables(connection)
+            connection.commit()
+            return
+        except DBAPIError as error:
+            connection.rollback()
+            if not is_lock(error):
+                raise
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    f"the database was not migrated: others hold its tables for"
+                    f" {_LOCK_LIMIT_S:.0f} s: does a backup or a long query run? Try again after it"
+                ) from error
+            log.info("others hold a table: the migration tries again", reason=str(error.orig))
+            time.sleep(_LOCK_RETRY_S)
 
 
 def make_tables(connection: Connection, *, shape: str = "head") -> None:

@@ -403,7 +403,8 @@ class _Rebuild:
             except (_NotNow, DBAPIError) as error:
                 if isinstance(error, DBAPIError) and (not is_away(error) or is_full(error)):
                     raise
-                why = "others hold the tables" if is_lock(error) else str(error).splitlines()[0]
+                is_held = isinstance(error, DBAPIError) and is_lock(error)
+                why = "others hold the tables" if is_held else str(error).splitlines()[0]
                 if time.monotonic() > deadline:
                     raise CannotRebuild(
                         f"the tables could not be exchanged within {_EXCHANGE_S_MAX:.0f} s: {why};"

@@ -20,7 +20,13 @@ from scantrail.infra.settings import SettingsError
 revision = "0030"
 down_revision = "0029"
 
-_INDEXES = ("pkey", "by_parent", "by_rma", "by_record_time")
+#: As PostgreSQL names those of the other parts.
+_INDEXES = {
+    "pkey": "pkey",
+    "by_parent": "parent_idx",
+    "by_rma": "rma_idx",
+    "by_record_time": "record_time_idx",
+}
 
 #: The start of a month that no row reaches while this runs. A clock that is ahead by less than a
 #: year moves it; rows of a later one go to the part for all that has no month.
@@ -59,8 +65,8 @@ def upgrade() -> None:
         op.execute("ALTER TABLE movement VALIDATE CONSTRAINT movement_until")
     op.execute("LOCK TABLE movement IN ACCESS EXCLUSIVE MODE")
     op.execute(f"ALTER TABLE movement RENAME TO {FIRST}")
-    for index in _INDEXES:
-        op.execute(f"ALTER INDEX movement_{index} RENAME TO {FIRST}_{index}")
+    for index, of_part in _INDEXES.items():
+        op.execute(f"ALTER INDEX movement_{index} RENAME TO {FIRST}_{of_part}")
     op.execute(
         f"CREATE TABLE movement (LIKE {FIRST} INCLUDING DEFAULTS) PARTITION BY RANGE (record_time)"
     )
@@ -73,6 +79,7 @@ def upgrade() -> None:
     op.execute(
         f"ALTER TABLE movement ATTACH PARTITION {FIRST} FOR VALUES FROM (MINVALUE) TO ('{until}')"
     )
+    op.execute(f"ALTER TABLE {FIRST} DROP CONSTRAINT movement_until")
     op.execute(f"CREATE TABLE {OTHER} PARTITION OF movement DEFAULT")
     op.execute("INSERT INTO movement SELECT * FROM movement_astray")
     op.execute("DROP TABLE movement_astray")

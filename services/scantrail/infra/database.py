@@ -205,8 +205,14 @@ def migrate(settings: Settings) -> None:
             )
         connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
         connection.execute(text(f"SET lock_timeout = {LOCK_WAIT_MS}"))
+        # Locks last to the end of a commit, which is not to wait for the disk; what was lost with a
+        # server is migrated anew.
+        connection.execute(text("SET synchronous_commit = off"))
         connection.commit()
         _make_patiently(connection)
+        connection.execute(text("SET synchronous_commit = on"))
+        connection.execute(text("SELECT pg_current_xact_id()"))  # all of it is on the disk
+        connection.commit()
 
 
 def _make_patiently(connection: Connection) -> None:

@@ -40,6 +40,17 @@ _UNTIL = sa.text(
     """
 )
 
+#: The bound, where it was set and looked through before this was broken off, not long ago.
+_BOUND = sa.text(
+    """
+    SELECT until FROM pg_constraint,
+        substring(pg_get_constraintdef(oid) FROM '''([^'']+)''') AS until
+    WHERE conrelid = CAST('movement' AS regclass) AND conname = 'movement_until' AND convalidated
+    AND CAST(until AS timestamptz) > now() + interval '1 day'
+    """
+)
+_ASTRAY = sa.text("SELECT to_regclass('movement_astray') IS NOT NULL")
+
 
 def upgrade() -> None:
     connection = op.get_bind()
@@ -50,19 +61,9 @@ def upgrade() -> None:
         )
     with op.get_context().autocommit_block():
         op.execute("SET timezone = 'UTC'")
-        until = f"{connection.execute(_UNTIL).scalar_one():%Y-%m-%d} 00:00:00+00"
-        # Of one that was broken off before, this may be there, with another bound.
-        op.execute("ALTER TABLE movement DROP CONSTRAINT IF EXISTS movement_until")
-        op.execute(
-            "ALTER TABLE movement ADD CONSTRAINT movement_until"
-            f" CHECK (record_time < '{until}') NOT VALID"
-        )
-        op.execute("CREATE TABLE IF NOT EXISTS movement_astray (LIKE movement)")
-        op.execute(
-            f"WITH astray AS (DELETE FROM movement WHERE record_time >= '{until}' RETURNING *)"
-            " INSERT INTO movement_astray SELECT * FROM astray"
-        )
-        op.execute("ALTER TABLE movement VALIDATE CONSTRAINT movement_until")
+        until = connection.execute(_BOUND).scalar()
+        if until is None:
+            until = _set_bound(connection)
     op.execute("LOCK TABLE movement IN ACCESS EXCLUSIVE MODE")
     op.execute(f"ALTER TABLE movement RENAME TO {FIRST}")
     for index, of_part in _INDEXES.items():
@@ -81,8 +82,9 @@ def upgrade() -> None:
     )
     op.execute(f"ALTER TABLE {FIRST} DROP CONSTRAINT movement_until")
     op.execute(f"CREATE TABLE {OTHER} PARTITION OF movement DEFAULT")
-    op.execute("INSERT INTO movement SELECT * FROM movement_astray")
-    op.execute("DROP TABLE movement_astray")
+    if connection.execute(_ASTRAY).scalar():
+        op.execute("INSERT INTO movement SELECT * FROM movement_astray")
+        op.execute("DROP TABLE movement_astray")
     _keep_rights(connection)
     op.create_table(
         "movement_removed",
@@ -96,6 +98,25 @@ def upgrade() -> None:
         op.execute(sa.text(function.replace("{schema}", schema).replace(":", "\\:")))
     op.execute("REVOKE ALL ON FUNCTION movement_months_ahead, movement_analyze FROM PUBLIC")
     op.execute(f"SELECT movement_months_ahead({AHEAD})")
+
+
+def _set_bound(connection: sa.Connection) -> str:
+    """Bind the table that serves to what comes before a month, and look through it."""
+    op.execute("ALTER TABLE movement DROP CONSTRAINT IF EXISTS movement_until")
+    until = f"{connection.execute(_UNTIL).scalar_one():%Y-%m-%d} 00:00:00+00"
+    op.execute(
+        "ALTER TABLE movement ADD CONSTRAINT movement_until"
+        f" CHECK (record_time < '{until}') NOT VALID"
+    )
+    beyond = sa.text(f"SELECT EXISTS (SELECT FROM movement WHERE record_time >= '{until}')")
+    if connection.execute(beyond).scalar():
+        op.execute("CREATE TABLE IF NOT EXISTS movement_astray (LIKE movement)")
+        op.execute(
+            f"WITH astray AS (DELETE FROM movement WHERE record_time >= '{until}' RETURNING *)"
+            " INSERT INTO movement_astray SELECT * FROM astray"
+        )
+    op.execute("ALTER TABLE movement VALIDATE CONSTRAINT movement_until")
+    return until
 
 
 def _keep_rights(connection: sa.Connection) -> None:

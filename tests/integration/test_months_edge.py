@@ -1,24 +1,35 @@
 """History by month: the migration, months to come, and what is removed of old ones."""
 
+import asyncio
 import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import psycopg.errors
 import pytest
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, text
 
 from scantrail.cli.commands import run
-from scantrail.infra.database import make_tables, migrate, sqlalchemy_url
+from scantrail.cli.compared import history_differences, movement_differences
+from scantrail.contracts.topics import Topic
+from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra.database import connect_database, make_tables, migrate, sqlalchemy_url
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.months import AHEAD, thin_history
 from scantrail.infra.settings import Settings, SettingsError
+from scantrail.projector.rebuilding import rebuild_database
+from scantrail.projector.rows import Rows, add_records
 
+if TYPE_CHECKING:
+    from integration.conftest import Site
+
+GTIN = "09506000134352"
 NOW = datetime.now(UTC)
 SCAN = (
     "INSERT INTO movement (unit, event_id, record_time, version, outcome, event_time, reader,"
@@ -194,6 +205,15 @@ def test_the_projector_makes_months_and_may_do_no_more(
                 connection.execute(refused)
 
 
+def end_first(database: psycopg.Connection) -> None:
+    """Let the first part have ended long ago."""
+    database.execute("ALTER TABLE movement DETACH PARTITION movement_first")
+    database.execute(
+        "ALTER TABLE movement ATTACH PARTITION movement_first FOR VALUES FROM (MINVALUE)"
+        f" TO ('{month(-24):%Y-%m-%d}')"
+    )
+
+
 #: Of each unit the phase, and the steps of its scans.
 STORY = {
     "left": ("shipped", ("receiving", "storing", "picking", "shipping")),
@@ -238,12 +258,7 @@ def test_what_may_go_is_removed_and_all_else_stays(
         "INSERT INTO unit (unit, serial, version, joined) VALUES ('k', '1', 1, 'other_key')"
     )
     database.execute("INSERT INTO recall_unit (unit) VALUES ('recalled')")
-    # the first part ended long ago
-    database.execute("ALTER TABLE movement DETACH PARTITION movement_first")
-    database.execute(
-        "ALTER TABLE movement ATTACH PARTITION movement_first FOR VALUES FROM (MINVALUE)"
-        f" TO ('{month(-24):%Y-%m-%d}')"
-    )
+    end_first(database)
     settings = Settings(database_url=database_url, history_months=25)
     assert thin_history(settings, print) == []
     told: list[str] = []
@@ -265,3 +280,91 @@ def test_what_may_go_is_removed_and_all_else_stays(
     scan(database, "left", "late", month(-30), 5, "storing")
     where = database.execute("SELECT DISTINCT tableoid::regclass::text FROM movement").fetchall()
     assert where == [("movement_first",)]
+
+
+OLD = -30 * 31 * 24 * 60  # minutes
+PATH = ("receiving", "storing", "picking", "packing", "staging_outbound", "shipping")
+
+
+async def test_who_asks_has_the_same_answers_after_it(
+    site: "Site", database: psycopg.Connection
+) -> None:
+    """Where a unit is, its warranty, and a recall that comes later; a rebuild brings all back."""
+    settings = replace(site.settings, history_months=12)
+    site.settings = settings
+    end_first(database)
+    for name in ("api", "projector", "alerter"):
+        await site.start(name)
+    await asked(site, "PUT", "/sites/north", json={"time_zone": "Etc/UTC"})
+    await asked(site, "PUT", f"/products/{GTIN}", json={"name": "Phone"})
+    term = {"months": 240, "valid_from": "2020-01-01"}
+    await asked(site, "PUT", f"/products/{GTIN}/warranty", json=term)
+    ada = {"id": "p-1", "name": "Ada Byron", "address": "1 Dock Road, York"}
+    lines = [{"product": GTIN, "quantity": 1}]
+    await asked(site, "PUT", "/orders/SO-1", json={"purchaser": ada, "lines": lines})
+    for serial in ("1", "2"):
+        path = PATH if serial == "1" else PATH[:-1]
+        scans = [
+            site.scan(
+                serial,
+                OLD + minute,
+                business_step=BusinessStep(step),
+                order="SO-1" if step == "shipping" else None,
+                business_location=None if step == "shipping" else "Hall A",
+            )
+            for minute, step in enumerate(path)
+        ]
+        for movement in site.movements(*scans):
+            await site.put_movement(movement, site.unit(serial))
+    count = "SELECT count(*) FROM movement"
+    await site.until(lambda: site.rows(count) == [(11,)])
+    addresses = [
+        f"/units/{site.barcode(serial)}{what}" for serial in "12" for what in ("", "/warranty")
+    ]
+    before = [await asked(site, "GET", address) for address in addresses]
+    assert before[1]["purchaser"] == ada
+
+    (done,) = await asyncio.to_thread(thin_history, settings, print)
+    assert (done.scans_before, done.scans_after) == (11, 7)
+    assert [await asked(site, "GET", address) for address in addresses] == before
+    for serial, removed in (("1", "4"), ("2", None)):
+        answer = await site.ask("GET", f"/units/{site.barcode(serial)}/trail")
+        assert answer.headers.get("Scans-Removed") == removed
+        assert len(answer.json()) == (2 if removed else 5)
+    engine = connect_database(settings)
+    async with engine.connect() as connection:
+        assert await history_differences(connection) == []
+        told = Rows()
+        log = await site.log(Topic.MOVEMENTS)
+        add_records(told, Topic.MOVEMENTS, await log.records())
+        assert await movement_differences(connection, list(told.movements.values())) == []
+        # what is missing besides is a difference
+        await connection.execute(text("DELETE FROM movement WHERE business_step = 'receiving'"))
+        await connection.commit()
+        assert len(await history_differences(connection)) == 2
+        assert len(await movement_differences(connection, list(told.movements.values()))) == 2
+    await engine.dispose()
+
+    notice = {"title": "Battery", "reason": "hot", "products": [GTIN]}
+    notice |= {"selectors": [{"kind": "all"}]}
+    await asked(site, "PUT", "/recalls/R-1", json=notice)
+    query = "SELECT unit, event_id, kind FROM alert"
+    shipping = f"1-{OLD + len(PATH) - 1}"
+    raised = [(site.unit("1"), shipping, "recalled_already_shipped")]
+    await site.until(lambda: site.rows(query), 30.0)
+    assert site.rows(query) == raised
+
+    await rebuild_database(settings, lambda told: None)
+    assert site.rows(count) == [(11,)]
+    assert site.rows("SELECT count(*) FROM movement_removed") == [(0,)]
+    parts = dict(site.rows(PARTS))
+    assert f"TO ('{month(-24):%Y-%m-%d}" in parts["movement_first"]
+    # now both are meant by a recall
+    (done,) = await asyncio.to_thread(thin_history, settings, print)
+    assert (done.scans_before, done.scans_after) == (11, 11)
+
+
+async def asked(site: "Site", method: str, path: str, **more: Any) -> Any:
+    answer = await site.ask(method, path, **more)
+    assert answer.is_success, answer.text
+    return answer.json()

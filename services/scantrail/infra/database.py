@@ -101,14 +101,17 @@ def connect_database(
 def connect_reader(settings: Settings, *, statement_timeout_s: float) -> AsyncEngine:
     """An engine for questions of one statement that people wait for: no transaction around it, and
     no connection tried before it is used. So after a restart of PostgreSQL a question may fail by a
-    connection of before: ask it once more where the error says `connection_invalidated`."""
+    connection of before: ask it once more where the error says `connection_invalidated`.
+
+    Each statement is planned once, for whatever values: to plan it for each anew takes longer than
+    to answer it where the history has many months, and all are of a few keys, by index."""
     engine = create_async_engine(
         _url(settings),
         isolation_level="AUTOCOMMIT",
         pool_size=READERS_MAX,
         max_overflow=0,
         hide_parameters=True,
-        connect_args=_connect_args(statement_timeout_s),
+        connect_args=_connect_args(statement_timeout_s, "-c plan_cache_mode=force_generic_plan"),
     )
     _with_password(engine.sync_engine, settings)
     return engine

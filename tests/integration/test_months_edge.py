@@ -19,6 +19,7 @@ from scantrail.cli.commands import run
 from scantrail.cli.compared import history_differences, movement_differences
 from scantrail.contracts.topics import Topic
 from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra import months
 from scantrail.infra.database import connect_database, make_tables, migrate, sqlalchemy_url
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.months import AHEAD, thin_history
@@ -280,6 +281,47 @@ def test_what_may_go_is_removed_and_all_else_stays(
     scan(database, "left", "late", month(-30), 5, "storing")
     where = database.execute("SELECT DISTINCT tableoid::regclass::text FROM movement").fetchall()
     assert where == [("movement_first",)]
+
+
+@pytest.mark.parametrize("when", ["copying", "exchanging"])
+def test_whoever_writes_into_a_month_goes_first(
+    database: psycopg.Connection, database_url: str, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    end_first(database)
+    for number in range(1, 50):
+        scan(database, "u", f"e{number}", month(-30), number, "storing")
+    settings = Settings(database_url=database_url, history_months=12)
+    waits = (
+        "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'movement_first'::regclass"
+    )
+    with (
+        psycopg.connect(database_url, options="-c statement_timeout=10s") as writing,
+        psycopg.connect(database_url) as reading,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        if when == "exchanging":
+            reading.execute("SELECT count(*) FROM movement").fetchall()
+        told, calls = [], []
+
+        def write_now(connection: Any, part: str) -> None:
+            """As soon as it was copied, or is to be exchanged, somebody wants to write."""
+            calls.append(part)
+            if len(calls) == (1 if when == "copying" else 2):
+                told.append(pool.submit(scan, writing, "u", "late", month(-30), 50, "storing"))
+                deadline = time.monotonic() + 10
+                while database.execute(waits).fetchone() == (0,):
+                    assert time.monotonic() < deadline
+            give_way(connection, part)
+
+        give_way = months._give_way
+        monkeypatch.setattr(months, "_give_way", write_now)
+        with pytest.raises(months.CannotThin, match="nothing was removed, try again"):
+            thin_history(settings, print)
+        assert told[0].result(timeout=10) == 1
+        writing.commit()
+        reading.rollback()
+    assert database.execute("SELECT count(*) FROM movement").fetchone() == (50,)
+    assert database.execute("SELECT count(*) FROM movement_removed").fetchone() == (0,)
 
 
 OLD = -30 * 31 * 24 * 60  # minutes

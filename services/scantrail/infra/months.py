@@ -23,6 +23,7 @@ from scantrail.infra.database import (
     owner_connection,
 )
 from scantrail.infra.settings import Settings
+from scantrail.infra.tables import movement
 
 FIRST: Final = "movement_first"
 OTHER: Final = "movement_other"
@@ -158,15 +159,28 @@ _KEPT: Final = """
     )
 """
 
-_COUNT_REMOVED: Final = """
-    INSERT INTO movement_removed AS known (unit, scans)
-    SELECT p.unit, p.scans - coalesce(k.scans, 0)
-    FROM (SELECT unit, count(*) AS scans FROM {part} GROUP BY unit) p
-    LEFT JOIN (SELECT unit, count(*) AS scans FROM {kept} GROUP BY unit) k ON k.unit = p.unit
-    WHERE p.scans > coalesce(k.scans, 0)
-    ON CONFLICT (unit) DO UPDATE SET scans = known.scans + excluded.scans
+#: Some pages of a part: what stays of them, and what is counted.
+_THIN_PAGES: Final = """
+    WITH looked_at AS MATERIALIZED (
+        SELECT m.*, {stays} AS stays FROM {part} m
+        WHERE m.ctid >= CAST(:first AS tid) AND m.ctid < CAST(:behind AS tid)
+    ), kept AS (
+        INSERT INTO {kept} ({names}) SELECT {names} FROM looked_at WHERE stays
+    ), gone AS (
+        INSERT INTO movement_removed AS known (unit, scans)
+        SELECT unit, count(*) FROM looked_at WHERE NOT stays GROUP BY unit
+        ON CONFLICT (unit) DO UPDATE SET scans = known.scans + excluded.scans
+    )
+    SELECT count(*), count(*) FILTER (WHERE stays) FROM looked_at
 """
 
+#: So many pages are copied at once: a second or less, for which a writer waits.
+_PAGES: Final = 2_000
+
+_IS_WAITED_FOR: Final = text(
+    "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype = 'relation'"
+    " AND relation = CAST(:part AS regclass))"
+)
 
 T = TypeVar("T")
 
@@ -192,7 +206,7 @@ def hanging_on(connection: Connection, names: Sequence[str]) -> list[str]:
 def make_months(settings: Settings) -> int:
     """Make those that are missing; how many. Raises CannotThin where others hold the tables."""
     with owner_connection(settings) as connection:
-        made = int(_patiently(connection, lambda: _months_ahead(connection)))
+        made = _patiently(connection, lambda: _months_ahead(connection))
         connection.execute(text("SELECT movement_analyze(:again)"), {"again": made > 0})
         connection.commit()
         return made
@@ -200,9 +214,8 @@ def make_months(settings: Settings) -> int:
 
 def _months_ahead(connection: Connection) -> int:
     query = text("SELECT movement_months_ahead(:months)")
-    made = int(connection.execute(query, {"months": AHEAD}).scalar_one())
-    connection.commit()
-    return made
+    with connection.begin():
+        return int(connection.execute(query, {"months": AHEAD}).scalar_one())
 
 
 def thin_history(settings: Settings, say: Callable[[str], None]) -> list[Thinned]:
@@ -236,51 +249,73 @@ def thin_history(settings: Settings, say: Callable[[str], None]) -> list[Thinned
 
 
 def _thin(connection: Connection, part: str, bound: str, before: datetime) -> Thinned:
-    """In one transaction: what stays is copied beside the part, whose writers wait, and takes its
-    place. Died before the commit, nothing has happened."""
+    """In one transaction: what stays is copied beside the part, and takes its place. Died before
+    the commit, nothing has happened. Readers go on; for a writer it is given up."""
     kept = f"{part}_thinned"
     connection.execute(text("SET LOCAL timezone = 'UTC'"))
-    connection.execute(text("SET LOCAL lock_timeout = 0"))
-    connection.execute(text(f"LOCK TABLE {part} IN SHARE MODE"))
+    connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
+    _patiently(connection, lambda: _nested(connection, f"LOCK TABLE {part} IN SHARE MODE"))
     connection.execute(text(f"CREATE TABLE {kept} (LIKE movement INCLUDING ALL)"))
-    connection.execute(
-        text(f"INSERT INTO {kept} SELECT m.* FROM {part} m WHERE {_KEPT}"),
-        {"inner_steps": sorted(INNER_STEPS), "before": before},
-    )
-    connection.execute(text(_COUNT_REMOVED.format(part=part, kept=kept)))
-    counts = text(f"SELECT (SELECT count(*) FROM {part}), (SELECT count(*) FROM {kept})")
-    scans_before, scans_after = connection.execute(counts).one()
-    connection.execute(text(f"ANALYZE {kept}"))
-    check = connection.execute(
-        text("SELECT pg_get_partition_constraintdef(CAST(:part AS regclass))"), {"part": part}
-    ).scalar_one()
+    constraint = text("SELECT pg_get_partition_constraintdef(CAST(:part AS regclass))")
+    check = connection.execute(constraint, {"part": part}).scalar_one()
     connection.execute(text(f"ALTER TABLE {kept} ADD CONSTRAINT {kept}_month CHECK ({check})"))
+    names = ", ".join(column.name for column in movement.columns)
+    some = text(_THIN_PAGES.format(part=part, kept=kept, names=names, stays=f"({_KEPT})"))
+    pages = text("SELECT pg_relation_size(CAST(:part AS regclass)) / 8192")
+    total = connection.execute(pages, {"part": part}).scalar_one()
+    scans_before = scans_after = 0
+    for page in range(0, total, _PAGES):
+        read, stays = connection.execute(
+            some,
+            {
+                "first": f"({page},0)",
+                "behind": f"({page + _PAGES},0)",
+                "inner_steps": sorted(INNER_STEPS),
+                "before": before,
+            },
+        ).one()
+        scans_before, scans_after = scans_before + read, scans_after + stays
+        _give_way(connection, part)
+    connection.execute(text(f"ANALYZE {kept}"))
     _take_over(connection, part, kept, bound)
     connection.commit()
     return Thinned(part, scans_before, scans_after)
+
+
+def _give_way(connection: Connection, part: str) -> None:
+    """Raises CannotThin where somebody waits to write into the part."""
+    if connection.execute(_IS_WAITED_FOR, {"part": part}).scalar_one():
+        connection.rollback()
+        raise CannotThin(f"scans of {part} are written just now: nothing was removed, try again")
 
 
 def _take_over(connection: Connection, part: str, kept: str, bound: str) -> None:
     """Waits for the lock by and by, so that nobody waits behind it for long."""
 
     def exchange() -> None:
-        connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
-        connection.execute(text("LOCK TABLE ONLY movement IN ACCESS EXCLUSIVE MODE"))
-        connection.execute(text(f"ALTER TABLE movement DETACH PARTITION {part}"))
-        connection.execute(text(f"DROP TABLE {part}"))
-        connection.execute(text(f"ALTER TABLE {kept} RENAME TO {part}"))
-        connection.execute(text(f"ALTER TABLE movement ATTACH PARTITION {part} {bound}"))
-        connection.execute(text(f"COMMENT ON TABLE {part} IS '{_THINNED}'"))
+        _give_way(connection, part)
+        _nested(
+            connection,
+            "LOCK TABLE ONLY movement IN ACCESS EXCLUSIVE MODE",
+            f"ALTER TABLE movement DETACH PARTITION {part}",
+            f"DROP TABLE {part}",
+            f"ALTER TABLE {kept} RENAME TO {part}",
+            f"ALTER TABLE movement ATTACH PARTITION {part} {bound}",
+            f"COMMENT ON TABLE {part} IS '{_THINNED}'",
+        )
 
-    def once() -> None:
-        with connection.begin_nested():
-            exchange()
-
-    _patiently(connection, once, within=True)
+    _patiently(connection, exchange)
 
 
-def _patiently(connection: Connection, act: Callable[[], T], *, within: bool = False) -> T:
-    """Act; again where others hold what it needs. `within` a transaction that goes on."""
+def _nested(connection: Connection, *statements: str) -> None:
+    """All of them, or none, within the transaction that goes on."""
+    with connection.begin_nested():
+        for statement in statements:
+            connection.execute(text(statement))
+
+
+def _patiently(connection: Connection, act: Callable[[], T]) -> T:
+    """Act; again where others hold what it needs."""
     deadline = time.monotonic() + _LOCKED_S_MAX
     while True:
         try:
@@ -288,8 +323,6 @@ def _patiently(connection: Connection, act: Callable[[], T], *, within: bool = F
         except DBAPIError as error:
             if not is_lock(error):
                 raise
-            if not within:
-                connection.rollback()
             if time.monotonic() > deadline:
                 raise CannotThin(
                     f"others hold the table movement for {_LOCKED_S_MAX:.0f} s: does a backup or a"

@@ -45,7 +45,11 @@ REBUILD_LOCK = 7_264_505
 #: So long whoever changes a table's shape waits for it, as all who come after wait behind him: then
 #: he lets them go first, and tries again.
 LOCK_WAIT_MS = 500
-_LOCK_RETRY_S = 1.0
+_LOCK_RETRY_S = 0.5
+
+#: A lock that keeps neither readers nor writers away may be waited for so long: PostgreSQL ends its
+#: own vacuum after a second for whoever waits.
+QUIET_LOCK_WAIT_MS = 60_000
 _LOCK_LIMIT_S = 600.0
 
 
@@ -236,6 +240,27 @@ def _make_patiently(connection: Connection) -> None:
                     f" {_LOCK_LIMIT_S:.0f} s: does a backup or a long query run? Try again after it"
                 ) from error
             log.info("others hold a table: the migration tries again", reason=str(error.orig))
+            time.sleep(_LOCK_RETRY_S)
+
+
+def lock_table(connection: Connection, table: str) -> None:
+    """Have `table` alone for what is left of the transaction, without letting others wait for long:
+    migrations call it before they change a table that is written. Once no vacuum is under way nor
+    begins, it is tried again and again. Where that is for too long, the last try's error."""
+    deadline = time.monotonic() + _LOCK_LIMIT_S
+    connection.execute(text(f"SET LOCAL lock_timeout = {QUIET_LOCK_WAIT_MS}"))
+    connection.execute(text(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
+    connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
+    while True:
+        connection.execute(text("SAVEPOINT before_lock"))
+        try:
+            connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            return
+        except DBAPIError as error:
+            if not is_lock(error) or time.monotonic() > deadline:
+                raise
+            connection.execute(text("ROLLBACK TO SAVEPOINT before_lock"))
+            log.info("others hold a table: the migration tries again", table=table)
             time.sleep(_LOCK_RETRY_S)
 
 

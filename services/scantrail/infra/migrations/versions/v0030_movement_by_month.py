@@ -7,6 +7,7 @@
 import sqlalchemy as sa
 from alembic import op
 
+from scantrail.infra.database import LOCK_WAIT_MS, QUIET_LOCK_WAIT_MS, lock_table
 from scantrail.infra.months import (
     AHEAD,
     ANALYZE_FUNCTION,
@@ -64,7 +65,7 @@ def upgrade() -> None:
         until = connection.execute(_BOUND).scalar()
         if until is None:
             until = _set_bound(connection)
-    op.execute("LOCK TABLE movement IN ACCESS EXCLUSIVE MODE")
+    lock_table(connection, "movement")
     op.execute(f"ALTER TABLE movement RENAME TO {FIRST}")
     for index, of_part in _INDEXES.items():
         op.execute(f"ALTER INDEX movement_{index} RENAME TO {FIRST}_{of_part}")
@@ -102,12 +103,19 @@ def upgrade() -> None:
 
 def _set_bound(connection: sa.Connection) -> str:
     """Bind the table that serves to what comes before a month, and look through it."""
-    op.execute("ALTER TABLE movement DROP CONSTRAINT IF EXISTS movement_until")
     until = f"{connection.execute(_UNTIL).scalar_one():%Y-%m-%d} 00:00:00+00"
-    op.execute(
-        "ALTER TABLE movement ADD CONSTRAINT movement_until"
-        f" CHECK (record_time < '{until}') NOT VALID"
-    )
+    op.execute("BEGIN")
+    try:
+        lock_table(connection, "movement")
+        op.execute("ALTER TABLE movement DROP CONSTRAINT IF EXISTS movement_until")
+        op.execute(
+            "ALTER TABLE movement ADD CONSTRAINT movement_until"
+            f" CHECK (record_time < '{until}') NOT VALID"
+        )
+    except BaseException:
+        op.execute("ROLLBACK")
+        raise
+    op.execute("COMMIT")
     beyond = sa.text(f"SELECT EXISTS (SELECT FROM movement WHERE record_time >= '{until}')")
     if connection.execute(beyond).scalar():
         op.execute("CREATE TABLE IF NOT EXISTS movement_astray (LIKE movement)")
@@ -115,7 +123,9 @@ def _set_bound(connection: sa.Connection) -> str:
             f"WITH astray AS (DELETE FROM movement WHERE record_time >= '{until}' RETURNING *)"
             " INSERT INTO movement_astray SELECT * FROM astray"
         )
+    op.execute(f"SET lock_timeout = {QUIET_LOCK_WAIT_MS}")
     op.execute("ALTER TABLE movement VALIDATE CONSTRAINT movement_until")
+    op.execute(f"SET lock_timeout = {LOCK_WAIT_MS}")
     return until
 
 

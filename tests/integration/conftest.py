@@ -100,6 +100,16 @@ def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator
 
 
 @pytest.fixture
+def as_role(database_url: str) -> Callable[[str], str]:
+    """The URL of the test's database for a service with the rights of its role."""
+
+    def as_role_(name: str) -> str:
+        return with_least_rights(name, Settings(database_url=database_url)).database_url
+
+    return as_role_
+
+
+@pytest.fixture
 async def settings(kafka: EmbeddedKafka, database_url: str, tmp_path: Path) -> Settings:
     """An installation of this test alone, its topics applied; nothing runs yet."""
     settings = private_settings(tmp_path, kafka.address, database_url)

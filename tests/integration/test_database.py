@@ -1,5 +1,6 @@
 """The query database: what it must be, and which of its failures pass, which lie in the values."""
 
+import re
 import secrets
 
 import psycopg
@@ -74,7 +75,13 @@ def test_the_migrations_make_the_tables_that_the_code_describes(database_url: st
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), tables.metadata)
     engine.dispose()
-    ours = [each for each in differences if "alembic_version" not in str(each)]
+    # the parts of the history are made by the month (test_months_edge)
+    ours = [
+        each
+        for each in differences
+        if "alembic_version" not in str(each)
+        and not re.search(r"movement_(first|other|\d{4}_\d\d)", str(each))
+    ]
     assert ours == []
 
 

@@ -554,7 +554,7 @@ async def test_a_table_that_others_hold_is_waited_for_and_then_told_of(
 async def test_two_rebuilds_at_once_are_one(site: "Site", monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rebuilding, "_LOCKED_S_MAX", 0.2)
     with psycopg.connect(site.settings.database_url) as other:
-        other.execute("SELECT pg_advisory_lock(%s)", [rebuilding._REBUILDING])
+        other.execute("SELECT pg_advisory_lock(%s)", [rebuilding.REBUILD_LOCK])
         with pytest.raises(CannotRebuild, match="another rebuild runs"):
             await rebuilt(site)
     assert (await rebuilt(site)).records == 0

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from scantrail.infra.tables import (
     identifier,
     movement,
+    movement_removed,
     product,
     rejected,
     scan_void,
@@ -96,6 +97,18 @@ async def find_trail(engine: AsyncEngine, found: Mapping[str, Any]) -> list[dict
         told["forwarded_from"] = row.forwarded_from or (row.unit if row.unit != key else None)
         trail.append(told)
     return trail
+
+
+async def count_removed(
+    engine: AsyncEngine, found: Mapping[str, Any], trail: Sequence[Mapping[str, Any]]
+) -> int:
+    """How many scans were removed of the history of the unit that `find_unit` found; asked for only
+    where its trail has fewer than it was scanned."""
+    if len(trail) >= found["version"]:
+        return 0
+    query = select(movement_removed.c.scans).where(movement_removed.c.unit == found["unit"])
+    async with engine.connect() as connection:
+        return (await connection.execute(query)).scalar() or 0
 
 
 async def _voids(connection: AsyncConnection, events: Sequence[str]) -> dict[str, dict[str, Any]]:

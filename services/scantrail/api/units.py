@@ -14,7 +14,7 @@ from scantrail.api.folding import identified
 from scantrail.api.kinship import find_kinship
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem
-from scantrail.api.queries import find_by_serial, find_trail
+from scantrail.api.queries import count_removed, find_by_serial, find_trail
 from scantrail.api.warranties import find_warranty, warranty_in_short
 from scantrail.api.whereabouts import find_unit
 from scantrail.contracts.identity import identify
@@ -25,6 +25,8 @@ AnyRequest = Request[Any, Any, Any]
 
 _PREFIX = "/units/"
 _TRAIL = "/trail"
+#: How many scans were removed of the history.
+_REMOVED = "Scans-Removed"
 _KINSHIP = "/kinship"
 _WARRANTY = "/warranty"
 
@@ -55,7 +57,9 @@ async def _tell(engine: AsyncEngine, sent: str) -> Response[Any]:
     """What is asked of a unit by the address behind `/units/`."""
     if sent.endswith(_TRAIL):
         found = await look_up(engine, unquote(sent.removesuffix(_TRAIL)))
-        return Response(await find_trail(engine, found))
+        trail = await find_trail(engine, found)
+        removed = await count_removed(engine, found, trail)
+        return Response(trail, headers={_REMOVED: str(removed)} if removed else {})
     if sent.endswith(_KINSHIP):
         found = await look_up(engine, unquote(sent.removesuffix(_KINSHIP)))
         return Response(await find_kinship(engine, found))

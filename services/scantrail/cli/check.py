@@ -282,6 +282,12 @@ class _Check:
             self._differs(each.unit, each.what, _SEE_REFUSED if each.unit in refused else REBUILD)
         query = text("SELECT count(*) FROM movement")
         self.done.counts["movements"] = (await self._connection.execute(query)).scalar_one()
+        query = text("SELECT sum(scans) FROM movement_removed")
+        if removed := (await self._connection.execute(query)).scalar_one():
+            self.done.notes.append(
+                f"of the history {removed:,} scans were removed (SCANTRAIL_HISTORY_MONTHS):"
+                " they are counted, and not compared"
+            )
         await self._connection.commit()
         if whole:
             self.done.counts["records of movements"] = await self._compare_records(refused)

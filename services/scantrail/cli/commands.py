@@ -24,6 +24,7 @@ from scantrail.cli.demo import run_demo
 from scantrail.cli.demo_plan import UNITS
 from scantrail.cli.folder_lock import settings_in_force
 from scantrail.cli.folding import FoldedByApi
+from scantrail.cli.months import MONTHS_HELP, keep_months
 from scantrail.cli.rebuild import REBUILD_HELP, told_of_rebuild
 from scantrail.cli.recall_match import CannotMatch, load_notices, match_lines
 from scantrail.cli.refold import refold_unit, told_of_refold
@@ -53,6 +54,7 @@ from scantrail.infra.credentials import https_checks
 from scantrail.infra.database import migrate
 from scantrail.infra.database_roles import apply_roles
 from scantrail.infra.logs import configure_logging
+from scantrail.infra.months import CannotThin
 from scantrail.infra.rights import ROLES, role_of
 from scantrail.infra.settings import Settings, SettingsError, load_settings
 from scantrail.infra.tokens import new_token
@@ -75,6 +77,7 @@ def run(arguments: Sequence[str] | None) -> int | str:
         CannotCheck,
         CannotRefold,
         CannotRebuild,
+        CannotThin,
         CannotDecode,
         CannotMatch,
         ReaderSettingsError,
@@ -120,6 +123,12 @@ def _parser() -> argparse.ArgumentParser:
     db = commands.add_parser("db", help="the query database")
     shapes = db.add_subparsers(dest="action", required=True)
     shapes.add_parser("migrate", help="bring it to the newest shape")
+    shapes.add_parser(
+        "months",
+        help="make the months to come of the history, and remove what may go of old ones",
+        description=MONTHS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     shapes.add_parser("roles", help="give the processes' roles their rights, and no other")
     shapes.add_parser(
         "rebuild",
@@ -245,6 +254,8 @@ def _run(asked: argparse.Namespace) -> int:
         case "db" if asked.action == "rebuild":
             say = partial(print, flush=True)
             print(told_of_rebuild(asyncio.run(rebuild_database(settings, say))))
+        case "db" if asked.action == "months":
+            keep_months(settings, partial(print, flush=True))
         case "db" if asked.action == "roles":
             apply_roles(settings, {})
             print("roles have their rights: " + ", ".join(map(role_of, ROLES)))

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.infra import tables
+from scantrail.infra.months import INNER_STEPS
 from scantrail.projector.rows import Row
 from scantrail.projector.writing import TOLD_ONCE
 
@@ -128,16 +129,19 @@ def _shown(value: Any) -> str:
 
 
 async def history_differences(connection: AsyncConnection) -> list[Difference]:
-    """Units whose history does not have each version from 1 to the unit's own once, and each event
-    once (I1, I7)."""
+    """Units whose history does not have each version from 1 to the unit's own once, but for what
+    was removed of it, and each event once (I1, I7)."""
     query = text(
         "SELECT coalesce(m.unit, u.unit) AS unit, u.version, coalesce(m.rows, 0) AS rows,"
-        " coalesce(m.versions, 0) AS versions, coalesce(m.events, 0) AS events, m.last"
+        " coalesce(m.versions, 0) AS versions, coalesce(m.events, 0) AS events, m.last,"
+        " coalesce(r.scans, 0) AS removed"
         " FROM (SELECT unit, count(*) AS rows, count(DISTINCT version) AS versions,"
         "   count(DISTINCT event_id) AS events, max(version) AS last"
         "   FROM movement GROUP BY unit) m FULL JOIN unit u ON u.unit = m.unit"
+        " LEFT JOIN movement_removed r ON r.unit = u.unit"
         " WHERE u.unit IS NULL OR m.unit IS NULL OR m.last <> u.version"
-        " OR m.versions <> u.version OR m.rows <> m.versions OR m.events <> m.rows"
+        " OR m.versions + coalesce(r.scans, 0) <> u.version"
+        " OR m.rows <> m.versions OR m.events <> m.rows"
         f" ORDER BY 1 LIMIT {DIFFERENCES_MAX}"
     )
     rows = (await connection.execute(query)).all()
@@ -145,7 +149,7 @@ async def history_differences(connection: AsyncConnection) -> list[Difference]:
     for row in rows:
         if row.version is None:
             what = f"its history has {row.rows} movements, and the unit has no row"
-        elif row.versions == row.version == row.last:
+        elif row.versions + row.removed == row.version == row.last:
             what = f"its history tells an event twice: {row.rows} movements of {row.events} events"
         else:
             missing = text(
@@ -156,7 +160,8 @@ async def history_differences(connection: AsyncConnection) -> list[Difference]:
                 await connection.execute(missing, {"unit": row.unit, "version": row.version})
             ).scalar_one()
             lacks = f", without version {', '.join(map(str, gone))}" if gone else ""
-            what = f"its history has {row.rows} movements of {row.version}{lacks}"
+            removed = f", {row.removed} of which were removed" if row.removed else ""
+            what = f"its history has {row.rows} movements of {row.version}{removed}{lacks}"
         found.append(Difference(row.unit, what, tuple(row)))
     await connection.commit()
     return found
@@ -183,11 +188,14 @@ async def movement_differences(
         "SELECT t.unit, t.version, m.version IS NULL AS is_missing, m.version AS other"
         " FROM told_movement t LEFT JOIN movement m"
         " ON (m.unit, m.event_id, m.record_time) = (t.unit, t.event_id, t.record_time)"
-        " WHERE m.version IS NULL OR m.version < t.version"
+        " WHERE (m.version IS NULL AND NOT (t.business_step = ANY(:inner_steps)"
+        "   AND EXISTS (SELECT FROM movement_removed r WHERE r.unit = t.unit)))"
+        " OR m.version < t.version"
         f" OR (m.version = t.version AND ({told}) IS DISTINCT FROM ({ours})) ORDER BY 1, 2"
     )
     found = []
-    for row in (await connection.execute(query)).all():
+    inner_steps = {"inner_steps": sorted(INNER_STEPS)}
+    for row in (await connection.execute(query, inner_steps)).all():
         what = (
             f"its history lacks the movement of version {row.version}"
             if row.is_missing

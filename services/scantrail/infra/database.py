@@ -39,6 +39,19 @@ _REFUSED = frozenset({"22", "54"})
 #: Two processes that migrate at once wait for each other on this advisory lock.
 MIGRATION_LOCK = 7_264_501
 
+#: As much for two that make the tables anew, which are exchanged, or exchange parts of them.
+REBUILD_LOCK = 7_264_505
+
+#: So long whoever changes a table's shape waits for it, as all who come after wait behind him: then
+#: he lets them go first, and tries again.
+LOCK_WAIT_MS = 500
+_LOCK_RETRY_S = 0.5
+
+#: A lock that keeps neither readers nor writers away may be waited for so long: PostgreSQL ends its
+#: own vacuum after a second for whoever waits.
+QUIET_LOCK_WAIT_MS = 60_000
+_LOCK_LIMIT_S = 600.0
+
 
 def sqlalchemy_url(database_url: str) -> str:
     """A `postgresql://` URL as SQLAlchemy wants it for psycopg 3."""
@@ -92,14 +105,17 @@ def connect_database(
 def connect_reader(settings: Settings, *, statement_timeout_s: float) -> AsyncEngine:
     """An engine for questions of one statement that people wait for: no transaction around it, and
     no connection tried before it is used. So after a restart of PostgreSQL a question may fail by a
-    connection of before: ask it once more where the error says `connection_invalidated`."""
+    connection of before: ask it once more where the error says `connection_invalidated`.
+
+    Each statement is planned once, for whatever values: to plan it for each anew takes longer than
+    to answer it where the history has many months, and all are of a few keys, by index."""
     engine = create_async_engine(
         _url(settings),
         isolation_level="AUTOCOMMIT",
         pool_size=READERS_MAX,
         max_overflow=0,
         hide_parameters=True,
-        connect_args=_connect_args(statement_timeout_s),
+        connect_args=_connect_args(statement_timeout_s, "-c plan_cache_mode=force_generic_plan"),
     )
     _with_password(engine.sync_engine, settings)
     return engine
@@ -132,6 +148,11 @@ def is_refusal(error: DBAPIError | psycopg.Error) -> bool:
     if state is None:
         return isinstance(_cause(error), psycopg.DataError)
     return state[:2] in _REFUSED
+
+
+def is_lock(error: DBAPIError | psycopg.Error) -> bool:
+    """Whether others held a lock, for longer than it was waited, or in a circle."""
+    return sqlstate_of(error) in ("55P03", "40P01")
 
 
 def sqlstate_of(error: DBAPIError | psycopg.Error) -> str | None:
@@ -190,9 +211,57 @@ def migrate(settings: Settings) -> None:
                 f" {encoding}: create one with ENCODING 'UTF8'"
             )
         connection.execute(text(f"SELECT pg_advisory_lock({MIGRATION_LOCK})"))
+        connection.execute(text(f"SET lock_timeout = {LOCK_WAIT_MS}"))
+        # Locks last to the end of a commit, which is not to wait for the disk; what was lost with a
+        # server is migrated anew.
+        connection.execute(text("SET synchronous_commit = off"))
         connection.commit()
-        make_tables(connection)
+        _make_patiently(connection)
+        connection.execute(text("SET synchronous_commit = on"))
+        connection.execute(text("SELECT pg_current_xact_id()"))  # all of it is on the disk
         connection.commit()
+
+
+def _make_patiently(connection: Connection) -> None:
+    """Each migration that others keep from its tables is rolled back, and tried again."""
+    deadline = time.monotonic() + _LOCK_LIMIT_S
+    while True:
+        try:
+            make_tables(connection)
+            connection.commit()
+            return
+        except DBAPIError as error:
+            connection.rollback()
+            if not is_lock(error):
+                raise
+            if time.monotonic() > deadline:
+                raise SettingsError(
+                    f"the database was not migrated: others hold its tables for"
+                    f" {_LOCK_LIMIT_S:.0f} s: does a backup or a long query run? Try again after it"
+                ) from error
+            log.info("others hold a table: the migration tries again", reason=str(error.orig))
+            time.sleep(_LOCK_RETRY_S)
+
+
+def lock_table(connection: Connection, table: str) -> None:
+    """Have `table` alone for what is left of the transaction, without letting others wait for long:
+    migrations call it before they change a table that is written. Once no vacuum is under way nor
+    begins, it is tried again and again. Where that is for too long, the last try's error."""
+    deadline = time.monotonic() + _LOCK_LIMIT_S
+    connection.execute(text(f"SET LOCAL lock_timeout = {QUIET_LOCK_WAIT_MS}"))
+    connection.execute(text(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
+    connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
+    while True:
+        connection.execute(text("SAVEPOINT before_lock"))
+        try:
+            connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
+            return
+        except DBAPIError as error:
+            if not is_lock(error) or time.monotonic() > deadline:
+                raise
+            connection.execute(text("ROLLBACK TO SAVEPOINT before_lock"))
+            log.info("others hold a table: the migration tries again", table=table)
+            time.sleep(_LOCK_RETRY_S)
 
 
 def make_tables(connection: Connection, *, shape: str = "head") -> None:

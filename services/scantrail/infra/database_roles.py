@@ -7,7 +7,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
 from scantrail.infra.database import owner_connection
-from scantrail.infra.rights import GRANTS, ROLES, role_of
+from scantrail.infra.rights import FUNCTIONS, GRANTS, ROLES, role_of
 from scantrail.infra.settings import Settings, SettingsError
 from scantrail.infra.tables import metadata
 
@@ -65,7 +65,7 @@ def _grant_all(connection: Connection) -> None:
     for name in ROLES:
         role = role_of(name)
         connection.execute(text(f"GRANT CONNECT, TEMPORARY ON DATABASE {database} TO {role}"))
-        for kind in ("TABLES", "SEQUENCES"):
+        for kind in ("TABLES", "SEQUENCES", "FUNCTIONS"):
             connection.execute(text(f"REVOKE ALL ON ALL {kind} IN SCHEMA public FROM {role}"))
         for table, columns in _columns(connection, role):
             connection.execute(text(f"REVOKE ALL ({', '.join(columns)}) ON {table} FROM {role}"))
@@ -76,6 +76,8 @@ def _grant_all(connection: Connection) -> None:
             if "INSERT" in granted.privileges:
                 for sequence in _sequences(connection, granted.table):
                     connection.execute(text(f"GRANT USAGE ON SEQUENCE {sequence} TO {role}"))
+        for function in FUNCTIONS[name]:
+            connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO {role}"))
 
 
 def _columns(connection: Connection, role: str) -> list[tuple[str, list[str]]]:

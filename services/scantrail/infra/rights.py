@@ -131,6 +131,7 @@ _API: Final = (
         _READ,
         "unit",
         "movement",
+        "movement_removed",
         "reader_status",
         "recall_position",
         "consumer_offset",
@@ -196,6 +197,12 @@ _API: Final = (
 )
 
 GRANTS: Final[dict[str, tuple[Granted, ...]]] = {"projector": _PROJECTOR, "api": _API}
+
+#: What a role may call, with the rights of the tables' owner.
+FUNCTIONS: Final[dict[str, tuple[str, ...]]] = {
+    "projector": ("movement_months_ahead", "movement_analyze"),
+    "api": (),
+}
 
 #: Tables with names and addresses of people: no role but the api's sees any of it.
 PERSONAL: Final = ("party", "sales_order")

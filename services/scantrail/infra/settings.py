@@ -87,6 +87,11 @@ class Settings:
         "", "PostgreSQL's password, where the address has none", secret=True
     )
     database_password_file: str = _file_of("database_password")
+    history_months: int = _setting(
+        0,
+        "of months that ended so many months ago, `scantrail db months` removes scans inside the"
+        " house of units that left; 0: never",
+    )
     data_dir: str = _setting(".scantrail", "folder of spool, stores and embedded services")
     listen_host: str = _setting("127.0.0.1", "address every process listens on")
     api_port: int = _setting(8600, "the page and the API")

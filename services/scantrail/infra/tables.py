@@ -71,7 +71,8 @@ unit = Table(
     postgresql_with={"fillfactor": 80},
 )
 
-#: History: one row for each accepted scan; of repeats with one key the highest version wins.
+#: History: one row for each accepted scan; of repeats with one key the highest version wins. It has
+#: parts by the month of record_time (infra.months), which the log fixes for a scan for ever.
 movement = Table(
     "movement",
     metadata,
@@ -108,6 +109,15 @@ movement = Table(
     Index("movement_by_rma", "rma", postgresql_where=text("rma IS NOT NULL")),
     # "what came here since": rows are written in this order, so that the index is all but free
     Index("movement_by_record_time", "record_time", postgresql_using="brin"),
+    postgresql_partition_by="RANGE (record_time)",
+)
+
+#: How many scans of a unit were removed of its history.
+movement_removed = Table(
+    "movement_removed",
+    metadata,
+    Column("unit", Text, primary_key=True),
+    Column("scans", BigInteger, nullable=False),
 )
 
 #: Scans that a person voided: why, by whom (a reference), and what was told in their place.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
-from sqlalchemy import Table
+from sqlalchemy import Table, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.infra.database import DATABASE_ERRORS, connect_database, until_answers
@@ -23,6 +23,7 @@ from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.kafka_watch import stop_watch, watch_kafka
 from scantrail.infra.logs import logger
+from scantrail.infra.months import AHEAD
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 from scantrail.projector.rows import Rows, add_records
@@ -45,6 +46,12 @@ RECORDS_FETCHED = 500
 #: Bytes of one partition that are fetched at once: of fewer, a batch would have one partition's.
 FETCH_BYTES_MAX = 4 << 20
 
+#: How often it is looked whether a month has to be made, when again where that failed, and how long
+#: PostgreSQL may look at the whole history for its plans.
+MONTHS_EVERY_S = 3600.0
+MONTHS_RETRY_S = 60.0
+MONTHS_S_MAX = 600.0
+
 
 @dataclass(slots=True)
 class Taken:
@@ -66,13 +73,40 @@ async def run_projector(settings: Settings, health: Health) -> None:
     consumer = await connect_consumer(settings, group="projector", fetch_bytes_max=FETCH_BYTES_MAX)
     projector = Projector(settings, engine, consumer)
     watching = asyncio.create_task(watch_kafka(settings, "projector", projector.positions))
+    keeping = asyncio.create_task(keep_months(settings))
     try:
         consumer.subscribe([name_of(settings, topic) for topic in TOPICS], listener=projector)
         health.has("kafka")
         await projector.project(health)
     finally:
         await stop_watch(watching)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
         await consumer.stop()
+        await engine.dispose()
+
+
+async def keep_months(settings: Settings) -> None:
+    """See to it until cancelled that the months to come have their parts of the history. Where they
+    cannot be made now, they are later; the part for all others takes what has none."""
+    engine = connect_database(settings, statement_timeout_s=MONTHS_S_MAX)
+    try:
+        while True:
+            wait_s = MONTHS_EVERY_S
+            try:
+                async with engine.begin() as connection:
+                    query = text("SELECT movement_months_ahead(:months)")
+                    made = (await connection.execute(query, {"months": AHEAD})).scalar_one()
+                async with engine.begin() as connection:
+                    query = text("SELECT movement_analyze(:again)")
+                    await connection.execute(query, {"again": made > 0})
+                if made:
+                    log.info("months made", months=made)
+            except DATABASE_ERRORS as error:
+                wait_s = MONTHS_RETRY_S
+                log.warning("months not made", reason=str(error))
+            await asyncio.sleep(wait_s)
+    finally:
         await engine.dispose()
 
 

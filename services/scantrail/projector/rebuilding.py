@@ -22,7 +22,7 @@ from typing import Any
 
 import psycopg.errors
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
@@ -32,16 +32,18 @@ from scantrail.infra import tables
 from scantrail.infra.database import (
     DATABASE_ERRORS,
     MIGRATION_LOCK,
+    REBUILD_LOCK,
     connect_database,
     is_away,
     is_full,
+    is_lock,
     make_tables,
     newest_shape,
-    sqlstate_of,
 )
 from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
+from scantrail.infra.months import PARTS, hanging_on
 from scantrail.infra.regulated import tell_differing
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of, partitions_of
@@ -55,6 +57,7 @@ REBUILT = tuple(topic for topic in TOPICS if topic is not Topic.RECALL_WATCH)
 #: we wait for it.
 TABLES = (
     "movement",
+    "movement_removed",
     "unit",
     "alert",
     "alert_event",
@@ -63,8 +66,6 @@ TABLES = (
     "consumer_offset",
 )
 
-#: One rebuild at a time.
-_REBUILDING = 7_264_505
 _LOCKED_S_MAX = 5.0
 
 #: So many records may come between what is projected and the last step: some tenths of a second.
@@ -133,7 +134,7 @@ async def _alone(engine: AsyncEngine) -> AsyncIterator[AsyncConnection]:
     deadline = time.monotonic() + _LOCKED_S_MAX
     lock = text("SELECT pg_try_advisory_lock(:lock)")
     async with engine.connect() as connection:
-        while not (await connection.execute(lock, {"lock": _REBUILDING})).scalar_one():
+        while not (await connection.execute(lock, {"lock": REBUILD_LOCK})).scalar_one():
             await connection.commit()
             if time.monotonic() > deadline:
                 raise CannotRebuild("another rebuild runs: wait until it is done")
@@ -190,14 +191,34 @@ class _Rebuild:
             self._made = await self._there(connection)
         async with self._new_engine.connect() as connection:
             await connection.run_sync(make_tables)
+            await self._take_parts(connection)
             for table in TABLES:
                 await self._take_options(connection, table)
             await connection.commit()
 
+    async def _parts(self, connection: AsyncConnection, schema: str) -> Sequence[Row[Any]]:
+        """The parts of the history in a schema."""
+        found = await connection.execute(PARTS, {"table": f"{schema}.movement"})
+        return found.all()
+
+    async def _take_parts(self, connection: AsyncConnection) -> None:
+        """The same months as those that serve."""
+        for part in await self._parts(connection, self._anew):
+            await connection.execute(text(f"DROP TABLE {self._anew}.{part.name}"))
+        for part in await self._parts(connection, self._serving):
+            await connection.execute(
+                text(
+                    f"CREATE TABLE {self._anew}.{part.name}"
+                    f" PARTITION OF {self._anew}.movement {part.bound}"
+                )
+            )
+            await self._take_options(connection, part.name)
+
     async def _check_database(self, connection: AsyncConnection) -> None:
         await self._check_shape(connection)
-        names = {"names": list(self._serving_names())}
-        if found := ", ".join((await connection.execute(_IN_THE_WAY, names)).scalars()):
+        parts = await self._parts(connection, self._serving)
+        names = [*self._serving_names(), *(f"{self._serving}.{part.name}" for part in parts)]
+        if found := ", ".join(await connection.run_sync(hanging_on, names)):
             raise CannotRebuild(
                 "on the tables that are to be exchanged hangs what would stay with the old ones:"
                 f" {found}: drop it, and make it again after the rebuild"
@@ -382,7 +403,8 @@ class _Rebuild:
             except (_NotNow, DBAPIError) as error:
                 if isinstance(error, DBAPIError) and (not is_away(error) or is_full(error)):
                     raise
-                why = "others hold the tables" if _is_lock(error) else str(error).splitlines()[0]
+                is_held = isinstance(error, DBAPIError) and is_lock(error)
+                why = "others hold the tables" if is_held else str(error).splitlines()[0]
                 if time.monotonic() > deadline:
                     raise CannotRebuild(
                         f"the tables could not be exchanged within {_EXCHANGE_S_MAX:.0f} s: {why};"
@@ -423,8 +445,12 @@ class _Rebuild:
                 )
             passing("carried_over")
             exchanging = time.monotonic()
+            for table in (part.name for part in await self._parts(connection, self._serving)):
+                await self._put_aside(connection, table)
             for table in TABLES:
                 await self._take_place(connection, table)
+            for part in await self._parts(connection, f"{self._serving}"):
+                await self._bring_in(connection, part.name)
             await tell_differing(connection)
             await connection.execute(_SWEEP_AGAIN)
             passing("exchanged")
@@ -456,8 +482,8 @@ class _Rebuild:
 
     async def _take_place(self, connection: AsyncConnection, table: str) -> None:
         """The new table in place of the old one, with who owns and who may read it."""
-        serving, anew = f"{self._serving}.{table}", f"{self._anew}.{table}"
-        await connection.execute(text(f"ALTER TABLE {serving} SET SCHEMA {self._before}"))
+        anew = f"{self._anew}.{table}"
+        await self._put_aside(connection, table)
         for grant in (await connection.execute(_GRANTS, {"old": f"{self._before}.{table}"})).all():
             to = "PUBLIC" if grant.grantee is None else _quoted(grant.grantee)
             more = " WITH GRANT OPTION" if grant.is_grantable else ""
@@ -467,7 +493,17 @@ class _Rebuild:
         owners = {"old": f"{self._before}.{table}", "new": anew}
         if owner := (await connection.execute(_OTHER_OWNER, owners)).scalar():
             await connection.execute(text(f"ALTER TABLE {anew} OWNER TO {_quoted(owner)}"))
-        await connection.execute(text(f"ALTER TABLE {anew} SET SCHEMA {self._serving}"))
+        await self._bring_in(connection, table)
+
+    async def _put_aside(self, connection: AsyncConnection, table: str) -> None:
+        await connection.execute(
+            text(f"ALTER TABLE {self._serving}.{table} SET SCHEMA {self._before}")
+        )
+
+    async def _bring_in(self, connection: AsyncConnection, table: str) -> None:
+        await connection.execute(
+            text(f"ALTER TABLE {self._anew}.{table} SET SCHEMA {self._serving}")
+        )
 
     async def _carry_over(self, connection: AsyncConnection) -> int:
         """What people did, and what the topics tell no more; the number of alerts of the latter."""
@@ -586,10 +622,6 @@ async def _counts(connection: AsyncConnection, schema: str) -> dict[str, int]:
     return dict(row._mapping)
 
 
-def _is_lock(error: Exception) -> bool:
-    return isinstance(error, DBAPIError) and sqlstate_of(error) in ("55P03", "40P01")
-
-
 def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
@@ -597,28 +629,6 @@ def _quoted(name: str) -> str:
 _NOT_OURS = (
     "the tables beside those that serve are not as this rebuild left them: PostgreSQL was killed"
     " meanwhile, or another rebuild began since: run it again"
-)
-
-#: What stays with a table when another takes its place, of some tables by name.
-_IN_THE_WAY = text(
-    """
-    WITH wanted AS (
-        SELECT to_regclass(name)::oid AS id FROM unnest(CAST(:names AS text[])) AS name
-    )
-    SELECT 'view ' || r.ev_class::regclass FROM pg_depend d
-        JOIN pg_rewrite r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-        JOIN wanted ON wanted.id = d.refobjid
-    UNION SELECT format('trigger %I on %s', t.tgname, t.tgrelid::regclass) FROM pg_trigger t
-        JOIN wanted ON wanted.id = t.tgrelid WHERE NOT t.tgisinternal
-    UNION SELECT format('policy %I on %s', p.polname, p.polrelid::regclass) FROM pg_policy p
-        JOIN wanted ON wanted.id = p.polrelid
-    UNION SELECT format('publication %I of %s', p.pubname, r.prrelid::regclass)
-        FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid
-        JOIN wanted ON wanted.id = r.prrelid
-    UNION SELECT format('foreign key %I of %s', c.conname, c.conrelid::regclass)
-        FROM pg_constraint c JOIN wanted ON wanted.id = c.confrelid WHERE c.contype = 'f'
-    ORDER BY 1
-    """
 )
 
 #: Of a table, and of what PostgreSQL keeps of its long values beside it.

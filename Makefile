@@ -149,7 +149,8 @@ test-faults: install ## kills, pauses, cuts off and breaks everything for some f
 	@PYTHONPATH=tests $(VENV)/bin/python -m faults
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \
 	    tests/system tests/integration/test_secure_edge.py tests/integration/test_gateway_hostile.py \
-	    tests/integration/test_monitoring_edge.py tests/integration/test_kafka_watch_edge.py
+	    tests/integration/test_monitoring_edge.py tests/integration/test_kafka_watch_edge.py \
+	    tests/integration/test_online_migration_edge.py
 
 demo: install ## drives 2,000 units and every scenario through a private installation, compares every answer
 	@$(VENV)/bin/scantrail demo

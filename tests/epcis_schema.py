@@ -26,6 +26,17 @@ def _fits(pattern: re.Pattern[str], told: Any) -> bool:
     return not isinstance(told, str) or pattern.fullmatch(told) is not None
 
 
+def document(*events: Any) -> dict[str, Any]:
+    """A document with these events."""
+    return {
+        "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],
+        "type": "EPCISDocument",
+        "schemaVersion": "2.0",
+        "creationDate": "2026-03-02T09:00:00Z",
+        "epcisBody": {"eventList": list(events)},
+    }
+
+
 def faults(document: Any) -> list[str]:
     """What GS1's schema has against a document."""
     return [

@@ -6,6 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
 
+from epcis_schema import document
+
 GTIN = "09506000134352"
 STATIONS = {"dock": "receiving", "gate": "shipping"}
 READER = "handheld-1"
@@ -75,14 +77,14 @@ def roads(name: str, address: str) -> Iterator[Road]:
         "readPoint": {"id": "urn:epc:id:sgln:9506000.13430.dock"},
         "example:consignee": who,
     }
-    yield _road("an event", "POST", "/epcis/capture", 202, json=_document(event))
+    yield _road("an event", "POST", "/epcis/capture", 202, json=document(event))
     for what, wrong in (
         ("a refused event", {"eventTime": "2020-01-01T00:00:00Z"}),
         ("a refusal that cites it", {"bizStep": name}),
         ("an event named so", {"bizStep": "cutting", "eventID": f"urn:x:{quote(name)}:{name}"}),
     ):
-        yield _road(what, "POST", "/epcis/capture", 202, json=_document(event, {**event, **wrong}))
-    no_event = {**_document(), "type": name}
+        yield _road(what, "POST", "/epcis/capture", 202, json=document(event, {**event, **wrong}))
+    no_event = {**document(), "type": name}
     yield _road("a document that is none", "POST", "/epcis/capture", 400, json=no_event)
     registered = {"unit": barcode(SOLD), "registrant": who}
     yield _road("a registration", "POST", "/registrations", 201, json=registered)
@@ -118,13 +120,3 @@ def _csv(name: str, address: str, quantity: str) -> dict[str, Any]:
     address = address.replace("\n", " ")  # an order is one line of the file
     text = f'order,name,address,product,quantity\nSO-3,"{name}","{address}",{GTIN},{quantity}\n'
     return {"content": text.encode(), "headers": {"Content-Type": "text/csv"}}
-
-
-def _document(*events: Any) -> dict[str, Any]:
-    return {
-        "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],
-        "type": "EPCISDocument",
-        "schemaVersion": "2.0",
-        "creationDate": "2026-03-02T09:00:00Z",
-        "epcisBody": {"eventList": list(events)},
-    }

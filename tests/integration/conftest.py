@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from sqlalchemy import create_engine
 
 from scantrail.alerter.app import MIRRORED, run_alerter
 from scantrail.api.app import run_api
@@ -29,7 +30,7 @@ from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway.app import run_gateway
 from scantrail.infra.child_processes import free_ports
-from scantrail.infra.database import migrate
+from scantrail.infra.database import make_tables, migrate, sqlalchemy_url
 from scantrail.infra.database_roles import apply_roles
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
@@ -96,6 +97,23 @@ def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator
         connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
     yield database_at(postgres.address, name)
     with psycopg.connect(postgres.address, autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@contextlib.contextmanager
+def database_of_shape(address: str, shape: str) -> Iterator[str]:
+    """The address of a new, empty database of an older shape, on the server at `address`."""
+    name = f"old_{secrets.token_hex(4)}"
+    with psycopg.connect(address, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    own = database_at(address, name)
+    engine = create_engine(sqlalchemy_url(own))
+    with engine.connect() as tables:
+        make_tables(tables, shape=shape)
+        tables.commit()
+    engine.dispose()
+    yield own
+    with psycopg.connect(address, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 

@@ -19,6 +19,28 @@ READY_S_MAX = 40.0
 _HTTP = httpx.Client(timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
 
 
+def run_command(
+    settings: Settings, *arguments: str, timeout_s: float, **more: str
+) -> subprocess.CompletedProcess[str]:
+    """`scantrail <arguments>` to its end, with these settings and `more` variables."""
+    environ = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
+    return subprocess.run(
+        [sys.executable, "-m", "scantrail.cli", *arguments],
+        env={**environ, **settings.environ(), **more},
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
+def printed_by(settings: Settings, *arguments: str, timeout_s: float) -> str:
+    """What the command prints, which must do what it is asked."""
+    done = run_command(settings, *arguments, timeout_s=timeout_s)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
 class Process:
     """`python -m scantrail.<name>`, its output in a file, begun by the command `inside`."""
 

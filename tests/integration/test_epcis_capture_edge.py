@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from epcis_schema import faults
+from epcis_schema import document, faults
 from integration.conftest import GTIN
 from integration.processes import started
 from scantrail.api import epcis_capture, epcis_capturing
@@ -99,16 +99,6 @@ def event(station: str, *serials: str, minute: int = 0, **more: Any) -> dict[str
 def inside(station: str, serial: str, parent: str = CARTON, **more: Any) -> dict[str, Any]:
     fields = {"type": "AggregationEvent", "action": "ADD", "parentID": parent, **more}
     return event(station, childEPCs=[LINK + serial], **fields)
-
-
-def document(*events: Any) -> dict[str, Any]:
-    return {
-        "@context": ["https://ref.gs1.org/standards/epcis/2.0.0/epcis-context.jsonld"],
-        "type": "EPCISDocument",
-        "schemaVersion": "2.0",
-        "creationDate": "2026-03-02T09:00:00Z",
-        "epcisBody": {"eventList": list(events)},
-    }
 
 
 async def capture(

@@ -1,26 +1,25 @@
 """History by month: the migration, months to come, and what is removed of old ones."""
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import psycopg.errors
 import pytest
-from sqlalchemy import create_engine, text
+from sqlalchemy import text
 
+from integration.conftest import database_of_shape
 from scantrail.cli.commands import run
 from scantrail.cli.compared import history_differences, movement_differences
 from scantrail.contracts.topics import Topic
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import months
-from scantrail.infra.database import connect_database, make_tables, migrate, sqlalchemy_url
+from scantrail.infra.database import connect_database, migrate
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.months import AHEAD, thin_history
 from scantrail.infra.settings import Settings, SettingsError
@@ -62,18 +61,8 @@ def scan(
 @pytest.fixture
 def old(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The address of a database of before there were months."""
-    name = f"old_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres.address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    address = urlunsplit(urlsplit(postgres.address)._replace(path=f"/{name}"))
-    engine = create_engine(sqlalchemy_url(address))
-    with engine.connect() as connection:
-        make_tables(connection, shape="0029")
-        connection.commit()
-    engine.dispose()
-    yield address
-    with psycopg.connect(postgres.address, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database_of_shape(postgres.address, "0029") as address:
+        yield address
 
 
 @pytest.fixture

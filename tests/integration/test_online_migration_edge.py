@@ -2,20 +2,18 @@
 waits for a second. A migration that is added is under this test too."""
 
 import random
-import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import pytest
-from sqlalchemy import create_engine
 
 from bench import inventory
-from scantrail.infra.database import make_tables, migrate, newest_shape, sqlalchemy_url
+from integration.conftest import database_of_shape
+from scantrail.infra.database import migrate, newest_shape
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.settings import Settings
 
@@ -101,18 +99,8 @@ class Load:
 @pytest.fixture
 def old(postgres: EmbeddedPostgres) -> Iterator[str]:
     """The address of a database of the shape before."""
-    name = f"old_{secrets.token_hex(4)}"
-    with psycopg.connect(postgres.address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}")
-    address = urlunsplit(urlsplit(postgres.address)._replace(path=f"/{name}"))
-    engine = create_engine(sqlalchemy_url(address))
-    with engine.connect() as connection:
-        make_tables(connection, shape=FROM)
-        connection.commit()
-    engine.dispose()
-    yield address
-    with psycopg.connect(postgres.address, autocommit=True) as connection:
-        connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    with database_of_shape(postgres.address, FROM) as address:
+        yield address
 
 
 @pytest.mark.alone

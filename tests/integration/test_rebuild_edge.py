@@ -1,10 +1,8 @@
 """`scantrail db rebuild` on a real Kafka and PostgreSQL, beside a projector and an api that run."""
 
 import asyncio
-import os
 import signal
 import subprocess
-import sys
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +15,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.records_to_delete import RecordsToDelete
 
 from integration.conftest import NOON
+from integration.processes import run_command
 from integration.test_alerts_edge import alert
 from scantrail.cli.rebuild import told_of_rebuild
 from scantrail.contracts.records import RejectedRead, encode, rejection_headers
@@ -28,7 +27,7 @@ from scantrail.infra import tables
 from scantrail.infra.database import connect_database
 from scantrail.infra.failpoints import FAILPOINT
 from scantrail.infra.health import Health
-from scantrail.infra.settings import ENV_PREFIX, SettingsError
+from scantrail.infra.settings import SettingsError
 from scantrail.infra.topic_admin import name_of
 from scantrail.projector import rebuilding
 from scantrail.projector.rebuilding import TABLES, CannotRebuild, Rebuilt, rebuild_database
@@ -292,15 +291,7 @@ async def test_scans_that_come_meanwhile_are_not_lost_and_readers_see_no_gap(sit
 
 
 def run_rebuild(site: "Site", **more: str) -> subprocess.CompletedProcess[str]:
-    environ = {k: v for k, v in os.environ.items() if not k.startswith(ENV_PREFIX)}
-    return subprocess.run(
-        [sys.executable, "-m", "scantrail.cli", "db", "rebuild"],
-        env={**environ, **site.settings.environ(), **more},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return run_command(site.settings, "db", "rebuild", timeout_s=60, **more)
 
 
 @pytest.mark.parametrize(

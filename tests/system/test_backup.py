@@ -18,9 +18,9 @@ import psycopg
 import pytest
 
 import roads
+from integration.processes import printed_by
 from scantrail.cli.addresses import page_address, private_settings
 from scantrail.cli.stack import Stack
-from scantrail.cli.supervisor import python_command
 from scantrail.infra.embedded_postgres import EmbeddedPostgres, find_programs
 from scantrail.infra.settings import Settings
 
@@ -89,18 +89,6 @@ def as_written(heading: str, variables: dict[str, str]) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def scantrail(settings: Settings, *arguments: str) -> str:
-    done = subprocess.run(
-        [*python_command("scantrail.cli"), *arguments],
-        env={**os.environ, **settings.environ()},
-        capture_output=True,
-        text=True,
-        timeout=180,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def history(settings: Settings) -> set[tuple[str, str]]:
     query = "SELECT unit, event_id FROM movement"
     with psycopg.connect(settings.database_url) as database:
@@ -166,7 +154,7 @@ def test_what_was_acknowledged_before_the_backup_is_there_after_the_restore(
     server.stop()
     with Stack(again, cache=stack_cache) as stack:
         until(lambda: set(before) <= history(stack.settings))
-        told = scantrail(stack.settings, "check", "--history")
+        told = printed_by(stack.settings, "check", "--history", timeout_s=180)
         found = history(stack.settings)
         assert len(found) == len(set(found))
         assert found <= set(after), "nothing is there that was never told"

@@ -1,9 +1,7 @@
 """A purchaser is erased from a whole installation: no byte of it has the name or the address."""
 
 import asyncio
-import os
 import secrets
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,10 +15,10 @@ import pytest
 
 import roads
 from faults.checker import read_topics
+from integration.processes import printed_by
 from planted import files_with, found_in
 from scantrail.cli.addresses import page_address, private_settings
 from scantrail.cli.stack import Stack
-from scantrail.cli.supervisor import python_command
 from scantrail.contracts.topics import Topic
 from scantrail.infra.settings import Settings
 from scantrail.tracker.stores import opened_store, store_folders
@@ -61,18 +59,6 @@ def furnish(api: httpx.Client) -> None:
         "selectors": [{"kind": "list", "serials": [roads.SOLD]}],
     }
     api.post("/recalls", json=recall).raise_for_status()
-
-
-def scrub(settings: Settings) -> str:
-    done = subprocess.run(
-        [*python_command("scantrail.cli"), "db", "scrub"],
-        env={**os.environ, **settings.environ()},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.long
@@ -132,7 +118,7 @@ def test_an_erased_purchaser_is_in_no_file_and_no_record(tmp_path: Path, stack_c
                 assert erased.status_code == 200, erased.text
                 left |= set(erased.json()["still_in"])
             assert left == {"party.name", "party.address", f"topic {Topic.READS_REJECTED.value}"}
-            scrubbed = scrub(stack.settings)
+            scrubbed = printed_by(stack.settings, "db", "scrub", timeout_s=120)
             assert "log is written anew" in scrubbed
 
             # the trail stands

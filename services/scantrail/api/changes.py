@@ -263,7 +263,9 @@ async def _keep(
     told: tuple[int, dict[str, str], dict[str, Any], int | None],
 ) -> None:
     now = datetime.now(UTC)
-    await connection.execute(delete(idempotency).where(idempotency.c.at <= now - KEPT_FOR))
+    of_key = (idempotency.c.who == caller.id) & (idempotency.c.key == key)
+    is_old = idempotency.c.at <= now - KEPT_FOR  # other keys' go once an hour: api.expiring
+    await connection.execute(delete(idempotency).where(of_key, is_old))
     status, headers, body, last_row = told
     await connection.execute(
         upsert(idempotency).values(

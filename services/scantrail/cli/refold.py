@@ -14,6 +14,7 @@ from aiokafka.partitioner import DefaultPartitioner
 
 from scantrail.cli.folding import folded_by_topic
 from scantrail.contracts.records import (
+    REFOLD_READER,
     Movement,
     Place,
     UnreadableRecord,
@@ -37,9 +38,6 @@ TAKEN_S_MAX = 60.0
 
 #: A unit that is scanned while it is folded is folded again so many times.
 TRIES = 5
-
-#: The reader of the scan that tells of a refold.
-READER = "refold"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +90,7 @@ async def _refold_once(
         unit=unit,
         event_time=now,
         record_time=now,
-        reader=READER,
+        reader=REFOLD_READER,
         sequence=0,
         station=newest.station,
         site=newest.site,

@@ -202,6 +202,9 @@ _link_decoder = msgspec.json.Decoder(LinkRecord)
 _refold_decoder = msgspec.json.Decoder(RefoldRecord)
 _decode_rebase = msgspec.msgpack.Decoder(Rebase).decode
 
+#: As whose a refold's scan stands.
+REFOLD_READER = "refold"
+
 #: A record of `scans` that begins so is no scan: a link, which only trackers write, or a refold.
 _LINK_BEGINS = b'{"type":"link"'
 _REFOLD_BEGINS = b'{"type":"refold"'

@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import alembic.command
 import psycopg
@@ -19,6 +19,8 @@ from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings, SettingsError
 
 log = logger(__name__)
+
+T = TypeVar("T")
 
 WAIT_S = 30.0
 RETRY_S = 0.5
@@ -50,7 +52,9 @@ _LOCK_RETRY_S = 0.5
 #: A lock that keeps neither readers nor writers away may be waited for so long: PostgreSQL ends its
 #: own vacuum after a second for whoever waits.
 QUIET_LOCK_WAIT_MS = 60_000
-_LOCK_LIMIT_S = 600.0
+
+#: Held by others for longer, a lock is given up.
+LOCK_LIMIT_S = 600.0
 
 
 def sqlalchemy_url(database_url: str) -> str:
@@ -216,52 +220,62 @@ def migrate(settings: Settings) -> None:
         # server is migrated anew.
         connection.execute(text("SET synchronous_commit = off"))
         connection.commit()
-        _make_patiently(connection)
+        try:
+            again_while_held(lambda: _make_or_nothing(connection))
+        except DBAPIError as error:
+            if not is_lock(error):
+                raise
+            raise SettingsError(
+                f"the database was not migrated: others hold its tables for"
+                f" {LOCK_LIMIT_S:.0f} s: does a backup or a long query run? Try again after it"
+            ) from error
         connection.execute(text("SET synchronous_commit = on"))
         connection.execute(text("SELECT pg_current_xact_id()"))  # all of it is on the disk
         connection.commit()
 
 
-def _make_patiently(connection: Connection) -> None:
-    """Each migration that others keep from its tables is rolled back, and tried again."""
-    deadline = time.monotonic() + _LOCK_LIMIT_S
+def again_while_held(act: Callable[[], T]) -> T:
+    """What `act` returns; it is done again, and again, where others hold a lock that it needs. It
+    leaves nothing behind where it fails. Where they hold it for LOCK_LIMIT_S, the last error."""
+    deadline = time.monotonic() + LOCK_LIMIT_S
     while True:
         try:
-            make_tables(connection)
-            connection.commit()
-            return
+            return act()
         except DBAPIError as error:
-            connection.rollback()
-            if not is_lock(error):
+            if not is_lock(error) or time.monotonic() > deadline:
                 raise
-            if time.monotonic() > deadline:
-                raise SettingsError(
-                    f"the database was not migrated: others hold its tables for"
-                    f" {_LOCK_LIMIT_S:.0f} s: does a backup or a long query run? Try again after it"
-                ) from error
-            log.info("others hold a table: the migration tries again", reason=str(error.orig))
+            log.info("others hold a table: it is tried again", reason=str(error.orig))
             time.sleep(_LOCK_RETRY_S)
+
+
+def _make_or_nothing(connection: Connection) -> None:
+    """A migration that others keep from its tables is rolled back; those before it are there."""
+    try:
+        make_tables(connection)
+        connection.commit()
+    except DBAPIError:
+        connection.rollback()
+        raise
 
 
 def lock_table(connection: Connection, table: str) -> None:
     """Have `table` alone for what is left of the transaction, without letting others wait for long:
     migrations call it before they change a table that is written. Once no vacuum is under way nor
     begins, it is tried again and again. Where that is for too long, the last try's error."""
-    deadline = time.monotonic() + _LOCK_LIMIT_S
     connection.execute(text(f"SET LOCAL lock_timeout = {QUIET_LOCK_WAIT_MS}"))
     connection.execute(text(f"LOCK TABLE {table} IN SHARE UPDATE EXCLUSIVE MODE"))
     connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
-    while True:
+
+    def lock() -> None:
         connection.execute(text("SAVEPOINT before_lock"))
         try:
             connection.execute(text(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE"))
-            return
         except DBAPIError as error:
-            if not is_lock(error) or time.monotonic() > deadline:
-                raise
-            connection.execute(text("ROLLBACK TO SAVEPOINT before_lock"))
-            log.info("others hold a table: the migration tries again", table=table)
-            time.sleep(_LOCK_RETRY_S)
+            if is_lock(error):
+                connection.execute(text("ROLLBACK TO SAVEPOINT before_lock"))
+            raise
+
+    again_while_held(lock)
 
 
 def make_tables(connection: Connection, *, shape: str = "head") -> None:

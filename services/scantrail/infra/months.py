@@ -4,7 +4,6 @@
 record_time, in UTC, and `movement_other` what has no month: a clock that was years ahead.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,9 +15,11 @@ from sqlalchemy.exc import DBAPIError
 
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.database import (
+    LOCK_LIMIT_S,
     LOCK_WAIT_MS,
     MIGRATION_LOCK,
     REBUILD_LOCK,
+    again_while_held,
     is_lock,
     owner_connection,
 )
@@ -33,9 +34,6 @@ AHEAD: Final = 3
 
 #: What a thinned part has as its comment.
 _THINNED: Final = "thinned"
-
-_RETRY_S = 0.5
-_LOCKED_S_MAX = 600.0
 
 #: Steps inside the house: of units that left, and that nobody scanned since, these may go.
 INNER_STEPS: Final = frozenset(
@@ -103,6 +101,10 @@ BEGIN
     END IF;
 END $$
 """
+
+#: How both are asked: by how many months ahead, and whether it is to look although it did before.
+MAKE_MONTHS: Final = text("SELECT movement_months_ahead(:months)")
+ANALYZE: Final = text("SELECT movement_analyze(:again)")
 
 #: What stays with a table when another takes its place, of some tables by name.
 _HANGING = text(
@@ -206,16 +208,15 @@ def hanging_on(connection: Connection, names: Sequence[str]) -> list[str]:
 def make_months(settings: Settings) -> int:
     """Make those that are missing; how many. Raises CannotThin where others hold the tables."""
     with owner_connection(settings) as connection:
-        made = _patiently(connection, lambda: _months_ahead(connection))
-        connection.execute(text("SELECT movement_analyze(:again)"), {"again": made > 0})
+        made = _patiently(lambda: _months_ahead(connection))
+        connection.execute(ANALYZE, {"again": made > 0})
         connection.commit()
         return made
 
 
 def _months_ahead(connection: Connection) -> int:
-    query = text("SELECT movement_months_ahead(:months)")
     with connection.begin():
-        return int(connection.execute(query, {"months": AHEAD}).scalar_one())
+        return int(connection.execute(MAKE_MONTHS, {"months": AHEAD}).scalar_one())
 
 
 def thin_history(settings: Settings, say: Callable[[str], None]) -> list[Thinned]:
@@ -243,7 +244,7 @@ def thin_history(settings: Settings, say: Callable[[str], None]) -> list[Thinned
                 f" {done[-1].scans_after:,} stay"
             )
         if done:
-            connection.execute(text("SELECT movement_analyze(true)"))
+            connection.execute(ANALYZE, {"again": True})
             connection.commit()
     return done
 
@@ -254,7 +255,7 @@ def _thin(connection: Connection, part: str, bound: str, before: datetime) -> Th
     kept = f"{part}_thinned"
     connection.execute(text("SET LOCAL timezone = 'UTC'"))
     connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_WAIT_MS}"))
-    _patiently(connection, lambda: _nested(connection, f"LOCK TABLE {part} IN SHARE MODE"))
+    _patiently(lambda: _nested(connection, f"LOCK TABLE {part} IN SHARE MODE"))
     connection.execute(text(f"CREATE TABLE {kept} (LIKE movement INCLUDING ALL)"))
     constraint = text("SELECT pg_get_partition_constraintdef(CAST(:part AS regclass))")
     check = connection.execute(constraint, {"part": part}).scalar_one()
@@ -304,7 +305,7 @@ def _take_over(connection: Connection, part: str, kept: str, bound: str) -> None
             f"COMMENT ON TABLE {part} IS '{_THINNED}'",
         )
 
-    _patiently(connection, exchange)
+    _patiently(exchange)
 
 
 def _nested(connection: Connection, *statements: str) -> None:
@@ -314,21 +315,17 @@ def _nested(connection: Connection, *statements: str) -> None:
             connection.execute(text(statement))
 
 
-def _patiently(connection: Connection, act: Callable[[], T]) -> T:
-    """Act; again where others hold what it needs."""
-    deadline = time.monotonic() + _LOCKED_S_MAX
-    while True:
-        try:
-            return act()
-        except DBAPIError as error:
-            if not is_lock(error):
-                raise
-            if time.monotonic() > deadline:
-                raise CannotThin(
-                    f"others hold the table movement for {_LOCKED_S_MAX:.0f} s: does a backup or a"
-                    " long query run? Try again after it"
-                ) from error
-            time.sleep(_RETRY_S)
+def _patiently(act: Callable[[], T]) -> T:
+    """Act; again where others hold what it needs. Raises CannotThin where they do for long."""
+    try:
+        return again_while_held(act)
+    except DBAPIError as error:
+        if not is_lock(error):
+            raise
+        raise CannotThin(
+            f"others hold the table movement for {LOCK_LIMIT_S:.0f} s: does a backup or a long"
+            " query run? Try again after it"
+        ) from error
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.errors import KafkaError
-from sqlalchemy import Table, text
+from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.infra.database import DATABASE_ERRORS, connect_database, until_answers
@@ -23,7 +23,7 @@ from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.kafka_watch import stop_watch, watch_kafka
 from scantrail.infra.logs import logger
-from scantrail.infra.months import AHEAD
+from scantrail.infra.months import AHEAD, ANALYZE, MAKE_MONTHS
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 from scantrail.projector.rows import Rows, add_records
@@ -95,11 +95,9 @@ async def keep_months(settings: Settings) -> None:
             wait_s = MONTHS_EVERY_S
             try:
                 async with engine.begin() as connection:
-                    query = text("SELECT movement_months_ahead(:months)")
-                    made = (await connection.execute(query, {"months": AHEAD})).scalar_one()
+                    made = (await connection.execute(MAKE_MONTHS, {"months": AHEAD})).scalar_one()
                 async with engine.begin() as connection:
-                    query = text("SELECT movement_analyze(:again)")
-                    await connection.execute(query, {"again": made > 0})
+                    await connection.execute(ANALYZE, {"again": made > 0})
                 if made:
                     log.info("months made", months=made)
             except DATABASE_ERRORS as error:

@@ -449,7 +449,7 @@ class _Rebuild:
                 await self._put_aside(connection, table)
             for table in TABLES:
                 await self._take_place(connection, table)
-            for part in await self._parts(connection, f"{self._serving}"):
+            for part in await self._parts(connection, self._serving):
                 await self._bring_in(connection, part.name)
             await tell_differing(connection)
             await connection.execute(_SWEEP_AGAIN)

@@ -235,11 +235,12 @@
 
   /* A live part that could not be asked for anew stays as it is: a gate's display is never empty. So does one of
      which the answer says nothing new: what a person opened in it stays open, and nothing is drawn for nothing. */
+  const LIVE = '[hx-trigger*="sse:"]';
   const answerOf = new WeakMap();
   const OLD = "What is shown may be old: it could not be asked for anew.";
   document.addEventListener("htmx:beforeSwap", (event) => {
     const { elt, target, xhr } = event.detail;
-    if (elt !== target || !(elt.getAttribute("hx-trigger") || "").includes("sse:")) return;
+    if (elt !== target || !elt.matches(LIVE)) return;
     if (xhr.status >= 400) {
       event.detail.shouldSwap = false;
       return tell(OLD);
@@ -251,7 +252,6 @@
 
   /* A part's element goes when its answer replaces it, and what it was told while it was asked for: the new one
      asks again. So does every part once there is news again after a break. */
-  const LIVE = '[hx-trigger*="sse:"]';
   const askAgain = (part) => htmx.trigger(part, part.getAttribute("hx-trigger").match(/sse:[\w-]+/)[0]);
   const toldLate = new Set();
   document.addEventListener("htmx:sseMessage", ({ target }) => {

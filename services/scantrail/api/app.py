@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx
 import psycopg
 from litestar import Litestar, Router
-from litestar.datastructures import State
+from litestar.datastructures import CacheControlHeader, State
 from litestar.exceptions import HTTPException
 from litestar.openapi.config import OpenAPIConfig
 from litestar.static_files import create_static_files_router
@@ -46,7 +46,7 @@ from scantrail.api.pages.check_many import build_check_many
 from scantrail.api.pages.claims import build_claims_screen
 from scantrail.api.pages.counts import build_counts_screen
 from scantrail.api.pages.find import build_find
-from scantrail.api.pages.frame import READ_ONLY, STATIC, as_screen, template_config
+from scantrail.api.pages.frame import READ_ONLY, STATIC, STATIC_S_MAX, as_screen, template_config
 from scantrail.api.pages.labels import build_labels
 from scantrail.api.pages.live import Live, build_live
 from scantrail.api.pages.notices import build_notices_screen
@@ -259,7 +259,11 @@ def build_api(
             *build_asyncapi(settings),
             *build_unidentified(engine, changes, gateway),
             create_static_files_router(
-                path="/static", directories=[STATIC], opt=_PUBLIC, include_in_schema=False
+                path="/static",
+                directories=[STATIC],
+                opt=_PUBLIC,
+                include_in_schema=False,
+                cache_control=CacheControlHeader(public=True, max_age=STATIC_S_MAX),
             ),
         ],
         guards=[

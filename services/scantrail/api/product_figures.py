@@ -165,6 +165,7 @@ async def count_products(engine: AsyncEngine) -> Counted:
         await connection.execute(text(f"SET LOCAL statement_timeout = {int(COUNT_S_MAX * 1000)}"))
         await connection.execute(text("SET LOCAL jit = off"))  # it costs more than it saves
         await connection.execute(text("SET LOCAL work_mem = '64MB'"))
+        await connection.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
         return Counted(datetime.now(UTC), await _figures(connection))
 
 

@@ -46,7 +46,7 @@ def build_alerts_screen(engine: AsyncEngine) -> list[Any]:
             filters.append(alert.c.unit.in_(await keys_of(engine, unit)))
         async with engine.connect() as connection:
             query = _newest(standings, filters)
-            rows = [dict(row._mapping) for row in await connection.execute(query)]
+            rows = (await connection.execute(query)).all()
             counts = await _counts(connection)
             times = Times(await Days.read(connection))
         wanted = {"status": status, "kind": kind, "severity": severity, "site": site, "unit": unit}

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +25,10 @@ TEMPLATES = _HERE / "templates"
 STATIC = _HERE / "static"
 
 SIGN_IN = "/page/sign-in"
+
+#: A browser asks again for what a screen needs after so long, or as soon as it is another file.
+#: Not for ever: while releases are exchanged, the one before may answer for a name of the new one.
+STATIC_S_MAX = 3600
 
 #: Nothing from elsewhere, no inline script: a barcode is attacker input.
 SECURITY_HEADERS = {
@@ -161,10 +167,17 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+@cache
+def static(path: str) -> str:
+    """The address of a file that a screen needs: another one when the file is another."""
+    return f"/static/{path}?v={sha256((STATIC / path).read_bytes()).hexdigest()[:12]}"
+
+
 def template_config() -> TemplateConfig[JinjaTemplateEngine]:
     """Templates, with every value escaped."""
     config = TemplateConfig(directory=TEMPLATES, engine=JinjaTemplateEngine)
     engine = config.engine_instance.engine
     engine.filters["words"] = words
+    engine.globals["static"] = static
     engine.trim_blocks = engine.lstrip_blocks = True
     return config

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Final
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.pages.seldom import Seldom
@@ -95,6 +95,7 @@ class Holdings(Seldom[Counted]):
             .group_by(unit.c.phase, unit.c.site, place)
         )
         async with self._engine.connect() as connection:
+            await connection.execute(text("SET LOCAL max_parallel_workers_per_gather = 0"))
             rows = (await connection.execute(query)).all()
         by_phase = {Phase.SHIPPED: 0, Phase.GONE: 0}
         places = []

@@ -2,6 +2,8 @@
 
 An index that answered such questions at once would be written for each scan of each unit. So one
 question counts all, at most a twentieth of the time, and whoever looks is told the last answer.
+Such a question takes one core (`max_parallel_workers_per_gather = 0`): it must not keep those
+waiting who ask for something else.
 """
 
 import asyncio

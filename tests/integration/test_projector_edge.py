@@ -548,6 +548,19 @@ async def test_full_batches_are_copied_ahead_and_every_value_comes_as_it_was(
 # ---------------------------------------------------------------------------- rows and offset
 
 
+async def test_what_comes_soon_after_a_transaction_is_gathered_for_one(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "APART_S", 3600.0)
+    monkeypatch.setattr(app, "RECORDS_FEW", 3)
+    await site.start("projector")
+    await move(site, "1")
+    await until_rows(site, "SELECT count(*) FROM movement", [(1,)])  # after a pause, at once
+    for serial in "234":
+        await move(site, serial)
+    await until_rows(site, "SELECT count(*), count(DISTINCT xmin::text) FROM movement", [(4, 2)])
+
+
 async def test_rows_and_offset_are_written_together_or_not_at_all(site: "Site") -> None:
     """A trigger breaks the last table that is written: neither rows nor offsets are there."""
     site.execute(

@@ -157,8 +157,8 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             in_hand.take(batch)
             assignment = assignments.changes
             # Without anything to judge only recalls matter: that they take effect.
-            read = mirrors if batch else mirrors[:1]
-            await asyncio.gather(*(patiently(mirror.catch_up) for mirror in read))
+            others = mirrors[1:] if batch else []
+            await patiently(partial(mirrors[0].catch_up, *others))
             told: dict[str, dict[TopicPartition, list[Any]]] = {
                 topic: {} for topic in (moved, found, unread)
             }

@@ -1,7 +1,7 @@
 """Kafka clients as this project uses them: patient at start, durable when sending."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -179,11 +179,17 @@ class Mirror:
         self._asker = await connect_consumer(self._settings)
         await patiently(self.catch_up)
 
-    async def catch_up(self) -> None:
-        """Read to the end, as it is at the time of the call."""
+    async def catch_up(self, *others: "Mirror") -> None:
+        """Read to the end, as it is at the time of the call; `others` too, by the same question."""
+        mirrors = (self, *others)
+        partitions = [tp for mirror in mirrors for tp in mirror._partitions]
+        ends = await _started(self._asker).end_offsets(partitions)
+        for mirror in mirrors:
+            await mirror._read_to(ends)
+
+    async def _read_to(self, ends: Mapping[TopicPartition, int]) -> None:
         consumer = _started(self._consumer)
-        ends = await _started(self._asker).end_offsets(self._partitions)
-        while any([await consumer.position(tp) < end for tp, end in ends.items()]):
+        while any([await consumer.position(tp) < ends[tp] for tp in self._partitions]):
             await self._read(timeout_ms=100)
 
     async def confirm(self) -> None:

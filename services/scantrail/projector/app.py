@@ -46,6 +46,11 @@ RECORDS_FETCHED = 500
 #: Bytes of one partition that are fetched at once: of fewer, a batch would have one partition's.
 FETCH_BYTES_MAX = 4 << 20
 
+#: From the beginning of one transaction to that of the next, where few records come: each costs as
+#: much as some dozens of scans, in PostgreSQL too. What comes after a pause is written at once.
+APART_S = 0.05
+RECORDS_FEW = 500
+
 #: How often it is looked whether a month has to be made, when again where that failed, and how long
 #: PostgreSQL may look at the whole history for its plans.
 MONTHS_EVERY_S = 3600.0
@@ -144,9 +149,10 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
     async def project(self, health: Health) -> None:
         """Write batch after batch until cancelled; waits while PostgreSQL is away.
 
-        What comes while one is written is gathered for the next.
+        What comes while one is written, or soon after, is gathered for the next.
         """
         committed_at = time.monotonic()
+        due = 0.0  # when the next is written, if there are few records until then
         taken = Taken(self._assignment)
         fetching: asyncio.Task[tuple[Batch, int]] | None = None
         writing: asyncio.Task[None] | None = None
@@ -156,8 +162,10 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                     fetching = asyncio.create_task(
                         self._fetch(min(RECORDS_FETCHED, RECORDS_MAX - taken.records))
                     )
+                may_write = writing is None and taken.records
                 await asyncio.wait(
                     {task for task in (fetching, writing) if task is not None},
+                    timeout=max(0.0, due - time.monotonic()) if may_write else None,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 if fetching is not None and fetching.done():
@@ -166,7 +174,9 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                 if writing is not None and writing.done():
                     writing.result()
                     writing = None
-                if writing is None and taken.records:
+                is_due = taken.records >= min(RECORDS_FEW, RECORDS_MAX) or time.monotonic() >= due
+                if writing is None and taken.records and is_due:
+                    due = time.monotonic() + APART_S
                     writing = asyncio.create_task(self._write_taken(taken, health))
                     taken = Taken(self._assignment)
                 elif taken.records >= RECORDS_MAX and taken.copied is None:

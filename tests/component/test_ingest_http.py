@@ -270,3 +270,13 @@ async def test_what_cannot_be_read_counts_against_the_rate_too(outlet: FakeOutle
     assert statuses[0] == 400
     assert statuses[-1] == 429
     assert statuses.count(400) <= 12
+
+
+@pytest.mark.parametrize("path", ["/replay", "/stock", "/keyed", "/corrections", "/captured"])
+@pytest.mark.parametrize("header", ["Origin", "Sec-Fetch-Site"])
+async def test_a_page_in_a_browser_is_not_the_api(
+    http: httpx.AsyncClient, outlet: FakeOutlet, path: str, header: str
+) -> None:
+    answer = await http.post(path, content=b"[]", headers={header: "https://evil.example"})
+    assert answer.status_code == 403
+    assert (await http.post(path, content=b"[]")).status_code != 403

@@ -104,6 +104,17 @@ class Monitors:
 
     def start(self) -> None:
         """Start both; returns when both answer."""
+        self.start_alertmanager()
+        self._spawn(
+            "prometheus",
+            f"--config.file={self._folder / 'prometheus.yml'}",
+            f"--storage.tsdb.path={self._folder / 'series'}",
+            f"--web.listen-address={HOST}:{self._port}",
+        )
+        self.until(lambda: _is_ready(self._port), "it answers", START_S_MAX)
+
+    def start_alertmanager(self) -> None:
+        """Start it alone; returns when it answers."""
         self._spawn(
             "prometheus-alertmanager",
             f"--config.file={self._folder / 'alertmanager.yml'}",
@@ -111,14 +122,12 @@ class Monitors:
             f"--web.listen-address={HOST}:{self._alertmanager_port}",
             "--cluster.listen-address=",
         )
-        self._spawn(
-            "prometheus",
-            f"--config.file={self._folder / 'prometheus.yml'}",
-            f"--storage.tsdb.path={self._folder / 'series'}",
-            f"--web.listen-address={HOST}:{self._port}",
-        )
-        for port in (self._alertmanager_port, self._port):
-            self.until(lambda port=port: _is_ready(port), "it answers", START_S_MAX)
+        self.until(lambda: _is_ready(self._alertmanager_port), "it answers", START_S_MAX)
+
+    def fire(self, *alerts: Mapping[str, str]) -> None:
+        """Tell Alertmanager, as Prometheus does, that alerts with these labels fire."""
+        url = f"http://{HOST}:{self._alertmanager_port}/api/v2/alerts"
+        _HTTP.post(url, json=[{"labels": labels} for labels in alerts]).raise_for_status()
 
     def _spawn(self, binary: str, *arguments: str) -> None:
         path = shutil.which(binary)
@@ -161,12 +170,16 @@ class Monitors:
 
     def received(self, alert: str, **labels: str) -> list[dict[str, Any]]:
         """What Alertmanager has of an alert that fires."""
-        answer = _HTTP.get(f"http://{HOST}:{self._alertmanager_port}/api/v2/alerts")
         return [
             told
-            for told in answer.json()
+            for told in self.received_any()
             if {"alertname": alert, **labels}.items() <= told["labels"].items()
         ]
+
+    def received_any(self) -> list[dict[str, Any]]:
+        """What it has of all alerts."""
+        answer = _HTTP.get(f"http://{HOST}:{self._alertmanager_port}/api/v2/alerts")
+        return list(answer.json())
 
     def until(self, is_so: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
         deadline = time.monotonic() + limit_s

@@ -133,6 +133,7 @@ def test_roles_are_given_their_rights_and_no_other(
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("REVOKE SELECT ON unit FROM scantrail_api")
         owner.execute("GRANT SELECT ON party TO scantrail_projector")
+        owner.execute("GRANT EXECUTE ON FUNCTION movement_months_ahead TO PUBLIC")  # as a restore
         assert run(["db", "roles"]) == 0
         for role, table, right, expected in (
             ("scantrail_api", "unit", "SELECT", True),
@@ -141,5 +142,11 @@ def test_roles_are_given_their_rights_and_no_other(
         ):
             row = owner.execute(has, [role, table, right]).fetchone()
             assert row == (expected,), (role, table)
+        for role, expected in (("scantrail_api", False), ("scantrail_projector", True)):
+            may = owner.execute(
+                "SELECT has_function_privilege(%s, 'movement_months_ahead(integer)', 'EXECUTE')",
+                [role],
+            ).fetchone()
+            assert may == (expected,), role
     told = capsys.readouterr().out
     assert told == "roles have their rights: scantrail_projector, scantrail_api\n"

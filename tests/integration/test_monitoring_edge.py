@@ -117,6 +117,45 @@ def test_every_query_of_the_dashboard_finds_something(settings: Settings, tmp_pa
             assert monitors.received("ScantrailTargetDown") == []
 
 
+def test_what_one_process_lacks_holds_back_what_follows_and_nothing_of_another(
+    tmp_path: Path,
+) -> None:
+    def of(name: str, at: str, **more: str) -> dict[str, str]:
+        told = {"alertname": f"Scantrail{name}", "job": at.rpartition("-")[0], "instance": at}
+        return {**told, "severity": "page", **more}
+
+    monitors = Monitors(tmp_path / "monitors", Settings())
+    try:
+        monitors.start_alertmanager()
+        follows = [
+            of("NotReady", "tracker-1"),
+            of("ConsumerStalled", "tracker-1", partition="0"),
+            of("ConsumerStalled", "projector-1", partition="0"),
+            {"alertname": "ScantrailScanAgeHigh", "severity": "page", "stage": "movement"},
+            {"alertname": "ScantrailReaderSilent", "severity": "ticket", "reader": "r"},
+        ]
+        told = [
+            of("KafkaAway", "tracker-1"),
+            of("KafkaAway", "api-1"),
+            of("TargetDown", "gateway-1"),
+            of("ReaderAway", "gateway-2", reader="gate"),
+            of("NotReady", "projector-1"),
+            of("ConsumerStalled", "projector-2", partition="0"),
+        ]
+        monitors.fire(*told, *follows)
+        held = {tuple(sorted(labels.items())): labels in follows for labels in told + follows}
+
+        def seen() -> dict[tuple[tuple[str, str], ...], bool]:
+            return {
+                tuple(sorted(each["labels"].items())): bool(each["status"]["inhibitedBy"])
+                for each in monitors.received_any()
+            }
+
+        monitors.until(lambda: seen() == held, "what follows is held back")
+    finally:
+        monitors.stop()
+
+
 @pytest.mark.long
 @pytest.mark.alone
 def test_what_stops_fires_the_right_alert_and_alertmanager_tells_it(

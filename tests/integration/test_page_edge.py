@@ -265,6 +265,34 @@ async def test_a_page_for_the_wall_offers_nothing_that_changes_anything(site: "S
         await site.stop(running)
 
 
+async def test_without_tokens_a_page_of_somebody_else_changes_nothing_either(site: "Site") -> None:
+    await site.start("api")
+    own = f"http://127.0.0.1:{site.settings.api_port}"
+    expected = {
+        ("Sec-Fetch-Site", "same-origin"): 201,
+        ("Sec-Fetch-Site", "none"): 201,
+        ("Sec-Fetch-Site", "same-site"): 403,
+        ("Sec-Fetch-Site", "cross-site"): 403,
+        ("Origin", own): 201,
+        ("Origin", "http://127.0.0.1:1"): 403,
+        ("Origin", "null"): 403,
+        ("X-None", ""): 201,
+    }
+    got = {}
+    for number, (name, value) in enumerate(expected):
+        # as text, a browser sends it without asking first
+        recall = (
+            f'{{"id": "R-{number}", "title": "T", "reason": "R", "products": ["{GTIN}"],'
+            ' "selectors": [{"kind": "prefix", "prefix": "X"}]}'
+        )
+        headers = {"Content-Type": "text/plain", name: value}
+        answer = await site.ask("POST", "/recalls", content=recall.encode(), headers=headers)
+        got[name, value] = answer.status_code
+    assert got == expected
+    other = {"Sec-Fetch-Site": "cross-site"}
+    assert (await site.ask("GET", "/", headers=other)).status_code == 200, "a link leads here"
+
+
 async def test_a_cookie_changes_nothing_for_a_page_of_somebody_else(site: "Site") -> None:
     token, digest = new_token()
     site.execute(

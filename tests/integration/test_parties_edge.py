@@ -5,6 +5,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,13 @@ import pytest
 from psycopg import sql
 
 from component.one_partition import Topics
+from integration.test_alerts_edge import alert
+from scantrail.api.erasure import erase_words
 from scantrail.contracts.records import encode, findings
 from scantrail.contracts.topics import Topic
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra.database import connect_database
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -442,6 +446,36 @@ async def test_an_erased_name_is_nowhere_and_the_trail_stays(site: "Site") -> No
     for name, text in everywhere.items():
         for word in ("Quux", "Zyzzyva"):
             assert word not in text, name
+
+
+async def test_a_name_in_the_text_of_an_alert_goes_there_and_from_what_webhooks_are_told(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    await site.start("projector")
+    await ok(site, "PUT", "/webhooks/w", json={"url": "http://127.0.0.1:9/x"})
+    await ok(site, "PUT", "/parties/cy", json={"name": "Cy Fruxx", "address": "8 Mud Lane"})
+    for number, text in enumerate(("held (QA: cy fruxx waits)", "held (QA: cy fruxxer)"), 1):
+        raised = replace(alert(site, number), text=text)
+        await site.publish(Topic.ALERTS, raised.id, encode(raised))
+    await site.until(lambda: site.rows("SELECT count(*) FROM webhook_delivery") == [(2,)])
+    erased = await ok(site, "DELETE", "/parties/cy/personal-data")
+    assert erased["still_in"] == ["topic alerts"]
+    texts = {"held (QA: (erased) waits)", "held (QA: cy fruxxer)"}
+    assert {text for (text,) in site.rows("SELECT text FROM alert")} == texts
+    bodies = site.rows("SELECT convert_from(body, 'UTF8')::json FROM webhook_delivery")
+    assert {body["data"]["text"] for (body,) in bodies} == texts
+
+
+async def test_whoever_owns_the_tables_waits_for_no_months_of_history_when_erasing(
+    site: "Site",
+) -> None:
+    await site.start("projector")
+    await scanned(site, site.scan("1", 0, order="Fruxxine"))
+    engine = connect_database(site.settings)  # its user owns all parts
+    async with engine.connect() as connection:
+        assert await erase_words(connection, ["Fruxxine"]) == []
+    await engine.dispose()
 
 
 async def test_what_the_register_must_tell_is_not_erased_before_its_day(site: "Site") -> None:

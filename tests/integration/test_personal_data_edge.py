@@ -15,7 +15,8 @@ import pytest
 import roads
 from integration.conftest import with_least_rights
 from planted import files_with, found_in
-from scantrail.api.expiring import CAPTURES_KEPT_FOR, expire_once
+from scantrail.api import expiring
+from scantrail.api.expiring import CAPTURES_KEPT_FOR, REJECTED_KEPT_FOR, expire_once
 from scantrail.cli import scrub as scrubbing
 from scantrail.cli.scrub import scrub
 from scantrail.contracts.topics import Topic
@@ -56,6 +57,13 @@ async def test_an_erased_purchaser_is_in_no_file_of_the_database_and_the_trail_s
             answer = await site.http.request(road.method, base + road.path, **road.more)
             assert answer.status_code == road.status, (road.what, answer.text)
         await site.until(lambda: site.rows("SELECT count(*) FROM rejected") == [(2,)])
+        # a reason that a person gave for a hold, as an alert cites it
+        await asyncio.to_thread(
+            site.execute,
+            "INSERT INTO alert (id, kind, severity, status, event_id, event_time, text) VALUES"
+            " ('a', 'held_at_shipping', 'critical', 'open', 'e', now(), %s)",
+            f"it is held (QA: waits for {name})",
+        )
         for statement in ("ANALYZE", "CHECKPOINT"):
             await asyncio.to_thread(site.execute, statement)
         files = own_postgres.folder
@@ -67,7 +75,8 @@ async def test_an_erased_purchaser_is_in_no_file_of_the_database_and_the_trail_s
             erased = await site.ask("DELETE", f"/parties/{quote(party)}/personal-data")
             assert erased.status_code == 200, erased.text
             left |= set(erased.json()["still_in"])
-        assert left == {"party.address", "party.name", "topic reads.rejected"}
+        reached = {"topic alerts", "topic reads.rejected"}
+        assert left == {"party.address", "party.name"} | reached
         said: list[str] = []
         with pytest.raises(SettingsError, match="does not own"):
             await asyncio.to_thread(scrub, with_least_rights("api", settings), said.append)
@@ -114,6 +123,35 @@ async def test_what_became_of_a_document_is_told_for_its_time(site: "Site") -> N
     await engine.dispose()
     assert (await site.ask("GET", f"/epcis/capture/{ids[0]}")).status_code == 404
     assert site.rows("SELECT count(DISTINCT capture) FROM epcis_capture_event") == [(3,)]
+
+
+async def test_what_was_set_aside_goes_after_its_time_unless_it_holds_a_unit(
+    site: "Site", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime.now(UTC)
+    due, not_yet = now - REJECTED_KEPT_FOR * 1.01, now - REJECTED_KEPT_FOR * 0.99
+    insert = (
+        "INSERT INTO rejected (id, source, reason, detail, payload, record_time, unit,"
+        " unit_version) VALUES (%s, %s, 'other', '', 'SHIP TO: Ada', %s, %s, %s)"
+    )
+    for id_, source, at, unit, version in (
+        ("old-1", "read", due, None, None),
+        ("old-2", "read", due, None, None),
+        ("old-3", "scan", due, None, None),
+        ("released", "scan", due, "went-on", 4),
+        ("recent", "read", not_yet, None, None),
+        ("holds", "scan", due, "waits", 4),
+        ("holds a first scan", "scan", due, "never seen", 1),
+    ):
+        site.execute(insert, id_, source, at, unit, version)
+    for unit, version in (("went-on", 5), ("waits", 4)):
+        site.execute("INSERT INTO unit (unit, serial, version) VALUES (%s, 's', %s)", unit, version)
+    monkeypatch.setattr(expiring, "REJECTED_AT_ONCE", 2)
+    engine = connect_database(with_least_rights("api", site.settings))
+    await expire_once(engine, now=now)
+    await engine.dispose()
+    left = site.rows("SELECT id FROM rejected ORDER BY id")
+    assert [id_ for (id_,) in left] == ["holds", "holds a first scan", "recent"]
 
 
 def _api(settings: Settings) -> str:

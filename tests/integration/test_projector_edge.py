@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
+from prometheus_client import REGISTRY
 
 from scantrail.contracts.records import (
     RejectedRead,
@@ -442,10 +443,17 @@ async def test_a_unit_on_whose_scan_the_tracker_failed_is_held_until_a_newer_mov
 async def test_an_unreadable_movement_becomes_a_rejected_row_and_the_offset_moves(
     site: "Site", value: bytes | None, reason: str
 ) -> None:
+    labels = {"topic": "movements", "reason": "unreadable"}
+
+    def counted() -> float | None:
+        return REGISTRY.get_sample_value("scantrail_rejected_total", labels)
+
     bad = await site.publish(Topic.MOVEMENTS, site.unit("1"), value)
     await move(site, "1")
+    before = counted() or 0.0
     await site.start("projector")
     await caught_up(site)
+    await site.until(lambda: counted() == before + 1)
     assert site.rows("SELECT id, source, reason, payload FROM rejected") == [
         (f"{bad.topic}/{bad.partition}/{bad.offset}", "scan", reason, value or b"")
     ]

@@ -380,6 +380,36 @@ async def test_alerts_that_no_record_tells_and_rejected_reads_that_are_too_old_a
     assert all_rows(site) == before
 
 
+async def test_who_was_erased_stays_erased_though_the_topics_have_the_name(site: "Site") -> None:
+    await site.start("api")
+    await site.start("projector")
+    await ask(site, "PUT", "/parties/p", json={"name": "Ada Quuxine", "address": "7 Zyzzyva Road"})
+    read = RejectedRead(
+        event_id="r/1/1",
+        reader="r",
+        station=None,
+        reason="unknown_reader",
+        detail="no reader",
+        read="SHIP TO: Ada Quuxine",
+        event_time=NOON,
+        record_time=NOON,
+        sequence=1,
+    )
+    await site.publish(Topic.READS_REJECTED, "r", encode(read))
+    for number in (1, 2):
+        raised = alert(site, number)
+        text = f"it is held (QA: waits for ada quuxine, {number})"
+        await site.publish(Topic.ALERTS, raised.id, encode(replace(raised, text=text)))
+    await caught_up(site)
+    await ask(site, "POST", f"/alerts/{alert(site, 2).id}/acknowledge", json={"note": "seen to"})
+    told = await ask(site, "DELETE", "/parties/p/personal-data")
+    assert told["still_in"] == ["topic alerts", "topic reads.rejected"]
+    before = all_rows(site, "rejected", "alert")
+    assert "quuxine" not in str(before).lower()
+    await rebuilt(site)
+    assert all_rows(site, "rejected", "alert") == before
+
+
 # ------------------------------------------------------------------------------------- refused
 
 

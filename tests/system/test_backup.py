@@ -75,12 +75,17 @@ def until(told: Callable[[], Any]) -> Any:
     return found
 
 
+def commands_of(heading: str) -> list[str]:
+    """What the page has one do below a heading: with the database, and with each broker."""
+    section = OPERATIONS.read_text().partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
+    with_database, with_broker = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    return [with_database, with_broker]
+
+
 def as_written(heading: str, variables: dict[str, str]) -> None:
     """Do what the page says below a heading."""
-    section = OPERATIONS.read_text().partition(f"\n### {heading}\n")[2].partition("\n### ")[0]
-    (commands,) = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
     done = subprocess.run(
-        ["bash", "-euc", commands],
+        ["bash", "-euc", "".join(commands_of(heading))],
         env={**os.environ, **variables},
         capture_output=True,
         text=True,
@@ -98,6 +103,28 @@ def history(settings: Settings) -> set[tuple[str, str]]:
         }
 
 
+def test_each_of_several_brokers_has_its_own_back_on_a_disk_that_is_mounted(tmp_path: Path) -> None:
+    back, there = tmp_path / "backup", {node: tmp_path / node / "data" for node in ("1", "2", "3")}
+    back.mkdir()
+    for heading in ("Backing up", "Restoring"):
+        for node, data in there.items():
+            if heading == "Backing up":
+                data.mkdir(parents=True)
+                (data / "meta.properties").write_text(f"node.id={node}\n")
+            else:
+                shutil.rmtree(data)
+                data.mkdir()
+            variables = {"BACKUP": str(back), "NODE": node, "KAFKA_DATA": str(data)}
+            environ = {**os.environ, **variables}
+            subprocess.run(["bash", "-euc", commands_of(heading)[1]], env=environ, check=True)
+    for node, data in there.items():
+        assert [path.name for path in data.iterdir()] == ["meta.properties"]
+        assert (data / "meta.properties").read_text() == f"node.id={node}\n"
+    again = {**os.environ, "BACKUP": str(back), "NODE": "1", "KAFKA_DATA": str(there["2"])}
+    done = subprocess.run(["bash", "-euc", commands_of("Backing up")[1]], env=again)
+    assert done.returncode != 0, "no backup is written into another"
+
+
 @pytest.mark.long
 @pytest.mark.alone
 def test_what_was_acknowledged_before_the_backup_is_there_after_the_restore(
@@ -113,7 +140,7 @@ def test_what_was_acknowledged_before_the_backup_is_there_after_the_restore(
     base = replace(private_settings(tmp_path / "data", Settings()), readers_file=str(readers))
     backup = tmp_path / "backup"
     backup.mkdir()
-    variables = {"BACKUP": str(backup)}
+    variables = {"BACKUP": str(backup), "NODE": "1"}
     with Stack(base, cache=stack_cache) as stack:
         assert stack.kafka is not None
         programs = find_programs(stack.folder / "postgres" / "data").folder

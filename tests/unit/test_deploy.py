@@ -19,6 +19,7 @@ from packaging.requirements import Requirement
 
 from scantrail.cli.commands import run
 from scantrail.gateway.readers_file import load_readers
+from scantrail.infra.embedded_kafka import JARS_LOCK
 from scantrail.infra.keyring import Keyring
 from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
 
@@ -233,6 +234,15 @@ def test_kafka_is_its_own_controller_and_makes_no_topic_by_itself() -> None:
     assert kafka["KAFKA_AUTO_CREATE_TOPICS_ENABLE"] == "false"
     copies = {int(v) for name, v in kafka.items() if name.endswith(("_FACTOR", "_MIN_ISR"))}
     assert copies == {1}
+
+
+def test_kafka_is_of_the_version_on_which_the_tests_run() -> None:
+    """On Kubernetes Strimzi says which: the page says which one to ask it for."""
+    found = re.search(r"org\.apache\.kafka:kafka_2\.13:(\S+)", JARS_LOCK.read_text())
+    assert found is not None
+    assert SERVICES["kafka"]["image"] == f"apache/kafka:{found[1]}"
+    page = (DEPLOY / "kubernetes" / "README.md").read_text()
+    assert set(re.findall(r"Kafka (\d+\.\d+\.\d+)", page)) == {found[1]}
 
 
 # ------------------------------------------------------------------------------------ Prometheus

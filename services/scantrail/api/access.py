@@ -140,12 +140,16 @@ class Guard:
         self._buckets = Buckets(burst_s=BURST_S, now=now)
 
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
-        """Raises Problem 401 without a token that counts, 403 with one of a lesser role, 429."""
+        """Raises Problem 401 without a token that counts, 403 with one of a lesser role, and where
+        another site's page has a browser change something without one, 429."""
         needed = role_of(handler) or Role.ADMIN
         peer = f"peer {connection.client.host}" if connection.client else "peer"
         self._check_rate(peer)
         if not self._is_required or needed is Role.PUBLIC:
             self._count(peer)
+            if not _reads(connection) and _is_of_other_page(connection):
+                told = "a page of another site may change nothing here"
+                raise Problem(403, "Not allowed", told)
             connection.state[_CALLER] = ANYBODY
             return
         try:
@@ -181,7 +185,7 @@ class Guard:
 
     async def _caller(self, connection: AnyConnection) -> Caller:
         # A browser shows a password by itself, also where another site's page has it ask.
-        reads = connection.scope["method"] in ("GET", "HEAD")  # type: ignore[typeddict-item]
+        reads = _reads(connection)
         token = _token(connection.headers.get("authorization", ""), takes_password=reads)
         if not token and (reads or _is_of_our_page(connection)):
             token = connection.cookies.get(TOKEN_COOKIE, "")
@@ -203,6 +207,19 @@ def _unauthorized(detail: str) -> Problem:
     detail += "; `scantrail token person` makes one"
     challenge = 'Bearer realm="scantrail", Basic realm="scantrail"'
     return Problem(401, "Not authorized", detail, headers={"WWW-Authenticate": challenge})
+
+
+def _reads(connection: AnyConnection) -> bool:
+    return connection.scope["method"] in ("GET", "HEAD")  # type: ignore[typeddict-item]
+
+
+def _is_of_other_page(connection: AnyConnection) -> bool:
+    """Whether a browser says that a page asks which is not ours. Others than browsers say nothing,
+    and nor does one in which somebody typed the address."""
+    fetched = connection.headers.get("sec-fetch-site")
+    if fetched == "none" or (fetched is None and "origin" not in connection.headers):
+        return False
+    return not _is_of_our_page(connection)
 
 
 def _is_of_our_page(connection: AnyConnection) -> bool:

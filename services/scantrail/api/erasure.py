@@ -16,12 +16,17 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.contracts.records import RejectedRead, encode
 from scantrail.contracts.topics import Topic
-from scantrail.infra.tables import epcis_capture_event, rejected
+from scantrail.infra.tables import (
+    ERASED,
+    alert,
+    epcis_capture_event,
+    metadata,
+    rejected,
+    webhook_delivery,
+)
 
-#: In place of the name and the address of one that was erased.
-ERASED = "(erased)"
-
-#: Where no person writes: as large as what happened, and nobody may wait for all of it.
+#: Where no person writes: as large as what happened, and nobody may wait for all of it. Nor for the
+#: parts of `movement`, which are tables of their own.
 FILLED_BY_MACHINES = frozenset(
     {
         "alert",
@@ -66,6 +71,8 @@ async def erase_words(connection: AsyncConnection, words: Sequence[str]) -> list
         await _erase_captured(connection, parts, _whole(forms))
         if await _erase_rejected(connection, parts, _whole(forms)):
             left.add(f"topic {Topic.READS_REJECTED.value}")
+        if await _erase_alerts(connection, parts, _whole(forms)):
+            left.add(f"topic {Topic.ALERTS.value}")
     return sorted(left)
 
 
@@ -142,6 +149,31 @@ async def _erase_rejected(
     return found
 
 
+async def _erase_alerts(
+    connection: AsyncConnection, parts: Iterable[str], whole: re.Pattern[str]
+) -> bool:
+    """Of alerts, whose text cites what a person gave as the reason of a hold or a recall, and of
+    what webhooks are told of them, the words go. Whether there were any."""
+    query = select(alert.c.id, alert.c.text).where(_has_one(alert.c.text, parts)).with_for_update()
+    named = {
+        row.id: whole.sub(ERASED, row.text)
+        for row in await connection.execute(query)
+        if whole.search(row.text)
+    }
+    for id_, emptied in named.items():
+        await connection.execute(update(alert).where(alert.c.id == id_).values(text=emptied))
+    told = webhook_delivery.c
+    messages = select(told.webhook, told.id, told.body).where(told.alert.in_(named))
+    for row in (await connection.execute(messages.with_for_update())).all():
+        body = msgspec.json.decode(row.body)
+        body["data"]["text"] = whole.sub(ERASED, body["data"]["text"])
+        of_row = (told.webhook == row.webhook) & (told.id == row.id)
+        await connection.execute(
+            update(webhook_delivery).where(of_row).values(body=msgspec.json.encode(body))
+        )
+    return bool(named)
+
+
 def _octal(form: str) -> str:
     """As PostgreSQL's `encode(…, 'escape')` has it."""
     told = form.replace("\\", "\\\\").encode()
@@ -169,14 +201,13 @@ async def _typed(connection: AsyncConnection, word: str) -> list[str]:
         text(
             "SELECT table_name, column_name FROM information_schema.columns"
             " WHERE table_schema = current_schema() AND data_type IN ('text', 'jsonb')"
-            " ORDER BY table_name, column_name"
-        )
+            " AND table_name = ANY(:tables) ORDER BY table_name, column_name"
+        ),
+        {"tables": sorted(metadata.tables.keys() - FILLED_BY_MACHINES)},
     )
     found = []
     quoted = connection.dialect.identifier_preparer.quote
     for table, column in columns.all():
-        if table in FILLED_BY_MACHINES:
-            continue
         query = (
             f"SELECT EXISTS (SELECT FROM {quoted(table)}"
             f" WHERE position(lower(:word) IN lower({quoted(column)}::text)) > 0)"

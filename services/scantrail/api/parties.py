@@ -19,7 +19,7 @@ from scantrail.api.access import Role
 from scantrail.api.bodies import checked_id, decode_body, short_text
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.days import Days
-from scantrail.api.erasure import ERASED, erase_words
+from scantrail.api.erasure import erase_words
 from scantrail.api.party_bodies import (
     PARTY,
     PARTY_ENTERED,
@@ -33,7 +33,7 @@ from scantrail.api.register_watch import RegisterWatch, mark_stale
 from scantrail.domain.party import Licence, licence_gap
 from scantrail.domain.register import EntryKind, Regulation, kept_until
 from scantrail.infra import tables
-from scantrail.infra.tables import party, register, regulation, sales_order
+from scantrail.infra.tables import ERASED, party, register, regulation, sales_order
 
 AnyRequest = Request[Any, Any, Any]
 

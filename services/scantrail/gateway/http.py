@@ -205,7 +205,9 @@ def refusal_of(
 def _refusal_of_api(
     request: Request[Any, Any, State], service_token: Callable[[], str]
 ) -> Response[dict[str, Any]] | None:
-    """Why a request is none of the api's; None where it is."""
+    """Why a request is none of the api's, which is no browser; None where it is."""
+    if "origin" in request.headers or "sec-fetch-site" in request.headers:
+        return problem(403, "Not allowed", "this is asked for by the api, and by no page")
     shown = request.headers.get("Authorization", "").encode(errors="replace")
     tokens = service_token().split()  # two while one is exchanged for the other
     if not tokens or any([hmac.compare_digest(shown, f"Bearer {t}".encode()) for t in tokens]):

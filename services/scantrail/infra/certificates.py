@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
@@ -82,6 +83,15 @@ def expires(pem: bytes) -> datetime:
 def fingerprint(pem: bytes) -> bytes:
     """SHA-256 of the first certificate in a PEM text, as TLS sends it."""
     return x509.load_pem_x509_certificates(pem)[0].fingerprint(hashes.SHA256())
+
+
+def ends_at(path: str) -> float:
+    """When the first certificate in a PEM file ends, in s since 1970; 0 where it cannot be read."""
+    try:
+        first = x509.load_pem_x509_certificates(Path(path).read_bytes())[0]
+    except (OSError, ValueError):
+        return 0.0
+    return first.not_valid_after_utc.timestamp()
 
 
 def _builder(

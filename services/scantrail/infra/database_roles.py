@@ -77,6 +77,8 @@ def _grant_all(connection: Connection) -> None:
                 for sequence in _sequences(connection, granted.table):
                     connection.execute(text(f"GRANT USAGE ON SEQUENCE {sequence} TO {role}"))
         for function in FUNCTIONS[name]:
+            # whoever may call it has the owner's rights: a restore without rights lets everybody
+            connection.execute(text(f"REVOKE ALL ON FUNCTION {function} FROM PUBLIC"))
             connection.execute(text(f"GRANT EXECUTE ON FUNCTION {function} TO {role}"))
 
 

@@ -76,6 +76,11 @@ KAFKA_BROKERS = Gauge(
     "scantrail_kafka_brokers",
     "Brokers of the cluster that live, as one of them told within 10 s; 0 while none answers",
 )
+CERTIFICATE_ENDS = Gauge(
+    "scantrail_certificate_ends_timestamp_seconds",
+    "When the certificate ends that the process shows; 0 where it cannot be read",
+    ["shown_to"],
+)
 DATABASE_WRITE_SECONDS = Histogram(
     "scantrail_database_write_seconds", "One transaction of the projector", buckets=_AGE_BUCKETS
 )

@@ -6,7 +6,9 @@ import os
 import resource
 import signal
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+from scantrail.infra import metrics
 from scantrail.infra.child_processes import port_is_free
 from scantrail.infra.collector import calm_collector
 from scantrail.infra.health import Health, HealthServer
@@ -87,7 +89,20 @@ def health_server(settings: Settings, service: str, health: Health) -> HealthSer
                 f"scantrail {service}: cannot listen on SCANTRAIL_LISTEN_HOST={host}, port {port}"
                 f" of {variable} ({error.strerror}): set one of them to another"
             ) from error
+    _tell_certificates(settings)
     return HealthServer(health, settings.listen_host, getattr(settings, f"{service}_health_port"))
+
+
+def _tell_certificates(settings: Settings) -> None:
+    """They are read anew whenever metrics are asked for: they may have been exchanged."""
+    shown = {"kafka": settings.kafka_certificate, "clients": settings.tls_certificate}
+    if not any(shown.values()):
+        return
+    from scantrail.infra.certificates import ends_at  # 13 MB, which others do without
+
+    for to, path in shown.items():
+        if path:
+            metrics.CERTIFICATE_ENDS.labels(to).set_function(partial(ends_at, path))
 
 
 async def _until_told(work: Awaitable[None], health: Health) -> None:

@@ -152,7 +152,8 @@ _API: Final = (
         "warranty_event",
         "warranty_claim_event",
     ),
-    *_on(("SELECT", "UPDATE"), "alert", "rejected"),
+    *_on(("SELECT", "UPDATE"), "alert"),
+    *_on(("SELECT", "UPDATE", "DELETE"), "rejected"),
     *_on(
         _CHANGE,
         "station",

@@ -31,6 +31,9 @@ from scantrail.domain.register import Stay
 
 metadata = MetaData()
 
+#: In place of a name, an address, or what had one in it, of somebody who was erased.
+ERASED = "(erased)"
+
 _TIME = DateTime(timezone=True)
 
 #: Where each unit is and who has it: the newest version that the tracker told. Without a phase,

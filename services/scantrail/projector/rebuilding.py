@@ -506,7 +506,8 @@ class _Rebuild:
         )
 
     async def _carry_over(self, connection: AsyncConnection) -> int:
-        """What people did, and what the topics tell no more; the number of alerts of the latter."""
+        """What people did, and what the topics tell no more; the number of alerts of the latter.
+        What was emptied when somebody was erased stays empty: the topics still have it."""
         old, new = self._serving, self._anew
         names = ", ".join(column.name for column in tables.rejected.columns)
         await connection.execute(
@@ -516,6 +517,14 @@ class _Rebuild:
                 " AND (old.record_time = new.record_time OR old.replayed_at >= new.record_time)"
                 " AND old.replayed_at IS NOT NULL"
             )
+        )
+        await connection.execute(
+            text(
+                f"UPDATE {new}.rejected AS new SET payload = old.payload, detail = old.detail"
+                f" FROM {old}.rejected AS old WHERE new.id = old.id AND old.detail = :erased"
+                " AND old.record_time >= new.record_time"
+            ),
+            {"erased": tables.ERASED},
         )
         await connection.execute(
             text(
@@ -540,6 +549,13 @@ class _Rebuild:
         missed = 0
         for first in range(0, len(ids), _ALERTS_TOGETHER):
             missed += await self._relive(connection, ids[first : first + _ALERTS_TOGETHER])
+        await connection.execute(
+            text(
+                f"UPDATE {new}.alert AS new SET text = old.text FROM {old}.alert AS old"
+                " WHERE new.id = old.id AND position(:erased IN old.text) > 0"
+            ),
+            {"erased": tables.ERASED},
+        )
         return missed
 
     async def _relive(self, connection: AsyncConnection, ids: Sequence[str]) -> int:

@@ -49,6 +49,8 @@ class Rows:
     recall_positions: dict[tuple[str, int], Row] = field(default_factory=dict)
     #: by unit, the partition and offset of its newest movement that a recall may mean
     recall_hits: dict[str, tuple[int, int]] = field(default_factory=dict)
+    #: of each record that this release cannot read its topic, and where it is
+    unreadable: list[tuple[Topic, str]] = field(default_factory=list)
     #: when devices read what the movements tell of
     read_at: list[datetime] = field(default_factory=list)
 
@@ -78,6 +80,7 @@ def add_records(rows: Rows, topic: Topic, records: Iterable[Any]) -> None:
             else:
                 _add_rejected_scan(rows, record)
         except UnreadableRecord as error:
+            rows.unreadable.append((topic, _place(record)))
             _add_rejected(rows, record, error.reason, error.detail)
 
 

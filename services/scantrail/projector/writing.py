@@ -52,6 +52,9 @@ RETRY_S = 0.5
 #: Why a record became a row of `rejected` whose values PostgreSQL never takes.
 REFUSED_BY_DATABASE = "refused_by_database"
 
+#: As what each record counts that this release cannot read, and that became a row of `rejected`.
+UNREADABLE = "unreadable"
+
 #: Rows that are put into words at once: what is being written waits for so many at most.
 ROWS_AT_ONCE = 50
 
@@ -88,6 +91,8 @@ class Writer:
         self.next: dict[TopicPartition, int] = {}
         metrics.SCANS_PROCESSED.labels("projector", "written")
         metrics.REJECTED.labels(Topic.MOVEMENTS.value, REFUSED_BY_DATABASE)
+        for topic in topics.values():
+            metrics.REJECTED.labels(topic.value, UNREADABLE)
 
     async def begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin where the rows of `partitions` end."""
@@ -135,6 +140,9 @@ class Writer:
         nexts = {partition: records[-1].offset + 1 for partition, records in batch.items()}
         try:
             await self._write_patiently(rows, nexts, health, copied or {})
+            for topic, place in rows.unreadable:
+                log.error("record cannot be read", topic=topic.value, place=place)
+                metrics.REJECTED.labels(topic.value, UNREADABLE).inc()
         except DATABASE_ERRORS as error:
             if not is_refusal(error):
                 raise

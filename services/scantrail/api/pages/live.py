@@ -20,6 +20,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.access import Role
+from scantrail.api.problems import Problem
 from scantrail.contracts.topics import Topic
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -150,6 +151,9 @@ def build_live(live: Live) -> list[Any]:
     @get("/page/live", role=Role.READ, include_in_schema=False)
     async def listen() -> ServerSentEvent:
         """Events: moved, alerts, readers, rejected, swept, changed, and each with -seldom."""
+        if live.is_full:
+            told = f"{LISTENERS_MAX} pages are told of news at once: this one is tried again"
+            raise Problem(503, "Too many listen", told, headers={"Retry-After": "30"})
         return ServerSentEvent(live.events())
 
     return [listen]

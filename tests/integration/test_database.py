@@ -2,6 +2,9 @@
 
 import re
 import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import psycopg.errors as states
@@ -11,9 +14,12 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
+from scantrail.cli import rotating
 from scantrail.cli.commands import run
+from scantrail.cli.rotating import exchange_owner_password, take_up_owner_password
 from scantrail.infra import tables
 from scantrail.infra.database import is_away, is_refusal, make_tables, migrate, sqlalchemy_url
+from scantrail.infra.database_roles import set_owner_password
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.settings import Settings, SettingsError
 
@@ -150,3 +156,79 @@ def test_roles_are_given_their_rights_and_no_other(
             assert may == (expected,), role
     told = capsys.readouterr().out
     assert told == "roles have their rights: scantrail_projector, scantrail_api\n"
+
+
+# ------------------------------------------------------------------------ the owner's password
+
+
+@pytest.fixture
+def own_role(postgres: EmbeddedPostgres, tmp_path: Path) -> Iterator[Settings]:
+    """Settings of a user of this test alone, whose password is in a file."""
+    name = f"owner_{secrets.token_hex(4)}"
+    with psycopg.connect(postgres.address, autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'first'")
+    file = tmp_path / "password"
+    file.write_text("first")
+    url = urlsplit(postgres.address)
+    bare = url._replace(netloc=f"{name}@{url.netloc.rpartition('@')[2]}")
+    yield Settings(database_url=urlunsplit(bare), database_password_file=str(file))
+    with psycopg.connect(postgres.address, autocommit=True) as connection:
+        connection.execute(f"DROP ROLE {name}")
+
+
+def connects(settings: Settings) -> bool:
+    """With the password as it is in the file by now."""
+    try:
+        psycopg.connect(
+            settings.secret("database_url"), password=settings.secret("database_password")
+        ).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def test_an_exchange_that_died_before_postgresql_had_the_password_is_begun_anew(
+    own_role: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(own_role.database_password_file)
+    with monkeypatch.context() as dying:
+        dying.setattr(rotating, "set_owner_password", died)
+        with pytest.raises(KeyboardInterrupt):
+            exchange_owner_password(own_role, path)
+    take_up_owner_password(own_role, path)
+    assert connects(own_role)
+    exchange_owner_password(own_role, path)
+    assert connects(own_role)
+    assert path.read_text() != "first"
+
+
+def test_an_exchange_that_died_when_postgresql_had_the_password_is_ended(
+    own_role: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die_after(settings: Settings, password: str) -> None:
+        set_owner_password(settings, password)
+        died()
+
+    path = Path(own_role.database_password_file)
+    with monkeypatch.context() as dying:
+        dying.setattr(rotating, "set_owner_password", die_after)
+        with pytest.raises(KeyboardInterrupt):
+            exchange_owner_password(own_role, path)
+    assert not connects(own_role)
+    take_up_owner_password(own_role, path)
+    assert connects(own_role)
+    assert [each.name for each in path.parent.iterdir() if each.name != path.name] == []
+
+
+def test_where_postgresql_takes_neither_password_both_are_kept(own_role: Settings) -> None:
+    path = Path(own_role.database_password_file)
+    path.write_text("wrong")
+    path.with_name("password.next").write_text("wrong too")
+    with pytest.raises(SettingsError, match="neither the password of"):
+        take_up_owner_password(own_role, path)
+    assert (path.read_text(), path.with_name("password.next").exists()) == ("wrong", True)
+
+
+def died(*_: object) -> None:
+    """As by Ctrl-C."""
+    raise KeyboardInterrupt

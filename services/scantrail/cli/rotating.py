@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg
+
 from scantrail.infra.certificates import fingerprint
 from scantrail.infra.child_processes import write_private
 from scantrail.infra.credentials import run_clients
@@ -48,6 +50,9 @@ class Rotation:
         }[kind]()
 
     def _passwords(self) -> None:
+        told = self._settings.database_password_file
+        if told:
+            take_up_owner_password(self._settings, Path(told))
         for name in PRINCIPALS:
             password = new_password()
             run_clients(set_password(self._brokers(), name, password))
@@ -57,21 +62,13 @@ class Rotation:
             password = new_password()
             set_role_password(self._settings, name, password)
             keep(self._keyring.database_password(name), password)
-        self._owner_password()
+        if told:
+            exchange_owner_password(self._settings, Path(told))
         self._say("PostgreSQL's roles have new passwords")
         self._service_token()
         self._say("the api shows the gateway a new token")
         self._broker_password()
         self._say("the brokers have a new password")
-
-    def _owner_password(self) -> None:
-        told = self._settings.database_password_file
-        if told:
-            password = new_password()
-            set_owner_password(self._settings, password)
-            path = Path(told)
-            owner = path.stat()
-            write_private(path, password, owner=(owner.st_uid, owner.st_gid))
 
     def _service_token(self) -> None:
         """The gateway takes both while the api changes to the new one."""
@@ -142,6 +139,39 @@ class Rotation:
 
     def _database_address(self) -> tuple[str, int]:
         return address_of(self._settings.secret("database_url"))
+
+
+def exchange_owner_password(settings: Settings, path: Path) -> None:
+    """A new one for the user of these settings, whose password is in the file `path`. It lies
+    beside that before PostgreSQL has it: who dies in between has not lost it."""
+    owner, password = path.stat(), new_password()
+    write_private(_next_to(path), password, owner=(owner.st_uid, owner.st_gid))
+    set_owner_password(settings, password)
+    _next_to(path).replace(path)
+
+
+def take_up_owner_password(settings: Settings, path: Path) -> None:
+    """End an exchange that died, if one did: where PostgreSQL takes the password of `path` no more,
+    it has the one beside it."""
+    if not _next_to(path).exists():
+        return
+    address, refusals = settings.secret("database_url"), []
+    for holder in (path, _next_to(path)):
+        try:
+            psycopg.connect(address, password=holder.read_text().strip()).close()
+        except psycopg.OperationalError as error:
+            refusals.append(str(error))
+        else:
+            holder.replace(path)
+            return
+    raise SettingsError(
+        f"PostgreSQL takes neither the password of {path} nor the one beside it that an exchange"
+        f" left: {'; '.join(refusals)}"
+    )
+
+
+def _next_to(path: Path) -> Path:
+    return path.with_name(f"{path.name}.next")
 
 
 def shown_by(address: tuple[str, int], *, starts_in_clear: bool = False) -> bytes | None:

@@ -16,6 +16,7 @@ from integration.processes import Process, started
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.infra import kafka_watch
+from scantrail.infra.beside import beside
 from scantrail.infra.settings import Settings
 
 if TYPE_CHECKING:
@@ -122,17 +123,15 @@ async def test_of_three_brokers_one_that_dies_is_missed_and_all_are_seen_to_be_a
     with Network() as network:
         cluster = Cluster(tmp_path, stack_cache, network)
         cluster.start()
-        watching = asyncio.create_task(
-            kafka_watch.watch_kafka(Settings(kafka_bootstrap=cluster.bootstrap("others")))
-        )
+        watching = kafka_watch.watch_kafka(Settings(kafka_bootstrap=cluster.bootstrap("others")))
         try:
-            await until(lambda: live() == 3, 20.0)
-            cluster.kill(1)
-            await until(lambda: live() == 2, 30.0)
-            await asyncio.to_thread(cluster.start, 1)
-            await until(lambda: live() == 3, 30.0)
-            cluster.kill()
-            await until(lambda: live() == 0, 30.0)
+            async with beside(watching):
+                await until(lambda: live() == 3, 20.0)
+                cluster.kill(1)
+                await until(lambda: live() == 2, 30.0)
+                await asyncio.to_thread(cluster.start, 1)
+                await until(lambda: live() == 3, 30.0)
+                cluster.kill()
+                await until(lambda: live() == 0, 30.0)
         finally:
-            await kafka_watch.stop_watch(watching)
             cluster.kill()

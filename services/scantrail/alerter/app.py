@@ -60,6 +60,7 @@ from scantrail.domain.serial_alerts import SERIAL_MISSING, judge_with_serial, ju
 from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
+from scantrail.infra.beside import beside
 from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import (
@@ -69,7 +70,7 @@ from scantrail.infra.kafka import (
     patiently,
     stop_producer,
 )
-from scantrail.infra.kafka_watch import InHand, stop_watch, watch_kafka
+from scantrail.infra.kafka_watch import InHand, watch_kafka
 from scantrail.infra.logs import logger
 from scantrail.infra.notices import Unreadable, take_hold, take_policy, take_recall
 from scantrail.infra.settings import Settings
@@ -139,53 +140,52 @@ async def run_alerter(settings: Settings, health: Health) -> None:
     ]
     consumer: AIOKafkaConsumer | None = None
     in_hand = InHand()
-    watching = asyncio.create_task(watch_kafka(settings, "alerter", in_hand.positions))
     _count_from_0()
     try:
-        for mirror, name in zip(mirrors, MIRRORED, strict=True):
-            await mirror.start()
-            health.has(name)
-        topics = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED)
-        consumer = await connect_consumer(settings, group="alerter")
-        moved, found, unread = (name_of(settings, topic) for topic in topics)
-        assignments = Assignments()
-        consumer.subscribe([moved, found, unread], listener=assignments)
-        in_hand.of = consumer
-        health.has("kafka")
-        while True:
-            batch = await consumer.getmany(timeout_ms=200)
-            in_hand.take(batch)
-            assignment = assignments.changes
-            # Without anything to judge only recalls matter: that they take effect.
-            others = mirrors[1:] if batch else []
-            await patiently(partial(mirrors[0].catch_up, *others))
-            told: dict[str, dict[TopicPartition, list[Any]]] = {
-                topic: {} for topic in (moved, found, unread)
-            }
-            for place, some in batch.items():
-                told[place.topic][place] = some
-            begins = await watch.begins(consumer, told[moved])
-            if not batch and not begins:
-                continue
-            seen = read_movements(told[moved].values(), notices.products)
-            raised = judge_movements(seen, notices, settings.site_travel_s)
-            raised += judge_findings(told[found].values(), notices.policies)
-            raised += judge_reads(told[unread].values(), notices)
-            await _send(producer, settings, raised)
-            await watch.tell_hits(consumer, hits(seen, notices))
-            passing("judged")
-            nexts = {place: begins[place] for place in begins if place not in told[moved]}
-            nexts |= {place: records[-1].offset + 1 for place, records in batch.items()}
-            if not await patiently(partial(_commit, consumer, nexts)):
-                continue
-            in_hand.done()
-            _count(seen)
-            passing("committed")
-            # Another may have judged behind our batch, without the recall, what we do not judge.
-            if assignment == assignments.changes:
-                await watch.tell_begins(consumer, begins)
+        async with beside(watch_kafka(settings, "alerter", in_hand.positions)):
+            for mirror, name in zip(mirrors, MIRRORED, strict=True):
+                await mirror.start()
+                health.has(name)
+            topics = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED)
+            consumer = await connect_consumer(settings, group="alerter")
+            moved, found, unread = (name_of(settings, topic) for topic in topics)
+            assignments = Assignments()
+            consumer.subscribe([moved, found, unread], listener=assignments)
+            in_hand.of = consumer
+            health.has("kafka")
+            while True:
+                batch = await consumer.getmany(timeout_ms=200)
+                in_hand.take(batch)
+                assignment = assignments.changes
+                # Without anything to judge only recalls matter: that they take effect.
+                others = mirrors[1:] if batch else []
+                await patiently(partial(mirrors[0].catch_up, *others))
+                told: dict[str, dict[TopicPartition, list[Any]]] = {
+                    topic: {} for topic in (moved, found, unread)
+                }
+                for place, some in batch.items():
+                    told[place.topic][place] = some
+                begins = await watch.begins(consumer, told[moved])
+                if not batch and not begins:
+                    continue
+                seen = read_movements(told[moved].values(), notices.products)
+                raised = judge_movements(seen, notices, settings.site_travel_s)
+                raised += judge_findings(told[found].values(), notices.policies)
+                raised += judge_reads(told[unread].values(), notices)
+                await _send(producer, settings, raised)
+                await watch.tell_hits(consumer, hits(seen, notices))
+                passing("judged")
+                nexts = {place: begins[place] for place in begins if place not in told[moved]}
+                nexts |= {place: records[-1].offset + 1 for place, records in batch.items()}
+                if not await patiently(partial(_commit, consumer, nexts)):
+                    continue
+                in_hand.done()
+                _count(seen)
+                passing("committed")
+                # What we do not judge, another may have judged by now, without the recall.
+                if assignment == assignments.changes:
+                    await watch.tell_begins(consumer, begins)
     finally:
-        await stop_watch(watching)
         if consumer is not None:
             await consumer.stop()
         for mirror in mirrors:

@@ -66,13 +66,6 @@ async def watch_kafka(
             await asker.stop()
 
 
-async def stop_watch(watching: "asyncio.Task[None]") -> None:
-    """Stop a task of watch_kafka; raises what it ended with by itself."""
-    watching.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await watching
-
-
 async def _connected(settings: Settings) -> AIOKafkaConsumer:
     asker = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka_bootstrap,

@@ -18,10 +18,11 @@ from aiokafka.errors import KafkaError
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.infra.beside import beside
 from scantrail.infra.database import DATABASE_ERRORS, connect_database, until_answers
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
-from scantrail.infra.kafka_watch import stop_watch, watch_kafka
+from scantrail.infra.kafka_watch import watch_kafka
 from scantrail.infra.logs import logger
 from scantrail.infra.months import AHEAD, ANALYZE, MAKE_MONTHS
 from scantrail.infra.settings import Settings
@@ -77,16 +78,14 @@ async def run_projector(settings: Settings, health: Health) -> None:
     health.has("database")
     consumer = await connect_consumer(settings, group="projector", fetch_bytes_max=FETCH_BYTES_MAX)
     projector = Projector(settings, engine, consumer)
-    watching = asyncio.create_task(watch_kafka(settings, "projector", projector.positions))
-    keeping = asyncio.create_task(keep_months(settings))
     try:
-        consumer.subscribe([name_of(settings, topic) for topic in TOPICS], listener=projector)
-        health.has("kafka")
-        await projector.project(health)
+        async with beside(
+            watch_kafka(settings, "projector", projector.positions), keep_months(settings)
+        ):
+            consumer.subscribe([name_of(settings, topic) for topic in TOPICS], listener=projector)
+            health.has("kafka")
+            await projector.project(health)
     finally:
-        await stop_watch(watching)
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
         await consumer.stop()
         await engine.dispose()
 

@@ -81,6 +81,11 @@ CERTIFICATE_ENDS = Gauge(
     "When the certificate ends that the process shows; 0 where it cannot be read",
     ["shown_to"],
 )
+MONTHS_MADE = Gauge(
+    "scantrail_months_made_timestamp_seconds",
+    "When the projector last saw that the months to come have their parts of the history; of one"
+    " that never did, when it began",
+)
 DATABASE_WRITE_SECONDS = Histogram(
     "scantrail_database_write_seconds", "One transaction of the projector", buckets=_AGE_BUCKETS
 )

@@ -18,6 +18,7 @@ from aiokafka.errors import KafkaError
 from sqlalchemy import Table
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.infra import metrics
 from scantrail.infra.beside import beside
 from scantrail.infra.database import DATABASE_ERRORS, connect_database, until_answers
 from scantrail.infra.health import Health
@@ -94,6 +95,7 @@ async def keep_months(settings: Settings) -> None:
     """See to it until cancelled that the months to come have their parts of the history. Where they
     cannot be made now, they are later; the part for all others takes what has none."""
     engine = connect_database(settings, statement_timeout_s=MONTHS_S_MAX)
+    metrics.MONTHS_MADE.set_to_current_time()
     try:
         while True:
             wait_s = MONTHS_EVERY_S
@@ -102,6 +104,7 @@ async def keep_months(settings: Settings) -> None:
                     made = (await connection.execute(MAKE_MONTHS, {"months": AHEAD})).scalar_one()
                 async with engine.begin() as connection:
                     await connection.execute(ANALYZE, {"again": made > 0})
+                metrics.MONTHS_MADE.set_to_current_time()
                 if made:
                     log.info("months made", months=made)
             except DATABASE_ERRORS as error:

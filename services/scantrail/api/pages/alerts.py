@@ -20,7 +20,7 @@ from scantrail.infra.tables import alert
 
 AnyRequest = Request[Any, Any, Any]
 
-SHOWN_MAX = 100
+SHOWN_MAX = 50
 
 #: What waits for somebody, and what nobody sees to any more.
 _WAITING = (AlertStanding.OPEN, AlertStanding.ACKNOWLEDGED)

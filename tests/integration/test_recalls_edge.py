@@ -353,20 +353,22 @@ async def test_two_who_enter_one_recall_at_once_make_one(site: "Site") -> None:
 
 # --------------------------------------------------------------------------- a million serials
 
-MILLION = 1_000_000
 
-
-async def test_a_million_serials_of_twenty_characters_reach_all_who_watch(site: "Site") -> None:
+async def test_serials_of_twenty_characters_reach_all_who_watch(
+    site: "Site", long_form: bool
+) -> None:
+    """A million in the long form, more than fit into any other request in the short one."""
+    count = 1_000_000 if long_form else 400_000
     await site.start("api")
     site.http.timeout = httpx.Timeout(300)
     await enter(site, status="draft", selectors=[])
-    serials = [f"SN{number:018}" for number in range(MILLION)]
+    serials = [f"SN{number:018}" for number in range(count)]
     file = "\n".join(["serial,note", *(f"{serial},x" for serial in serials), "SN" + "0" * 18 + ","])
     sent = {"content": file.encode(), "headers": {"Content-Type": "text/csv"}}
     told = await ok(site, "PUT", "/recalls/R-1/serials", **sent)
-    assert (told["lines"], told["serials"], told["doubles"]) == (MILLION + 1, MILLION, 1)
+    assert (told["lines"], told["serials"], told["doubles"]) == (count + 1, count, 1)
     told = await ok(site, "POST", "/recalls/R-1/activate")
-    assert told["selectors"][0]["count"] == MILLION
+    assert told["selectors"][0]["count"] == count
     assert len((await ok(site, "GET", "/recalls/R-1"))["selectors"][0]["serials"]) == 1000
     matcher, unreadable = RecallMatcher(), Unreadable()
     mirror = Mirror(site.settings, Topic.RECALLS, partial(take_recall, matcher, unreadable))
@@ -382,10 +384,10 @@ async def test_a_million_serials_of_twenty_characters_reach_all_who_watch(site: 
         await mirror.stop()
     for serial in (serials[0], serials[-1]):
         assert matcher.match(Marks("09506000134352", serial)).recalled
-    assert not matcher.match(Marks("09506000134352", f"SN{MILLION:018}")).recalled
+    assert not matcher.match(Marks("09506000134352", f"SN{count:018}")).recalled
     assert unreadable.recalls_of([None]) == []
     unseen = await ok(site, "GET", "/recalls/R-1/preview")
-    assert unseen["never_seen"]["listed"] == MILLION
+    assert unseen["never_seen"]["listed"] == count
     closed = await ok(site, "POST", "/recalls/R-1/close", json={"note": "x"})
     assert closed["version"] == 4
 

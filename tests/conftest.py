@@ -78,7 +78,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, stack_cache: Path) -> Iterat
     broker = EmbeddedKafka(tmp_path_factory.mktemp("kafka"), stack_cache)
     broker.start()
     yield broker
-    broker.stop()
+    broker.kill()  # to close thousands of partitions well takes it some ten seconds
 
 
 @pytest.fixture(scope="session")

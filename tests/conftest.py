@@ -4,7 +4,6 @@ import gc
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from hypothesis import settings
 
@@ -83,12 +82,8 @@ def kafka(tmp_path_factory: pytest.TempPathFactory, stack_cache: Path) -> Iterat
 
 @pytest.fixture(scope="session")
 def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """The session's server, at `postgres.address`: give each test a database of its own. It waits
-    for no disk: nobody kills it, and each database that goes would wait for all others' files."""
+    """The session's server, at `postgres.address`: give each test a database of its own."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("postgres"))
     server.start()
-    with psycopg.connect(server.address, autocommit=True) as connection:
-        connection.execute("ALTER SYSTEM SET fsync = off")
-        connection.execute("SELECT pg_reload_conf()")
     yield server
     server.stop()

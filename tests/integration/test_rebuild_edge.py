@@ -262,8 +262,10 @@ async def test_scans_that_come_meanwhile_are_not_lost_and_readers_see_no_gap(
     await caught_up(site)
     sent, is_over = list[str](), False
 
-    def is_near() -> bool:
-        ((seen,),) = site.rows("SELECT count(*) FROM unit WHERE serial LIKE 'meanwhile-%%'")
+    async def is_near() -> bool:
+        # In a thread: what rebuilds, in this loop, locks the table for a while.
+        query = "SELECT count(*) FROM unit WHERE serial LIKE 'meanwhile-%%'"
+        ((seen,),) = await asyncio.to_thread(site.rows, query)
         return len(sent) - int(seen) < 200
 
     async def scan_on() -> None:

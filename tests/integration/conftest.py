@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 from sqlalchemy import create_engine
 
 from scantrail.alerter.app import MIRRORED, run_alerter
@@ -128,11 +129,24 @@ def as_role(database_url: str) -> Callable[[str], str]:
 
 
 @pytest.fixture
-async def settings(kafka: EmbeddedKafka, database_url: str, tmp_path: Path) -> Settings:
+async def settings(
+    kafka: EmbeddedKafka, database_url: str, tmp_path: Path
+) -> AsyncIterator[Settings]:
     """An installation of this test alone, its topics applied; nothing runs yet."""
     settings = private_settings(tmp_path, kafka.address, database_url)
-    await apply_topics(settings)
-    return settings
+    applied = await apply_topics(settings)
+    yield settings
+    await _delete_topics(kafka.address, applied)
+
+
+async def _delete_topics(address: str, names: list[str]) -> None:
+    """With each topic that stays, whatever tells or counts all of them takes longer."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=address)
+    await admin.start()
+    try:
+        await admin.delete_topics(names)
+    finally:
+        await admin.close()
 
 
 def private_settings(folder: Path, kafka: str, database_url: str = "") -> Settings:

@@ -408,33 +408,34 @@ async def test_what_declares_a_refused_event_wrong_voids_nothing(there: "Site") 
     assert scans[1].corrects == scans[0].event_id
 
 
-@pytest.mark.parametrize(
-    ("told", "field"),
-    [
-        (b"", ""),
-        (b"<epcis:EPCISDocument/>", ""),
-        (b"[]", ""),
-        (b'{"type": "EPCISDocument", "epcisBody": {"eventList": ["a\\u0000"]}}', None),
-        ({"type": "ObjectEvent"}, "type"),
-        ({"schemaVersion": "1.2"}, "schemaVersion"),
-        ({"schemaVersion": 2}, "schemaVersion"),
-        ({"epcisBody": {}}, "epcisBody.eventList"),
-        ({"epcisBody": {"eventList": {}}}, "epcisBody.eventList"),
-        ({"type": "EPCISQueryDocument"}, "epcisBody.queryResults.resultsBody.eventList"),
-        ({"epcisBody": {"eventList": [1, 2, 3, 4]}}, "epcisBody.eventList"),
-    ],
-)
+NO_DOCUMENTS: list[tuple[Any, str | None]] = [
+    (b"", ""),
+    (b"<epcis:EPCISDocument/>", ""),
+    (b"[]", ""),
+    (b'{"type": "EPCISDocument", "epcisBody": {"eventList": ["a\\u0000"]}}', None),
+    ({"type": "ObjectEvent"}, "type"),
+    ({"schemaVersion": "1.2"}, "schemaVersion"),
+    ({"schemaVersion": 2}, "schemaVersion"),
+    ({"epcisBody": {}}, "epcisBody.eventList"),
+    ({"epcisBody": {"eventList": {}}}, "epcisBody.eventList"),
+    ({"type": "EPCISQueryDocument"}, "epcisBody.queryResults.resultsBody.eventList"),
+    ({"epcisBody": {"eventList": [1, 2, 3, 4]}}, "epcisBody.eventList"),
+]
+
+
 async def test_what_is_no_document_is_refused_with_its_field(
-    site: "Site", monkeypatch: pytest.MonkeyPatch, told: Any, field: str | None
+    site: "Site", monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
 ) -> None:
     monkeypatch.setattr(epcis_capture, "EVENTS_MAX", 3)
     await site.start("api")
-    sent: dict[str, Any] = {"json": document() | told} if isinstance(told, dict) else {}
-    answer = await site.ask("POST", "/epcis/capture", **(sent or {"content": told}))
-    assert answer.status_code == 400, answer.text
-    if field is not None:
-        assert answer.json()["field"] == field
-    assert site.rows("SELECT * FROM epcis_capture") == []
+    for told, field in NO_DOCUMENTS:
+        with subtests.test(told=told):
+            sent: dict[str, Any] = {"json": document() | told} if isinstance(told, dict) else {}
+            answer = await site.ask("POST", "/epcis/capture", **(sent or {"content": told}))
+            assert answer.status_code == 400, answer.text
+            if field is not None:
+                assert answer.json()["field"] == field
+            assert site.rows("SELECT * FROM epcis_capture") == []
 
 
 async def test_an_error_behaviour_that_is_none_is_refused(site: "Site") -> None:

@@ -257,38 +257,39 @@ async def test_what_a_reader_voids_is_declared_wrong_without_a_reason(site: "Sit
     assert serials(one) == ["S1"]
 
 
-@pytest.mark.parametrize(
-    ("asked", "field", "mend"),
-    [
-        ({"MATCH_anyEPC": f"https://id.gs1.org/01/{GTIN}"}, "MATCH_anyEPC", "serial"),
-        ({"MATCH_anyEPC": "urn:epc:idpat:sgtin:9506000.013435.*"}, "MATCH_anyEPC", "class"),
-        ({"MATCH_anyEPC": f"{LINK}S1|"}, "MATCH_anyEPC", "give values"),
-        ({"MATCH_anyEPC": "|".join([f"{LINK}S1"] * 101)}, "MATCH_anyEPC", "at most 100"),
-        ({"GE_eventTime": "yesterday"}, "GE_eventTime", "give a time such as"),
-        ({"LT_eventTime": "2026-03-02T08:15:00"}, "LT_eventTime", "end the time in Z"),
-        ({"GE_recordTime": "2026-13-02T08:15:00Z"}, "GE_recordTime", "give a time such as"),
-        ({"LT_recordTime": "0001-01-01T00:00:00Z"}, "LT_recordTime", "give a time from"),
-        ({"EQ_bizStep": "dancing"}, "EQ_bizStep", "give some of commissioning"),
-        ({"EQ_bizStep": ""}, "EQ_bizStep", "give values"),
-        ({"EQ_bizLocation": "a\x00b"}, "EQ_bizLocation", "printable"),
-        ({"EQ_disposition": "damaged"}, "EQ_disposition", "it knows MATCH_anyEPC"),
-        ({"perPage": "0"}, "perPage", ""),
-        ({"perPage": "1001"}, "perPage", ""),
-        ({"nextPageToken": "abc"}, "nextPageToken", "`Link`"),
-        ({"nextPageToken": "WyJ1bml0cyIsImEiXQ"}, "nextPageToken", "`Link`"),
-    ],
-)
+BAD_PARAMETERS: list[tuple[dict[str, str], str, str]] = [
+    ({"MATCH_anyEPC": f"https://id.gs1.org/01/{GTIN}"}, "MATCH_anyEPC", "serial"),
+    ({"MATCH_anyEPC": "urn:epc:idpat:sgtin:9506000.013435.*"}, "MATCH_anyEPC", "class"),
+    ({"MATCH_anyEPC": f"{LINK}S1|"}, "MATCH_anyEPC", "give values"),
+    ({"MATCH_anyEPC": "|".join([f"{LINK}S1"] * 101)}, "MATCH_anyEPC", "at most 100"),
+    ({"GE_eventTime": "yesterday"}, "GE_eventTime", "give a time such as"),
+    ({"LT_eventTime": "2026-03-02T08:15:00"}, "LT_eventTime", "end the time in Z"),
+    ({"GE_recordTime": "2026-13-02T08:15:00Z"}, "GE_recordTime", "give a time such as"),
+    ({"LT_recordTime": "0001-01-01T00:00:00Z"}, "LT_recordTime", "give a time from"),
+    ({"EQ_bizStep": "dancing"}, "EQ_bizStep", "give some of commissioning"),
+    ({"EQ_bizStep": ""}, "EQ_bizStep", "give values"),
+    ({"EQ_bizLocation": "a\x00b"}, "EQ_bizLocation", "printable"),
+    ({"EQ_disposition": "damaged"}, "EQ_disposition", "it knows MATCH_anyEPC"),
+    ({"perPage": "0"}, "perPage", ""),
+    ({"perPage": "1001"}, "perPage", ""),
+    ({"nextPageToken": "abc"}, "nextPageToken", "`Link`"),
+    ({"nextPageToken": "WyJ1bml0cyIsImEiXQ"}, "nextPageToken", "`Link`"),
+]
+
+
 async def test_a_bad_parameter_is_named_with_its_mend(
-    site: "Site", asked: dict[str, str], field: str, mend: str
+    site: "Site", subtests: pytest.Subtests
 ) -> None:
     await site.start("api")
-    answer = await site.ask("GET", "/epcis/events", params=asked)
-    assert answer.status_code == 400
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["field"] == field
-    assert mend in answer.json()["detail"]
-    export = await site.ask("GET", "/epcis/export", params=asked)
-    assert export.status_code == 400
+    for asked, field, mend in BAD_PARAMETERS:
+        with subtests.test(asked=asked):
+            answer = await site.ask("GET", "/epcis/events", params=asked)
+            assert answer.status_code == 400
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert answer.json()["field"] == field
+            assert mend in answer.json()["detail"]
+            export = await site.ask("GET", "/epcis/export", params=asked)
+            assert export.status_code == 400
 
 
 async def test_an_export_is_a_file_that_is_sent_as_it_is_read(

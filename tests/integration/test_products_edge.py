@@ -115,27 +115,30 @@ async def test_a_policy_of_now_begins_now(site: "Site") -> None:
     assert site.rows("SELECT count(*) FROM product_policy") == [(2,)]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"valid_from": "2026-06-01T00:00:00"}, "valid_from"),
-        ({"valid_from": "1969-06-01T00:00:00Z"}, "valid_from"),
-        ({"serial_missing": "loud"}, "serial_missing"),
-        ({"serial_formats": ["AB-##", "no blank"]}, "serial_formats[1]"),
-        ({"serial_formats": ["ab-##"], "fold_case": True}, "serial_formats[0]"),
-        ({"serial_formats": [f"A{n:02}" for n in range(21)]}, "serial_formats"),
-    ],
-)
+NO_POLICIES: list[tuple[dict[str, Any], str]] = [
+    ({"valid_from": "2026-06-01T00:00:00"}, "valid_from"),
+    ({"valid_from": "1969-06-01T00:00:00Z"}, "valid_from"),
+    ({"serial_missing": "loud"}, "serial_missing"),
+    ({"serial_formats": ["AB-##", "no blank"]}, "serial_formats[1]"),
+    ({"serial_formats": ["ab-##"], "fold_case": True}, "serial_formats[0]"),
+    ({"serial_formats": [f"A{n:02}" for n in range(21)]}, "serial_formats"),
+]
+
+
 async def test_what_is_no_policy_is_refused_by_its_field(
-    site: "Site", body: dict[str, Any], field: str
+    site: "Site", subtests: pytest.Subtests
 ) -> None:
     await site.start("api")
-    assert (await refused(site, 400, "PUT", PUMP, json={"name": "Pump"} | body))["field"] == field
-    await refused(site, 404, "GET", f"{PUMP}/policies")
-    for list_ in ("policies", "serials"):
-        cursor = "WyJwb2xpY2llcyIsIngiXQ" if list_ == "policies" else "WyJzZXJpYWxzIiwieCJd"
-        path = f"{PUMP}/{list_}?cursor={cursor}"
-        assert (await refused(site, 400, "GET", path))["field"] == "cursor"
+    for body, field in NO_POLICIES:
+        with subtests.test(body=body):
+            assert (await refused(site, 400, "PUT", PUMP, json={"name": "Pump"} | body))[
+                "field"
+            ] == field
+            await refused(site, 404, "GET", f"{PUMP}/policies")
+            for list_ in ("policies", "serials"):
+                cursor = "WyJwb2xpY2llcyIsIngiXQ" if list_ == "policies" else "WyJzZXJpYWxzIiwieCJd"
+                path = f"{PUMP}/{list_}?cursor={cursor}"
+                assert (await refused(site, 400, "GET", path))["field"] == "cursor"
 
 
 # ---------------------------------------------------------------------------------- folding

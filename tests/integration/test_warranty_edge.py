@@ -331,28 +331,29 @@ async def test_an_order_from_before_serials_were_mandatory_is_still_the_proof(si
     assert (serials["SO-3"], serials["SO-4"]) == ("not_used", "mandatory")
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({"unit": f"01{GTIN}211", "product": GTIN}, "unit"),
-        ({}, "unit"),
-        ({"unit": "nonsense"}, "unit"),
-        ({"unit": f"01{GTIN}211", "serial": "1"}, "serial"),
-        ({"product": GTIN}, "order"),
-        ({"product": GTIN, "order": "SO-9"}, "order"),
-        ({"product": "PUMP-8", "order": "SO-1"}, "order"),
-        ({"unit": f"01{GTIN}211", "fault": " "}, "fault"),
-        ({"unit": f"01{GTIN}211", "id": "?"}, "id"),
-    ],
-)
+NO_CLAIMS: list[tuple[dict[str, str], str]] = [
+    ({"unit": f"01{GTIN}211", "product": GTIN}, "unit"),
+    ({}, "unit"),
+    ({"unit": "nonsense"}, "unit"),
+    ({"unit": f"01{GTIN}211", "serial": "1"}, "serial"),
+    ({"product": GTIN}, "order"),
+    ({"product": GTIN, "order": "SO-9"}, "order"),
+    ({"product": "PUMP-8", "order": "SO-1"}, "order"),
+    ({"unit": f"01{GTIN}211", "fault": " "}, "fault"),
+    ({"unit": f"01{GTIN}211", "id": "?"}, "id"),
+]
+
+
 async def test_a_claim_that_cannot_be_filed_names_its_field(
-    site: "Site", body: dict[str, str], field: str
+    site: "Site", subtests: pytest.Subtests
 ) -> None:
     await begun(site)
-    told = {"id": "C-1", "fault": "leaks"} | body
-    assert (await refused(site, 400, "POST", "/claims", json=told))["field"] == field
-    await refused(site, 404, "GET", "/claims/C-1")
-    await refused(site, 404, "POST", "/claims/C-1/events", json={"state": "closed"})
+    for body, field in NO_CLAIMS:
+        with subtests.test(body=body):
+            told = {"id": "C-1", "fault": "leaks"} | body
+            assert (await refused(site, 400, "POST", "/claims", json=told))["field"] == field
+            await refused(site, 404, "GET", "/claims/C-1")
+            await refused(site, 404, "POST", "/claims/C-1/events", json={"state": "closed"})
 
 
 async def test_claims_are_listed_by_what_is_asked(site: "Site") -> None:
@@ -500,25 +501,26 @@ async def test_what_comes_back_by_its_serial_comes_back_by_no_quantity_beside(
     await ok(site, "POST", "/returns", json=body | {"lines": [unit, rest | {"quantity": 1}]})
 
 
-@pytest.mark.parametrize(
-    ("more", "field"),
-    [
-        ({"lines": []}, "lines"),
-        ({"order": "SO-9"}, "order"),
-        ({"rma": " x"}, "rma"),
-        ({"lines": [{}]}, "lines[0]"),
-        ({"lines": [{"unit": "nonsense"}]}, "lines[0].unit"),
-        ({"lines": [{"product": GTIN, "quantity": 0}]}, "lines[0].quantity"),
-        ({"lines": [{"unit": f"01{GTIN}211", "quantity": 2}]}, "lines[0].quantity"),
-    ],
-)
+NO_RETURNS: list[tuple[dict[str, Any], str]] = [
+    ({"lines": []}, "lines"),
+    ({"order": "SO-9"}, "order"),
+    ({"rma": " x"}, "rma"),
+    ({"lines": [{}]}, "lines[0]"),
+    ({"lines": [{"unit": "nonsense"}]}, "lines[0].unit"),
+    ({"lines": [{"product": GTIN, "quantity": 0}]}, "lines[0].quantity"),
+    ({"lines": [{"unit": f"01{GTIN}211", "quantity": 2}]}, "lines[0].quantity"),
+]
+
+
 async def test_a_return_that_cannot_be_read_names_its_field(
-    site: "Site", more: dict[str, Any], field: str
+    site: "Site", subtests: pytest.Subtests
 ) -> None:
     await begun(site)
-    body = {"rma": "RMA-1", "order": "SO-1", "lines": [{"product": GTIN}]} | more
-    assert (await refused(site, 400, "POST", "/returns", json=body))["field"] == field
-    assert (await ok(site, "GET", "/returns"))["returns"] == []
+    for more, field in NO_RETURNS:
+        with subtests.test(more=more):
+            body = {"rma": "RMA-1", "order": "SO-1", "lines": [{"product": GTIN}]} | more
+            assert (await refused(site, 400, "POST", "/returns", json=body))["field"] == field
+            assert (await ok(site, "GET", "/returns"))["returns"] == []
 
 
 async def test_a_reader_names_the_return_by_which_a_unit_comes(site: "Site") -> None:

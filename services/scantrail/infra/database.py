@@ -5,18 +5,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import alembic.command
 import psycopg
-from alembic.config import Config
-from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 log = logger(__name__)
 
@@ -280,6 +280,8 @@ def lock_table(connection: Connection, table: str) -> None:
 
 def make_tables(connection: Connection, *, shape: str = "head") -> None:
     """Bring the first schema of the connection's search path to the newest shape, or an older."""
+    import alembic.command  # here, for no process that serves needs it
+
     config = _migrations()
     config.attributes["connection"] = connection
     alembic.command.upgrade(config, shape)
@@ -287,12 +289,16 @@ def make_tables(connection: Connection, *, shape: str = "head") -> None:
 
 def newest_shape() -> str:
     """The revision to which `migrate` brings a database."""
+    from alembic.script import ScriptDirectory
+
     head = ScriptDirectory.from_config(_migrations()).get_current_head()
     assert head is not None
     return head
 
 
-def _migrations() -> Config:
+def _migrations() -> "Config":
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")

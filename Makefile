@@ -77,7 +77,7 @@ test test-faults: export PYTHONDONTWRITEBYTECODE :=
 # A few tests at a time to each worker, in the order of the list: first those that share what is dear
 # to set up, which all go to one worker, and last those that run alone.
 test: install check broker browser prometheus kustomize ## checks, then runs every test
-	@$(VENV)/bin/pytest -n $(WORKERS) --dist loadgroup
+	@$(VENV)/bin/pytest -n $(WORKERS) --dist loadscope
 
 # The tests' MQTT broker, and openssl for its certificate. Debian has mosquitto outside of PATH.
 broker:

@@ -3,13 +3,14 @@
 import gc
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
-from workers import choose_ports, turn
+from workers import Grouped, choose_ports, turn
 
 # How long an example takes says something of the machine, nothing of the code.
 settings.register_profile("scantrail", deadline=None)
@@ -32,6 +33,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _runs_alone(item: pytest.Item) -> bool:
     return item.get_closest_marker("alone") is not None
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Grouped:
+    """Called where there are workers: who gets which test next."""
+    return Grouped(config, log)
 
 
 def pytest_configure() -> None:

@@ -61,9 +61,6 @@ from scantrail.infra.topic_admin import apply_topics, name_of
 
 READ, WRITE, DESCRIBE = 3, 4, 8
 
-#: One worker sets up the installation, and not each of them.
-pytestmark = pytest.mark.xdist_group("secured")
-
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, stack_cache: Path) -> Iterator[Stack]:

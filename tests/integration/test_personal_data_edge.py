@@ -141,17 +141,24 @@ async def test_what_was_set_aside_goes_after_its_time_unless_it_holds_a_unit(
         ("released", "scan", due, "went-on", 4),
         ("recent", "read", not_yet, None, None),
         ("holds", "scan", due, "waits", 4),
+        ("holds on", "scan", due, "scanned since", 4),
         ("holds a first scan", "scan", due, "never seen", 1),
     ):
         site.execute(insert, id_, source, at, unit, version)
-    for unit, version in (("went-on", 5), ("waits", 4)):
-        site.execute("INSERT INTO unit (unit, serial, version) VALUES (%s, 's', %s)", unit, version)
+    columns = "(unit, version, held, serial)"
+    for row in (("went-on", 5, False), ("waits", 4, False), ("scanned since", 5, True)):
+        site.execute(f"INSERT INTO unit {columns} VALUES (%s, %s, %s, 's')", *row)
     monkeypatch.setattr(expiring, "REJECTED_AT_ONCE", 2)
     engine = connect_database(with_least_rights("api", site.settings))
     await expire_once(engine, now=now)
     await engine.dispose()
     left = site.rows("SELECT id FROM rejected ORDER BY id")
-    assert [id_ for (id_,) in left] == ["holds", "holds a first scan", "recent"]
+    assert [id_ for (id_,) in left] == [
+        "holds",
+        "holds a first scan",
+        "holds on",
+        "recent",
+    ]
 
 
 def _api(settings: Settings) -> str:

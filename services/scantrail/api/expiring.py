@@ -77,7 +77,9 @@ async def _expire_rejected(engine: AsyncEngine, *, before: datetime) -> bool:
     """Whether there may be more. A scan on which the tracker failed stays for as long as it holds
     its unit."""
     told = rejected.c
-    is_over = exists().where(unit.c.unit == told.unit, unit.c.version > told.unit_version)
+    is_over = exists().where(
+        unit.c.unit == told.unit, unit.c.version > told.unit_version, ~unit.c.held
+    )
     query = select(told.id).where(told.record_time < before, told.unit.is_(None) | is_over)
     some = query.limit(REJECTED_AT_ONCE).with_for_update(of=rejected, skip_locked=True)
     async with engine.begin() as connection:

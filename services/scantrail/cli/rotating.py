@@ -165,8 +165,8 @@ def take_up_owner_password(settings: Settings, path: Path) -> None:
             holder.replace(path)
             return
     raise SettingsError(
-        f"PostgreSQL takes neither the password of {path} nor the one beside it that an exchange"
-        f" left: {'; '.join(refusals)}"
+        f"PostgreSQL does not answer, or takes neither the password of {path} nor the one beside it"
+        f" that an exchange left: {'; '.join(refusals)}"
     )
 
 

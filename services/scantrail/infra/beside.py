@@ -3,18 +3,29 @@
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
+
+from scantrail.infra.logs import logger
+
+log = logger(__name__)
+
+#: Work that does not end when it is told to is left after so long.
+END_S_MAX: Final = 10.0
 
 
 @asynccontextmanager
 async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """They go on while the body does, and are cancelled at its end. Where one fails the body is
-    cancelled, and what it failed by is raised: nobody believes that it goes on."""
+    cancelled, and what it failed by is raised: nobody believes that it goes on. What others failed
+    by is in the log."""
     owner = asyncio.current_task()
     assert owner is not None
+    is_over = was_told = False
 
     def ended(task: "asyncio.Task[None]") -> None:
-        if not task.cancelled():
+        nonlocal was_told
+        if not is_over and not was_told and not task.cancelled():
+            was_told = True
             owner.cancel()
 
     tasks = [asyncio.create_task(work) for work in works]
@@ -23,9 +34,21 @@ async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     try:
         yield
     finally:
+        is_over = True
+        cancelled = None
         for task in tasks:
-            task.remove_done_callback(ended)
             task.cancel()
-        for result in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(result, Exception):
-                raise result
+        try:
+            await asyncio.wait(tasks, timeout=END_S_MAX)
+        except asyncio.CancelledError as error:  # by us, when the body was at its end, or by others
+            cancelled = error
+        if was_told:
+            owner.uncancel()
+        done = (task for task in tasks if task.done() and not task.cancelled())
+        first, *others = [task.exception() for task in done] or [None]
+        for other in others:
+            log.error("work beside failed too", reason=repr(other))
+        if first is not None:
+            raise first
+        if cancelled is not None:
+            raise cancelled

@@ -150,7 +150,7 @@ pictures: install browser ## makes the README's pictures of the page anew
 	@mkdir -p docs/images
 	@SCANTRAIL_PICTURES=docs/images $(VENV)/bin/pytest -q tests/integration/test_page_pictures_edge.py
 
-test-faults: install ## kills, pauses, cuts off and breaks everything for some forty minutes, and prints a table
+test-faults: install ## kills, pauses, cuts off and breaks everything for some fifty minutes, and prints a table
 	@PYTHONPATH=tests $(VENV)/bin/python -m faults
 	@$(VENV)/bin/pytest --long tests/integration/test_tracker_edge.py tests/integration/test_gateway_outage.py \
 	    tests/system tests/integration/test_secure_edge.py tests/integration/test_gateway_hostile.py \

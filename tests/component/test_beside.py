@@ -72,6 +72,29 @@ async def test_where_two_works_fail_the_second_is_in_the_log() -> None:
     assert [line["reason"] for line in logs] == ["RuntimeError('two')"]
 
 
+async def test_work_that_has_nothing_more_to_do_ends_nothing_and_hides_no_failure() -> None:
+    done, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def end() -> None:
+        done.set()
+
+    async def fail() -> NoReturn:
+        await goes_on.wait()
+        raise ValueError("unforeseen")
+
+    async def body() -> None:
+        async with beside(end(), fail()):
+            await done.wait()
+            await asyncio.sleep(0)  # where it would be cancelled
+            goes_on.set()
+            await asyncio.Future()
+
+    with pytest.raises(ValueError, match="unforeseen"):
+        await asyncio.wait_for(body(), 5)
+    async with beside(end()):
+        await asyncio.sleep(0)
+
+
 async def test_work_that_does_not_end_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "END_S_MAX", 0.05)
     goes_on = asyncio.Event()

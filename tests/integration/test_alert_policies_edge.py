@@ -3,7 +3,8 @@
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from scantrail.contracts.records import RejectedRead, alerts, encode
+from reads import rejected_read
+from scantrail.contracts.records import alerts, encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertKind, AlertStatus
 from scantrail.domain.recall import Recall, Selector
@@ -193,16 +194,12 @@ async def test_a_read_without_its_serial_is_judged_by_the_policy_of_its_product(
     await decide(site, "/alert-policies/serial_missing", exceptions=exceptions)
     for product in (quiet, loud):
         at = site.scan("1").event_time
-        read = RejectedRead(
+        read = rejected_read(
+            f"01{product}",
+            at,
             event_id=f"r-{product}",
-            reader="r",
             station="dock-1",
             reason="serial_missing",
-            detail="scan the unit's own code",
-            read=f"01{product}",
-            event_time=at,
-            record_time=at,
-            sequence=1,
             of_product=product,
         )
         await site.publish(Topic.READS_REJECTED, "r", encode(read), partition=0)

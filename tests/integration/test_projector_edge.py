@@ -14,8 +14,8 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 
+from reads import rejected_read
 from scantrail.contracts.records import (
-    RejectedRead,
     UnreadableRecord,
     decode_scan,
     encode,
@@ -326,23 +326,9 @@ async def test_alerts_are_open_withdrawn_and_keep_what_people_did(site: "Site") 
     assert (site.rows(query), site.rows(history)) == before
 
 
-def set_aside(read: str, at: datetime) -> RejectedRead:
-    return RejectedRead(
-        event_id="handheld/7",
-        reader="handheld",
-        station=None,
-        reason="unknown_reader",
-        detail="no [[reader]] has id 'handheld'",
-        read=read,
-        event_time=at,
-        record_time=at,
-        sequence=7,
-    )
-
-
 async def test_rejected_reads_wait_and_wait_again_after_a_replay_in_vain(site: "Site") -> None:
     at = site.scan("1").event_time
-    read = set_aside("raw", at)
+    read = rejected_read("raw", at)
     await site.start("projector")
     await site.publish(Topic.READS_REJECTED, "handheld", encode(read))
     query = "SELECT * FROM rejected"
@@ -374,7 +360,7 @@ async def test_rejected_reads_wait_and_wait_again_after_a_replay_in_vain(site: "
 async def test_two_reads_to_which_a_device_gave_one_id_are_both_kept(site: "Site") -> None:
     """It counts from 1 at each boot."""
     at = site.scan("1").event_time
-    first = set_aside("one", at)
+    first = rejected_read("one", at)
     others = (
         msgspec.structs.replace(first, read="another"),
         msgspec.structs.replace(first, event_time=at + timedelta(minutes=1)),

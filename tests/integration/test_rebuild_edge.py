@@ -17,8 +17,9 @@ from aiokafka.admin.records_to_delete import RecordsToDelete
 from integration.conftest import NOON
 from integration.processes import run_command
 from integration.test_alerts_edge import alert
+from reads import rejected_read
 from scantrail.cli.rebuild import told_of_rebuild
-from scantrail.contracts.records import RejectedRead, encode, rejection_headers
+from scantrail.contracts.records import encode, rejection_headers
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import AlertStatus
 from scantrail.domain.reader import ReaderStatus
@@ -98,10 +99,8 @@ async def lived_in(site: "Site") -> None:
     for number in range(1, 7):
         raised = alert(site, number)
         await site.publish(Topic.ALERTS, raised.id, encode(raised))
-    read = of_nobody("abc")
     for number in range(3):
-        again = {"event_id": f"r/1/{number}", "read": f"abc{number}"}
-        told = RejectedRead(**({f: getattr(read, f) for f in read.__struct_fields__} | again))
+        told = rejected_read(f"abc{number}", NOON, event_id=f"r/1/{number}")
         await site.publish(Topic.READS_REJECTED, "r", encode(told))
     headers = rejection_headers(
         reason="not_json", detail="x", topic="t", partition=0, offset=3, version="1"
@@ -158,21 +157,6 @@ DAMAGE = (
     "UPDATE rejected SET reason = 'other' WHERE replayed_at IS NOT NULL",
     "DELETE FROM reader_status",
 )
-
-
-def of_nobody(read: str) -> RejectedRead:
-    """Set aside at the gateway, for no reader has that name."""
-    return RejectedRead(
-        event_id="r/1/1",
-        reader="r",
-        station=None,
-        reason="unknown_reader",
-        detail="no reader",
-        read=read,
-        event_time=NOON,
-        record_time=NOON,
-        sequence=1,
-    )
 
 
 async def test_damaged_rows_are_as_they_were_and_all_others_are_untouched(site: "Site") -> None:
@@ -400,7 +384,7 @@ async def test_who_was_erased_stays_erased_though_the_topics_have_the_name(site:
     await site.start("api")
     await site.start("projector")
     await ask(site, "PUT", "/parties/p", json={"name": "Ada Quuxine", "address": "7 Zyzzyva Road"})
-    read = of_nobody("SHIP TO: Ada Quuxine")
+    read = rejected_read("SHIP TO: Ada Quuxine", NOON)
     await site.publish(Topic.READS_REJECTED, "r", encode(read))
     for number in (1, 2):
         raised = alert(site, number)

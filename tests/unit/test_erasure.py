@@ -2,24 +2,14 @@
 
 import pytest
 
+from reads import rejected_read
 from scantrail.api import erasure
-from scantrail.contracts.records import RejectedRead, encode
+from scantrail.contracts.records import encode
 from unit.world import NOON
 
 
 def emptied(name: str, read: str, **more: str) -> bytes | None:
-    told = RejectedRead(
-        event_id="r/1",
-        reader="reader",
-        station=None,
-        reason="no_code",
-        detail="give a code",
-        read=read,
-        event_time=NOON,
-        record_time=NOON,
-        sequence=1,
-        **more,
-    )
+    told = rejected_read(read, NOON, reason="no_code", detail="give a code", **more)
     return erasure._emptied(encode(told), erasure._whole(erasure._forms([name])))
 
 

@@ -24,7 +24,7 @@ async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
     def ended(task: "asyncio.Task[None]") -> None:
         nonlocal was_told
-        if not is_over and not was_told and not task.cancelled():
+        if not is_over and not was_told and _failure(task) is not None:
             was_told = True
             owner.cancel()
 
@@ -44,11 +44,15 @@ async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             cancelled = error
         if was_told:
             owner.uncancel()
-        done = (task for task in tasks if task.done() and not task.cancelled())
-        first, *others = [task.exception() for task in done] or [None]
-        for other in others:
+        failures = list(filter(None, map(_failure, tasks)))
+        for other in failures[1:]:
             log.error("work beside failed too", reason=repr(other))
-        if first is not None:
-            raise first
+        if failures:
+            raise failures[0]
         if cancelled is not None:
             raise cancelled
+
+
+def _failure(task: "asyncio.Task[None]") -> BaseException | None:
+    """What it failed by; None while it goes on, and where it ended or was cancelled."""
+    return task.exception() if task.done() and not task.cancelled() else None

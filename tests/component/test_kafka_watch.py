@@ -30,13 +30,10 @@ async def test_what_is_fetched_waits_until_it_is_done() -> None:
     in_hand.of = Consumer()
     in_hand.take({FIRST: [record(4), record(8)]})
     assert await in_hand.positions() == {FIRST: 4, SECOND: 9}
+    in_hand.take({FIRST: [record(9)]})
+    assert await in_hand.positions() == {FIRST: 4, SECOND: 9}, "the next one is fetched"
     in_hand.done()
     assert await in_hand.positions() == {FIRST: 9, SECOND: 9}
-
-
-async def test_a_batch_that_was_given_up_is_in_hand_no_more() -> None:
-    in_hand = InHand()
-    in_hand.of = Consumer()
-    in_hand.take({FIRST: [record(4)]})
+    in_hand.done()
     in_hand.take({SECOND: [record(7)]})
     assert await in_hand.positions() == {FIRST: 9, SECOND: 7}

@@ -6,33 +6,28 @@
 3. alerts, and which units a recall may mean, are sent, every acknowledgement awaited. Died here:
    the batch is read again, and the same alerts, with the same ids, are sent again; whoever takes
    them, takes each id once.
-4. the offsets are committed: nobody else begins before them from here on.
+4. the offsets are committed, some times a second: nobody else begins before them from here on.
 5. of recalls that are new it is told from where on they were judged (domain.recall_watch), unless
    partitions were assigned anew since the batch was fetched. Died here: whoever takes over the
    partition tells it, of a later position.
 
-An empty poll is a batch of nothing, so that a recall takes effect where nothing moves.
+While 3 to 5 of a batch are awaited (alerter.ending), the next one is fetched, judged and sent,
+unless there is something to tell by 5: no alert waits for what the batch before it has still to
+end. An empty poll is a batch of nothing, so that a recall takes effect where nothing moves.
 """
 
-import asyncio
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import date, datetime
 from functools import partial
 from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
-from aiokafka import (
-    AIOKafkaConsumer,
-    AIOKafkaProducer,
-    ConsumerRebalanceListener,
-    TopicPartition,
-)
-from aiokafka.errors import CommitFailedError, IllegalStateError
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from scantrail.alerter.ending import Ending, Judged
 from scantrail.alerter.watching import Hit, RecallWatch
-from scantrail.contracts.ages import read_at
 from scantrail.contracts.records import (
     Movement,
     RejectedRead,
@@ -61,7 +56,6 @@ from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra import metrics
 from scantrail.infra.beside import beside
-from scantrail.infra.failpoints import passing
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import (
     Mirror,
@@ -94,21 +88,6 @@ class Notices(NamedTuple):
     policies: dict[AlertKind, AlertPolicy]
 
 
-class Assignments(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Counts how often partitions were taken from us or given to us."""
-
-    def __init__(self) -> None:
-        self.changes = 0
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """What is in hand may be another's from here on."""
-        self.changes += 1
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """We begin at what was committed, wherever we were."""
-        self.changes += 1
-
-
 class Moved(NamedTuple):
     """A movement, every key by which a notice may name its unit, and Kafka's record of it."""
 
@@ -139,6 +118,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
         Mirror(settings, Topic.ALERT_POLICIES, partial(take_policy, notices.policies, unreadable)),
     ]
     consumer: AIOKafkaConsumer | None = None
+    ending: Ending | None = None
     in_hand = InHand()
     _count_from_0()
     try:
@@ -149,14 +129,14 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             topics = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED)
             consumer = await connect_consumer(settings, group="alerter")
             moved, found, unread = (name_of(settings, topic) for topic in topics)
-            assignments = Assignments()
-            consumer.subscribe([moved, found, unread], listener=assignments)
+            ending = Ending(consumer, watch, in_hand)
+            consumer.subscribe([moved, found, unread], listener=ending.assignments)
             in_hand.of = consumer
             health.has("kafka")
             while True:
                 batch = await consumer.getmany(timeout_ms=200)
                 in_hand.take(batch)
-                assignment = assignments.changes
+                assignment = ending.assignments.changes
                 # Without anything to judge only recalls matter: that they take effect.
                 others = mirrors[1:] if batch else []
                 await patiently(partial(mirrors[0].catch_up, *others))
@@ -167,25 +147,29 @@ async def run_alerter(settings: Settings, health: Health) -> None:
                     told[place.topic][place] = some
                 begins = await watch.begins(consumer, told[moved])
                 if not batch and not begins:
+                    in_hand.done()
+                    await ending.idle()
                     continue
                 seen = read_movements(told[moved].values(), notices.products)
                 raised = judge_movements(seen, notices, settings.site_travel_s)
                 raised += judge_findings(told[found].values(), notices.policies)
                 raised += judge_reads(told[unread].values(), notices)
-                await _send(producer, settings, raised)
-                await watch.tell_hits(consumer, hits(seen, notices))
-                passing("judged")
+                sent = await _send(producer, settings, raised)
+                sent += await watch.send_hits(consumer, hits(seen, notices))
                 nexts = {place: begins[place] for place in begins if place not in told[moved]}
                 nexts |= {place: records[-1].offset + 1 for place, records in batch.items()}
-                if not await patiently(partial(_commit, consumer, nexts)):
-                    continue
-                in_hand.done()
-                _count(seen)
-                passing("committed")
-                # What we do not judge, another may have judged by now, without the recall.
-                if assignment == assignments.changes:
-                    await watch.tell_begins(consumer, begins)
+                await ending.take(
+                    Judged(
+                        sent=sent,
+                        movements=[each.movement for each in seen],
+                        nexts=nexts,
+                        begins=begins,
+                        assignment=assignment,
+                    )
+                )
     finally:
+        if ending is not None:
+            await ending.stop()
         if consumer is not None:
             await consumer.stop()
         for mirror in mirrors:
@@ -369,7 +353,10 @@ def _reasons(keys: Iterable[str], holds: Mapping[str, Hold]) -> list[HoldReason]
     return [reason for key in keys if key in holds for reason in holds[key].reasons]
 
 
-async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Alert]) -> None:
+async def _send(
+    producer: AIOKafkaProducer, settings: Settings, raised: list[Alert]
+) -> list[Awaitable[Any]]:
+    """Their acknowledgements, to be awaited."""
     topic = name_of(settings, Topic.ALERTS)
     sent = []
     for alert in raised:
@@ -384,7 +371,7 @@ async def _send(producer: AIOKafkaProducer, settings: Settings, raised: list[Ale
         sent.append(
             await producer.send(topic, encode(alert), key=alert.id.encode(), headers=headers)
         )
-    await asyncio.gather(*sent)
+    return sent
 
 
 def _count_from_0() -> None:
@@ -394,23 +381,3 @@ def _count_from_0() -> None:
         metrics.ALERTS_SWITCHED_OFF.labels(kind.value)
         for severity in set(Severity) - {Severity.OFF}:
             metrics.ALERTS_RAISED.labels(kind.value, severity.value)
-
-
-def _count(seen: Sequence[Moved]) -> None:
-    """Movements of which all alerts are sent."""
-    metrics.SCANS_PROCESSED.labels("alerter", "judged").inc(len(seen))
-    age_seconds, now = metrics.SCAN_AGE_SECONDS.labels("alert"), datetime.now(UTC)
-    for moved in seen:
-        if (at := read_at(moved.movement.scan)) is not None:
-            age_seconds.observe(max((now - at).total_seconds(), 0.0))
-    metrics.LAST_PROCESSED.labels("alerter").set_to_current_time()
-
-
-async def _commit(consumer: AIOKafkaConsumer, nexts: Mapping[TopicPartition, int]) -> bool:
-    """Whether the group still takes it from us: then nobody else begins before these offsets."""
-    try:
-        await consumer.commit(nexts)
-    except (CommitFailedError, IllegalStateError) as error:
-        log.warning("rebalanced: the batch is judged again", reason=str(error))
-        return False
-    return True

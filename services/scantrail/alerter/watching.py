@@ -1,7 +1,7 @@
 """What the alerter tells the desk of recalls, for the sweep (domain.recall_watch)."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -26,8 +26,9 @@ class Hit(NamedTuple):
 class RecallWatch:
     """Knows which recalls are new, and tells from where on movements are judged with them.
 
-    Per batch: `begins` before it is judged, `tell_begins` once its offsets are committed. That
-    order makes what is told true whoever judges next, and whoever judged before, dead or paused.
+    Per batch: `begins` before it is judged, `tell_begins` once its offsets are committed, and where
+    there is something to tell, `begins` of the next only after that. This order makes what is told
+    true whoever judges next, and whoever judged before, dead or paused.
     """
 
     def __init__(self, settings: Settings, producer: AIOKafkaProducer) -> None:
@@ -69,7 +70,7 @@ class RecallWatch:
         """Tell what `begins` found; every acknowledgement is awaited."""
         positions = {place.partition: offset for place, offset in begins.items()}
         told = [each for each in self._due if each.partition in positions]
-        await self._send(
+        sent = await self._send(
             (
                 each.recall,
                 Watched(
@@ -82,11 +83,14 @@ class RecallWatch:
             )
             for each in told
         )
+        await asyncio.gather(*sent)
         self._taking_over.told(told)
 
-    async def tell_hits(self, consumer: AIOKafkaConsumer, hits: Iterable[Hit]) -> None:
-        """Tell of units that recalls mean or may mean; every acknowledgement is awaited."""
-        await self._send(
+    async def send_hits(
+        self, consumer: AIOKafkaConsumer, hits: Iterable[Hit]
+    ) -> list[Awaitable[Any]]:
+        """Tell of units that recalls mean or may mean; the acknowledgements, to be awaited."""
+        return await self._send(
             (
                 hit.unit,
                 Watched(
@@ -107,9 +111,8 @@ class RecallWatch:
     def _count(self, consumer: AIOKafkaConsumer) -> int:
         return len(consumer.partitions_for_topic(self._movements))
 
-    async def _send(self, told: Iterable[tuple[str, Watched]]) -> None:
-        sent = [
+    async def _send(self, told: Iterable[tuple[str, Watched]]) -> list[Awaitable[Any]]:
+        return [
             await self._producer.send(self._topic, encode(watched), key=key.encode())
             for key, watched in told
         ]
-        await asyncio.gather(*sent)

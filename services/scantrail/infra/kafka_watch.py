@@ -5,6 +5,7 @@ Asked on a connection of its own: on the one that reads, a question would wait b
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -131,21 +132,21 @@ class _Lags:
 
 
 class InHand:
-    """How far a consumer is that works on one batch after another: what it has fetched and not
-    done yet counts as waiting."""
+    """How far a consumer is that ends one batch after another: what it has fetched and not done yet
+    counts as waiting."""
 
     def __init__(self) -> None:
         #: None until it has subscribed
         self.of: AIOKafkaConsumer | None = None
-        self._firsts: dict[TopicPartition, int] = {}
+        self._firsts = deque[dict[TopicPartition, int]]()
 
     def take(self, batch: Mapping[TopicPartition, list[Any]]) -> None:
-        """Work on this batch begins; the one before it is done, or was given up."""
-        self._firsts = {place: records[0].offset for place, records in batch.items()}
+        """Work on this batch begins."""
+        self._firsts.append({place: records[0].offset for place, records in batch.items()})
 
     def done(self) -> None:
-        """The batch is done."""
-        self._firsts = {}
+        """The oldest batch is done, or was given up."""
+        self._firsts.popleft()
 
     async def positions(self) -> Mapping[TopicPartition, int]:
         """The first record that is not done of each partition that is assigned."""
@@ -153,6 +154,6 @@ class InHand:
             return {}
         found = {}
         for place in self.of.assignment():
-            first = self._firsts.get(place)
-            found[place] = await self.of.position(place) if first is None else first
+            firsts = [each[place] for each in self._firsts if place in each]
+            found[place] = firsts[0] if firsts else await self.of.position(place)
         return found

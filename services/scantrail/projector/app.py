@@ -50,7 +50,7 @@ FETCH_BYTES_MAX = 4 << 20
 
 #: From the beginning of one transaction to that of the next, where few records come: each costs as
 #: much as some dozens of scans, in PostgreSQL too. What comes after a pause is written at once.
-APART_S = 0.05
+APART_S = 0.1
 RECORDS_FEW = 500
 
 #: How often it is looked whether a month has to be made, when again where that failed, and how long

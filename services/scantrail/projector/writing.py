@@ -218,8 +218,7 @@ class Writer:
         await merge(tables.reader_status, rows.readers, _LAST)
         await merge(tables.recall_position, rows.recall_positions, _LATEST)
         await mark_recalled(connection, rows.recall_hits)
-        for partition, offset in nexts.items():
-            await _advance(connection, partition, self.next[partition], offset)
+        await _advance(connection, self.next, nexts)
 
 
 async def stored_offsets(connection: AsyncConnection) -> dict[TopicPartition, int]:
@@ -315,25 +314,48 @@ async def _merge(
     )
 
 
+#: Of each partition the offset at which it goes on, and the one from which we went on, which must
+#: be what is stored; 0 where nothing is.
+_ADVANCE = text(
+    """
+    WITH wanted AS (
+        SELECT * FROM unnest(
+            CAST(:topics AS text[]), CAST(:partitions AS int[]),
+            CAST(:offsets AS bigint[]), CAST(:expected AS bigint[])
+        ) AS wanted (topic, partition, next_offset, expected)
+    ), moved AS (
+        UPDATE consumer_offset SET next_offset = wanted.next_offset FROM wanted
+        WHERE consumer_offset.topic = wanted.topic AND consumer_offset.partition = wanted.partition
+        AND wanted.expected > 0 AND consumer_offset.next_offset = wanted.expected
+        RETURNING consumer_offset.topic, consumer_offset.partition
+    ), begun AS (
+        INSERT INTO consumer_offset SELECT topic, partition, next_offset FROM wanted
+        WHERE expected = 0 ON CONFLICT DO NOTHING RETURNING topic, partition
+    )
+    SELECT * FROM moved UNION ALL SELECT * FROM begun
+    """
+)
+
+
 async def _advance(
-    connection: AsyncConnection, partition: TopicPartition, expected: int, offset: int
+    connection: AsyncConnection,
+    expected: Mapping[TopicPartition, int],
+    nexts: Mapping[TopicPartition, int],
 ) -> None:
-    """Replace the stored offset, which must be the one we started from. Raises StaleWriter."""
-    first = (
-        "INSERT INTO consumer_offset VALUES (:topic, :partition, :offset) ON CONFLICT DO NOTHING"
-    )
-    next_ = (
-        "UPDATE consumer_offset SET next_offset = :offset WHERE topic = :topic"
-        " AND partition = :partition AND next_offset = :expected"
-    )
+    """Replace the stored offsets, which must be those from which we went on. Raises StaleWriter."""
+    places = sorted(nexts)
     advanced = await connection.execute(
-        text(next_ if expected else first),
+        _ADVANCE,
         {
-            "topic": partition.topic,
-            "partition": partition.partition,
-            "offset": offset,
-            "expected": expected,
+            "topics": [place.topic for place in places],
+            "partitions": [place.partition for place in places],
+            "offsets": [nexts[place] for place in places],
+            "expected": [expected[place] for place in places],
         },
     )
-    if advanced.rowcount != 1:
-        raise StaleWriter(f"{partition} was written by another projector: offset is not {expected}")
+    done = {TopicPartition(*row) for row in advanced}
+    for place in places:
+        if place not in done:
+            raise StaleWriter(
+                f"{place} was written by another projector: offset is not {expected[place]}"
+            )

@@ -234,6 +234,20 @@ async def test_a_reader_with_a_token_is_let_in_with_it_alone(
     assert [read.reason for read in outlet.rejected] == ["wrong_protocol"]
 
 
+@pytest.mark.parametrize("told", [{"Origin": "https://b.example"}, {"Sec-Fetch-Site": "none"}])
+async def test_what_a_page_sends_is_of_no_reader_unless_it_shows_a_token(
+    http: httpx.AsyncClient, outlet: FakeOutlet, told: dict[str, str]
+) -> None:
+    body = {"code": "0109506000134352217"}
+    answer = await http.post("/generic?reader=handheld", json=body, headers=told)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "of_a_page")
+    assert "or show a token" in answer.json()["detail"]
+    assert outlet.calls == 0
+    shown = {**told, "Authorization": f"Bearer {TOKEN}"}
+    answer = await http.post("/generic?reader=closed", json=body, headers=shown)
+    assert answer.json() == {"accepted": 1, "rejected": []}
+
+
 async def test_a_reader_that_sends_too_fast_is_told_when_to_come_again(
     http: httpx.AsyncClient, outlet: FakeOutlet
 ) -> None:

@@ -19,6 +19,7 @@ BURST_S = 10.0
 REFUSALS = (
     "bad_certificate",
     "bad_token",
+    "of_a_page",
     "too_fast",
     "too_many_connections",
     "wrong_peer",

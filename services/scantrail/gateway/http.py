@@ -193,6 +193,10 @@ def refusal_of(
             " into the readers' file, the token itself into the device (Bearer, or Basic with the"
             " reader's id as user)"
         )
+    if shown is None and _is_of_a_page(request):
+        metrics.REFUSED.labels("of_a_page").inc()
+        told = "a page sends this by a browser: readers send their reads themselves, or show a token"
+        return problem(403, "Not allowed", told, reason="of_a_page")
     if (wait_s := guards.wait_s(reader)) > 0:
         metrics.REFUSED.labels("too_fast").inc()
         told = "the reader sends more than its reads_per_s_max: send it again later"
@@ -206,13 +210,18 @@ def _refusal_of_api(
     request: Request[Any, Any, State], service_token: Callable[[], str]
 ) -> Response[dict[str, Any]] | None:
     """Why a request is none of the api's, which is no browser; None where it is."""
-    if "origin" in request.headers or "sec-fetch-site" in request.headers:
+    if _is_of_a_page(request):
         return problem(403, "Not allowed", "this is asked for by the api, and by no page")
     shown = request.headers.get("Authorization", "").encode(errors="replace")
     tokens = service_token().split()  # two while one is exchanged for the other
     if not tokens or any([hmac.compare_digest(shown, f"Bearer {t}".encode()) for t in tokens]):
         return None
     return _unauthorized("this is asked for by the api: set SCANTRAIL_SERVICE_TOKEN of both alike")
+
+
+def _is_of_a_page(request: Request[Any, Any, State]) -> bool:
+    """Whether a browser says that it sends for a page: no reader and no service is one."""
+    return "origin" in request.headers or "sec-fetch-site" in request.headers
 
 
 def _unauthorized(told: str) -> Response[dict[str, Any]]:

@@ -195,7 +195,7 @@ def refusal_of(
         )
     if shown is None and _is_of_a_page(request):
         metrics.REFUSED.labels("of_a_page").inc()
-        told = "a page sends this by a browser: readers send their reads themselves, or show a token"
+        told = "a browser sends this for a page: readers send reads themselves, or show a token"
         return problem(403, "Not allowed", told, reason="of_a_page")
     if (wait_s := guards.wait_s(reader)) > 0:
         metrics.REFUSED.labels("too_fast").inc()

@@ -268,6 +268,8 @@ async def test_a_wrong_product_and_one_too_many_are_held_and_a_restart_forgets_n
     ]
     await site.stop(running)
     await site.start("gateway")
+    # What is too many is told before all else is known, and who is held then is counted no more.
+    await until_told(site, "warm-up", "clear")
     await until_told(site, "A3", "one_too_many", order="SO-1")
     assert [(await ask(site, each, order="SO-1"))["verdict"] for each in ("A1", "A2", "A3")] == [
         "release",

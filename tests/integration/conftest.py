@@ -95,7 +95,9 @@ def database_url(postgres: EmbeddedPostgres, template_database: str) -> Iterator
     """A migrated database of this test alone."""
     name = f"test_{secrets.token_hex(4)}"
     with psycopg.connect(postgres.address, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE {template_database}")
+        connection.execute(
+            f"CREATE DATABASE {name} TEMPLATE {template_database} STRATEGY FILE_COPY"
+        )
     yield database_at(postgres.address, name)
     with psycopg.connect(postgres.address, autocommit=True) as connection:
         connection.execute(f"DROP DATABASE {name} WITH (FORCE)")

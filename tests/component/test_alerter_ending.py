@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError
 
@@ -20,8 +21,11 @@ class Kafka:
     def __init__(self) -> None:
         self.done: list[Any] = []
         self.refuses = False
+        self.waits: asyncio.Event | None = None
 
     async def commit(self, nexts: Mapping[TopicPartition, int]) -> None:
+        if self.waits is not None:
+            await self.waits.wait()
         if self.refuses:
             raise CommitFailedError
         self.done.append(nexts[PLACE])
@@ -31,7 +35,7 @@ class Kafka:
 
 
 class Hand:
-    def done(self) -> None:
+    def done(self, firsts: Mapping[TopicPartition, int]) -> None:
         """One batch less."""
 
 
@@ -44,6 +48,7 @@ def judged(
         nexts={PLACE: up_to},
         begins={} if begins is None else {PLACE: begins},
         assignment=assignment,
+        firsts={PLACE: up_to},
     )
 
 
@@ -97,11 +102,12 @@ async def test_of_an_assignment_that_has_passed_nothing_is_committed_or_told() -
     await ending.take(judged(1))
     await ending.take(judged(2))
     await ending.assignments.on_partitions_revoked([])
+    await asyncio.sleep(0.01)
+    await ending.idle()
     await ending.take(judged(7, begins=7, assignment=0))
-    assert kafka.done == [1, 7], "it may be committed, and is not told"
-    await ending.take(judged(8))
+    assert kafka.done == [1], "another may be further, and have told"
     await ending.take(judged(3, begins=3, assignment=1))
-    assert kafka.done == [1, 7, 3, "told 3"]
+    assert kafka.done == [1, 3, "told 3"]
 
 
 async def test_what_the_group_does_not_take_from_us_is_not_told() -> None:
@@ -123,8 +129,27 @@ async def test_what_a_batch_fails_by_is_raised_and_it_is_not_committed() -> None
     await asyncio.sleep(0.01)
     with pytest.raises(ConnectionAbortedError):
         await ending.idle()
-    await ending.stop()
+    with structlog.testing.capture_logs() as logs:
+        await ending.stop()
     assert kafka.done == []
+    (line,) = logs
+    assert "not acknowledged" in line["reason"]
+
+
+async def test_what_is_not_committed_when_it_is_cancelled_is_committed_at_the_stop() -> None:
+    kafka = Kafka()
+    ending = ending_of(kafka)
+    await ending.take(judged(1))
+    await ending.take(judged(2))
+    await asyncio.sleep(0.01)
+    kafka.waits = asyncio.Event()
+    idle = asyncio.create_task(ending.idle())
+    await asyncio.sleep(0.01)
+    idle.cancel()
+    await asyncio.wait({idle})
+    kafka.waits = None
+    await ending.stop()
+    assert kafka.done == [1, 2]
 
 
 async def test_a_stop_does_not_wait_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,12 +28,13 @@ async def test_what_is_fetched_waits_until_it_is_done() -> None:
     in_hand = InHand()
     assert await in_hand.positions() == {}, "nobody has subscribed"
     in_hand.of = Consumer()
-    in_hand.take({FIRST: [record(4), record(8)]})
+    first = in_hand.take({FIRST: [record(4), record(8)]})
     assert await in_hand.positions() == {FIRST: 4, SECOND: 9}
-    in_hand.take({FIRST: [record(9)]})
-    assert await in_hand.positions() == {FIRST: 4, SECOND: 9}, "the next one is fetched"
-    in_hand.done()
+    empty, second = in_hand.take({}), in_hand.take({FIRST: [record(9)]})
+    in_hand.done(empty)
+    assert await in_hand.positions() == {FIRST: 4, SECOND: 9}, "it waits still"
+    in_hand.done(first)
     assert await in_hand.positions() == {FIRST: 9, SECOND: 9}
-    in_hand.done()
+    in_hand.done(second)
     in_hand.take({SECOND: [record(7)]})
     assert await in_hand.positions() == {FIRST: 9, SECOND: 7}

@@ -736,6 +736,14 @@ async def test_where_tokens_are_required_a_question_needs_one_too(belt: Belt) ->
         assert (await client.post("/verdict/v1", json=body, headers=shown)).status_code == 429
 
 
+async def test_no_page_of_others_asks(http: httpx.AsyncClient) -> None:
+    question = {"station": "gate", "read": code("A1")}
+    told = {"Origin": "https://b.example", "Authorization": "Basic Yjpi"}
+    answer = await http.post("/verdict/v1", json=question, headers=told)
+    assert (answer.status_code, answer.json()["reason"]) == (403, "of_a_page")
+    assert (await http.post("/verdict/v1", json=question)).status_code == 200
+
+
 async def test_what_is_too_long_for_a_question_is_refused(http: httpx.AsyncClient) -> None:
     answer = await http.post("/verdict/v1", json={"station": "gate", "read": "x" * 20_000})
     assert answer.status_code == 413

@@ -329,7 +329,7 @@ async def test_what_was_judged_and_not_committed_is_judged_again_under_the_same_
 
     await publish(site, recall("1"))
     with monkeypatch.context() as patch:
-        patch.setattr("scantrail.alerter.ending._commit", dies)
+        patch.setattr("scantrail.alerter.ending.Ending._commit", dies)
         running = await site.start("alerter")
         await ship(site, "1")
         assert isinstance(await running.ends(), ConnectionAbortedError)

@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 import msgspec
 import pytest
+from aiokafka import TopicPartition
 from prometheus_client import REGISTRY
 
 from reads import rejected_read
@@ -27,8 +29,10 @@ from scantrail.domain.alert import Alert, AlertKind, AlertStatus
 from scantrail.domain.scan import Origin
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.child_processes import free_ports
+from scantrail.infra.database import connect_database
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
+from scantrail.infra.health import Health
 from scantrail.infra.topic_admin import apply_topics, name_of
 from scantrail.projector import app
 from scantrail.projector.rows import Rows, rejected_read_id
@@ -597,6 +601,27 @@ async def test_a_writer_whose_offset_was_moved_by_another_is_refused(site: "Site
     site.forget(running)
     assert site.rows("SELECT version FROM movement") == [(1,)]
     assert site.rows("SELECT * FROM consumer_offset ORDER BY 1, 2") == rows
+
+
+async def test_of_two_writers_that_begin_at_the_same_places_one_writes_and_the_other_nothing(
+    site: "Site",
+) -> None:
+    """Of one partition something is stored, of the other nothing yet."""
+    topic = name_of(site.settings, Topic.MOVEMENTS)
+    known, new = TopicPartition(topic, 0), TopicPartition(topic, 1)
+    site.execute("INSERT INTO consumer_offset VALUES (%s, 0, 4)", topic)
+    engine = connect_database(site.settings)
+    writers = [Writer(engine, {topic: Topic.MOVEMENTS}) for _ in range(2)]
+    for writer in writers:
+        await writer.begin([known, new])
+    batch = {known: [SimpleNamespace(offset=6)], new: [SimpleNamespace(offset=0)]}
+    told = await asyncio.gather(
+        *(writer.write(batch, Rows(), Health()) for writer in writers), return_exceptions=True
+    )
+    assert {type(each) for each in told} == {type(None), StaleWriter}
+    rows = site.rows("SELECT * FROM consumer_offset ORDER BY 1, 2")
+    assert rows == [(topic, 0, 7), (topic, 1, 1)]
+    await engine.dispose()
 
 
 async def test_two_writers_at_once_leave_each_row_once_and_one_of_them_is_refused_or_idle(

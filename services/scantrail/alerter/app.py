@@ -135,7 +135,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
             health.has("kafka")
             while True:
                 batch = await consumer.getmany(timeout_ms=200)
-                in_hand.take(batch)
+                firsts = in_hand.take(batch)
                 assignment = ending.assignments.changes
                 # Without anything to judge only recalls matter: that they take effect.
                 others = mirrors[1:] if batch else []
@@ -147,7 +147,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
                     told[place.topic][place] = some
                 begins = await watch.begins(consumer, told[moved])
                 if not batch and not begins:
-                    in_hand.done()
+                    in_hand.done(firsts)
                     await ending.idle()
                     continue
                 seen = read_movements(told[moved].values(), notices.products)
@@ -165,6 +165,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
                         nexts=nexts,
                         begins=begins,
                         assignment=assignment,
+                        firsts=firsts,
                     )
                 )
     finally:

@@ -3,14 +3,12 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, IllegalStateError
 
 from scantrail.alerter.watching import RecallWatch
 from scantrail.contracts.ages import read_at
@@ -55,6 +53,8 @@ class Judged:
     begins: Mapping[TopicPartition, int]
     #: Assignments.changes when it was fetched
     assignment: int
+    #: by which it is known to be in hand
+    firsts: Mapping[TopicPartition, int]
 
 
 @dataclass(slots=True)
@@ -97,14 +97,16 @@ class Ending:
         """End what can be ended soon: what is not committed by then is judged again."""
         if self._running is None:
             return
-        await asyncio.wait({self._running}, timeout=FLUSH_S_MAX)
+        try:
+            async with asyncio.timeout(FLUSH_S_MAX):
+                await asyncio.wait({self._running})
+                self._running.result()
+                await self._commit_left()
+        except Exception as error:  # noqa: BLE001  whatever it is, nothing more can be done
+            log.warning("stopped within a batch: it is judged again", reason=repr(error))
         if not self._running.done():
             self._running.cancel()
             await asyncio.wait({self._running})
-        elif self._running.exception() is None:
-            with suppress(KafkaError, TimeoutError):
-                async with asyncio.timeout(FLUSH_S_MAX):
-                    await self._commit_left()
 
     async def _end(self, judged: Judged) -> None:
         await asyncio.gather(*judged.sent)
@@ -115,7 +117,7 @@ class Ending:
         is_ours = True
         if judged.begins or time.monotonic() >= self._due:
             is_ours = await self._commit_left()
-        self._in_hand.done()
+        self._in_hand.done(judged.firsts)
         if not is_ours:
             return
         _count(judged.movements)
@@ -124,25 +126,26 @@ class Ending:
             await self._watch.tell_begins(self._consumer, judged.begins)
 
     async def _commit_left(self) -> bool:
-        """Whether the group still takes it from us: then nobody else begins before that."""
-        nexts, self._left.nexts = self._left.nexts, {}
-        if not nexts:
+        """Whether the group takes it from us: then nobody else begins before that."""
+        if not self._left.nexts:
             return True
         self._due = time.monotonic() + COMMIT_APART_S
-        is_ours = await patiently(partial(_commit, self._consumer, nexts))
+        is_ours = await patiently(self._commit)
+        self._left.nexts = {}
         if is_ours:
             passing("committed")
         return is_ours
 
-
-async def _commit(consumer: AIOKafkaConsumer, nexts: Mapping[TopicPartition, int]) -> bool:
-    """Whether the group still takes it from us: then nobody else begins before these offsets."""
-    try:
-        await consumer.commit(nexts)
-    except (CommitFailedError, IllegalStateError) as error:
-        log.warning("rebalanced: the batch is judged again", reason=str(error))
-        return False
-    return True
+    async def _commit(self) -> bool:
+        # Others may be further by now, and have told so of recalls: we begin where they are.
+        if self._left.assignment != self.assignments.changes:
+            return False
+        try:
+            await self._consumer.commit(self._left.nexts)
+        except (CommitFailedError, IllegalStateError) as error:
+            log.warning("rebalanced: the batch is judged again", reason=str(error))
+            return False
+        return True
 
 
 def _count(judged: Sequence[Movement]) -> None:

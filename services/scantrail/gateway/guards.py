@@ -50,6 +50,11 @@ class Guards:
         """The reader as it is configured, where it is."""
         return self._readers.get(reader_id)
 
+    def asks_for_token(self, reader_id: str) -> bool:
+        """Whether the reader is let in with its token alone."""
+        reader = self._readers.get(reader_id)
+        return reader is not None and bool(reader.token_sha256)
+
     def lets_in(
         self, reader_id: str, authorization: str | None, *, is_certified: bool = False
     ) -> bool:

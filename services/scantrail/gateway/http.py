@@ -193,9 +193,11 @@ def refusal_of(
             " into the readers' file, the token itself into the device (Bearer, or Basic with the"
             " reader's id as user)"
         )
-    if shown is None and _is_of_a_page(request):
+    # A browser may show of itself what it was asked for elsewhere: only a token that was looked at
+    # says that the page is the reader's.
+    if _is_of_a_page(request) and not guards.asks_for_token(reader):
         metrics.REFUSED.labels("of_a_page").inc()
-        told = "a browser sends this for a page: readers send reads themselves, or show a token"
+        told = "a browser sends this for a page: give the reader a token, and have the page show it"
         return problem(403, "Not allowed", told, reason="of_a_page")
     if (wait_s := guards.wait_s(reader)) > 0:
         metrics.REFUSED.labels("too_fast").inc()

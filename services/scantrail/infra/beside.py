@@ -17,14 +17,18 @@ END_S_MAX: Final = 10.0
 async def beside(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """They go on while the body does, and are cancelled at its end. Where one fails the body is
     cancelled, and what it failed by is raised: nobody believes that it goes on. What others failed
-    by is in the log."""
+    by is in the log, and that one has ended by itself."""
     owner = asyncio.current_task()
     assert owner is not None
     is_over = was_told = False
 
     def ended(task: "asyncio.Task[None]") -> None:
         nonlocal was_told
-        if not is_over and not was_told and _failure(task) is not None:
+        if is_over:
+            return
+        if _failure(task) is None:
+            log.warning("work beside has ended", work=getattr(task.get_coro(), "__qualname__", ""))
+        elif not was_told:
             was_told = True
             owner.cancel()
 

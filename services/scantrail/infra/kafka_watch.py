@@ -5,7 +5,6 @@ Asked on a connection of its own: on the one that reads, a question would wait b
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -138,15 +137,17 @@ class InHand:
     def __init__(self) -> None:
         #: None until it has subscribed
         self.of: AIOKafkaConsumer | None = None
-        self._firsts = deque[dict[TopicPartition, int]]()
+        self._firsts: list[dict[TopicPartition, int]] = []
 
-    def take(self, batch: Mapping[TopicPartition, list[Any]]) -> None:
-        """Work on this batch begins."""
-        self._firsts.append({place: records[0].offset for place, records in batch.items()})
+    def take(self, batch: Mapping[TopicPartition, list[Any]]) -> dict[TopicPartition, int]:
+        """Work on this batch begins: its first offsets, by which it is known."""
+        firsts = {place: records[0].offset for place, records in batch.items()}
+        self._firsts.append(firsts)
+        return firsts
 
-    def done(self) -> None:
-        """The oldest batch is done, or was given up."""
-        self._firsts.popleft()
+    def done(self, firsts: Mapping[TopicPartition, int]) -> None:
+        """That batch is done, or was given up."""
+        self._firsts = [each for each in self._firsts if each is not firsts]
 
     async def positions(self) -> Mapping[TopicPartition, int]:
         """The first record that is not done of each partition that is assigned."""

@@ -52,8 +52,7 @@ class Guards:
 
     def asks_for_token(self, reader_id: str) -> bool:
         """Whether the reader is let in with its token alone."""
-        reader = self._readers.get(reader_id)
-        return reader is not None and bool(reader.token_sha256)
+        return bool(self._tokens(reader_id))
 
     def lets_in(
         self, reader_id: str, authorization: str | None, *, is_certified: bool = False
@@ -61,12 +60,15 @@ class Guards:
         """Whether `authorization`, a request's header, shows a token of the reader: as Bearer, or
         as the password of Basic with the reader's id as its name. One that has none needs none
         where a certificate has said that it is this reader."""
-        reader = self._readers.get(reader_id)
-        tokens = reader.token_sha256 if reader else ()
+        tokens = self._tokens(reader_id)
         if not tokens:
             return is_certified or not self._is_required
         shown = digest_of(_token(reader_id, authorization or ""))
         return any([hmac.compare_digest(shown, token) for token in tokens])
+
+    def _tokens(self, reader_id: str) -> tuple[str, ...]:
+        reader = self._readers.get(reader_id)
+        return reader.token_sha256 if reader else ()
 
     def wait_s(self, reader_id: str) -> float:
         """Seconds until the reader may send again: 0 where it may now."""

@@ -1,5 +1,5 @@
 # `make` lists the targets. Variables: PYTHON=python3.12, EMPTY=1 and SECURE=1 (up), ONLY=name (bench),
-# WORKERS=4 (test).
+# WORKERS=4 (test), ADVISORIES=files (audit).
 
 PYTHON ?= python3
 VENV := .venv
@@ -181,8 +181,14 @@ $(AUDIT_STAMP): $(STAMP) $(AUDIT_LOCK)
 	  || { $(call explain_pip,$(AUDIT_LOCK)); exit 1; }
 	@touch $@
 
-# What cannot be looked up is a failure too: --strict. The list of parts needs no network.
-audit: $(AUDIT_STAMP) ## looks for known holes in what is locked; writes dist/sbom.cdx.json
+# What cannot be looked up is a failure too: --strict. The list of parts needs no network. ADVISORIES is a
+# folder or a zip file, for machines that reach no database.
+PIP_AUDIT := $(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off
+ifdef ADVISORIES
+PIP_AUDIT := $(VENV)/bin/python deploy/advisories.py '$(ADVISORIES)' $(PIP_AUDIT) \
+    --vulnerability-service osv --osv-url OSV_URL
+endif
+audit: $(AUDIT_STAMP) ## looks for known holes in what is locked (ADVISORIES=files); writes dist/sbom.cdx.json
 	@mkdir -p dist $(dir $(AUDIT_LOG)) && : > $(AUDIT_LOG)
 	@$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible \
 	    --output-format JSON --output-file dist/sbom.cdx.json deploy/locks/runtime.txt \
@@ -190,18 +196,19 @@ audit: $(AUDIT_STAMP) ## looks for known holes in what is locked; writes dist/sb
 	  || { echo "make: dist/sbom.cdx.json could not be written: see $(AUDIT_LOG)" >&2; exit 1; }
 	@echo "dist/sbom.cdx.json lists the parts of deploy/locks/runtime.txt"
 	@for lock in development bench audit; do \
-	  if ! $(AUDIT)/bin/pip-audit --strict --disable-pip --require-hashes --progress-spinner off \
-	      -r deploy/locks/$$lock.txt > $(AUDIT_LOG) 2>&1; then \
+	  if ! $(PIP_AUDIT) -r deploy/locks/$$lock.txt > $(AUDIT_LOG) 2>&1; then \
 	    if grep -q 'known vulnerabilit' $(AUDIT_LOG); then \
 	      cat $(AUDIT_LOG) >&2; \
 	      echo "make: deploy/locks/$$lock.txt has packages with known holes (above): lock newer ones" >&2; \
 	    else \
 	      echo "make: nothing is known of holes in deploy/locks/$$lock.txt, for the database could not" \
-	           "be asked: $$(grep -iE 'error' $(AUDIT_LOG) | tail -1 | cut -c1-300);" \
-	           "try again where it can be reached; see $(AUDIT_LOG)" >&2; \
+	           "be asked: $$(grep -iE 'error|advisories' $(AUDIT_LOG) | tail -1 | cut -c1-300);" \
+	           "try again where it can be reached, or with ADVISORIES=files (docs/security.md);" \
+	           "see $(AUDIT_LOG)" >&2; \
 	    fi; \
 	    exit 1; \
 	  fi; \
+	  $(if $(ADVISORIES),[ $$lock != audit ] || grep ' advisories of ' $(AUDIT_LOG);) \
 	done
 	@echo "no known holes in deploy/locks"
 

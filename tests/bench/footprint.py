@@ -29,6 +29,7 @@ from bench.installation import (
     postgres_cpu_s,
     reach,
 )
+from bench.inventory import FEW, MANY
 from bench.load import load_http
 from bench.load_http import HttpJob, HttpRequest
 from bench.measure import Measure, Part, Unfinished, say
@@ -232,7 +233,6 @@ CHAIN = Part(names=CHAIN_NAMES, run=measure_chain)
 
 # ---------------------------------------------------------------------------- with ever more units
 
-FEW, MANY = 100_000, 1_000_000
 GROWTH_SCANS = 50_000
 #: Scans of one unit, a place of the path each, after which its state is weighed.
 WEIGHED_AFTER = (1, 5, 10, 16, 20, 40)
@@ -300,7 +300,7 @@ async def _tracker_with(stack: Stack, units: int) -> _Tracker:
     changelog_bytes = _bytes_of(stack, settings, Topic.UNITS)
     begin = time.monotonic()
     start(stack, TRACKER, python_command("scantrail.tracker"), settings.environ())
-    ready = await until_ready(stack, TRACKER, settings, begin)
+    ready = await until_ready(stack, TRACKER, settings, units, begin)
     chosen: Sequence[int] = random.Random(1).choices(range(units), k=GROWTH_SCANS)
     records = encoded(scans(chosen, PATH[1:2]), settings.partitions)
     await publish(settings, name_of(settings, Topic.SCANS), records)

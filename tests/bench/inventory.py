@@ -7,6 +7,7 @@ times on its way: received, stored, packed into a carton of 20, shipped with an 
 10,000 has gone that way a hundred times, as what is hired out does.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
@@ -25,15 +26,18 @@ from scantrail.domain.scan import Scan, order_reference
 from scantrail.domain.station import Station, claim
 from scantrail.domain.vocabulary import BusinessStep, Phase
 
+#: Where something is held against what more units make of it: `make bench UNITS=10000000` for more.
+FEW, MANY = 100_000, int(os.environ.get("UNITS") or 1_000_000)
+
 PRODUCTS, SITES, SHELVES, PURCHASERS = 200, 3, 400, 5_000
 PER_CARTON, PER_ORDER, PER_LOT = 20, 40, 500
 LONG_TRAIL, LONG_LIVED_EVERY, _LONG_LIVED = 400, 10_000, 1_236
-#: Units that are not among the first million.
-FIRST_NEW = 5_000_000
+#: Units that are not among the first ones.
+FIRST_NEW = 50_000_000
 
 _COMPANY, _FIRST_ITEM = 9506000, 20_000
 _SPREAD = 7_368_787  # a prime: neighbours by number are none by serial
-_SERIALS = 10_000_000
+_SERIALS = 100_000_000
 _OPENED = datetime(2026, 1, 5, 6, tzinfo=UTC)
 _BETWEEN_UNITS, _BETWEEN_VISITS = timedelta(seconds=2), timedelta(days=1)
 _UNTIL_RECORDED = timedelta(milliseconds=350)
@@ -58,7 +62,7 @@ def product(number: int) -> str:
 def serial(number: int) -> str:
     """Its serial: of a tagged unit a number, else with letters."""
     mixed = number * _SPREAD % _SERIALS
-    return f"{_SERIALS + mixed}" if _is_tagged(number) else f"SN{mixed:07}"
+    return f"{_SERIALS + mixed}" if _is_tagged(number) else f"SN{mixed:08}"
 
 
 def key(number: int) -> str:
@@ -101,7 +105,7 @@ def _sgtin_key(number: int) -> str:
 
 
 def _imei(number: int, slot: int) -> str:
-    return f"35{number * _SPREAD % _SERIALS:07}{slot:05}"
+    return f"35{number * _SPREAD % _SERIALS:08}{slot:04}"
 
 
 def _tag(number: int) -> str:

@@ -19,6 +19,7 @@ from bench.installation import (
     postgres_cpu_s,
     reach,
 )
+from bench.inventory import FEW, MANY
 from bench.load import load_http
 from bench.load_http import HttpAnswer, HttpJob, HttpRequest
 from bench.measure import Measure, Part, Unfinished, milliseconds, percentile, say
@@ -26,7 +27,6 @@ from bench.rows import stored_offsets
 from scantrail.cli.addresses import page_address
 from scantrail.cli.stack import Stack
 
-FEW, MANY = 100_000, 1_000_000
 PER_S = 200
 SECONDS = 20
 #: The same before it: a desk does not begin with processes that have just been started.

@@ -28,7 +28,7 @@ SCANS = 50_000
 #: States that are published at once: a million would not fit beside what is measured.
 CHUNK = 50_000
 
-#: A tracker that needs longer to have its units is not measured.
+#: A tracker that needs longer to have a million units, or what there are of them, is not measured.
 RESTORE_S_MAX = 300.0
 LOOK_EVERY_S = 0.05
 
@@ -103,18 +103,19 @@ async def _restore(stack: Stack, settings: Settings) -> dict[str, float]:
     """Start a tracker with an empty disk: seconds until it answers, and until it is ready."""
     begin = time.monotonic()
     start(stack, NAME, python_command("scantrail.tracker"), settings.environ())
-    restored = await until_ready(stack, NAME, settings, begin)
+    restored = await until_ready(stack, NAME, settings, UNITS, begin)
     say(f"{NAME}: {UNITS:,} units are restored after {restored['ready_s']:.1f} s")
     return restored
 
 
 async def until_ready(
-    stack: Stack, name: str, settings: Settings, begin: float
+    stack: Stack, name: str, settings: Settings, units: int, begin: float
 ) -> dict[str, float]:
     """Seconds since `begin`, by time.monotonic(), until the tracker answers, and until it is ready.
 
-    Raises Unfinished where it ends, or is not ready within RESTORE_S_MAX.
+    Raises Unfinished where it ends, or does not have its units within RESTORE_S_MAX.
     """
+    longest_s = RESTORE_S_MAX * max(1, units / UNITS)
     address = f"http://{reachable_host(settings.listen_host)}:{settings.tracker_health_port}"
     alive_s = 0.0
     async with httpx.AsyncClient(base_url=address, timeout=5) as health:
@@ -128,8 +129,8 @@ async def until_ready(
             alive_s = alive_s or (since_s if status else 0.0)
             if status == 200:
                 return {"answers_s": alive_s, "ready_s": since_s}
-            if since_s > RESTORE_S_MAX:
-                raise Unfinished(f"{name} was not ready in {RESTORE_S_MAX:.0f} s")
+            if since_s > longest_s:
+                raise Unfinished(f"{name} was not ready in {longest_s:.0f} s")
             await asyncio.sleep(LOOK_EVERY_S)
 
 

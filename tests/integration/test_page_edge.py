@@ -293,6 +293,21 @@ async def test_without_tokens_a_page_of_somebody_else_changes_nothing_either(sit
     assert (await site.ask("GET", "/", headers=other)).status_code == 200, "a link leads here"
 
 
+async def test_without_tokens_a_name_that_somebody_leads_here_reads_nothing(site: "Site") -> None:
+    """As DNS rebinding has it: to the browser all of it is that name's."""
+    running = await site.start("api")
+    led_here = {"Host": "evil.example:8600", "Origin": "http://evil.example:8600"}
+    for method, path in (("GET", "/"), ("GET", "/units/1/trail"), ("POST", "/recalls")):
+        answer = await site.ask(method, path, headers=led_here)
+        assert answer.status_code == 403, path
+        assert "name it in SCANTRAIL_API_HOSTS" in answer.text, path
+    assert (await site.ask("GET", "/", headers={"Host": "desk-pc:8600"})).status_code == 200
+    await site.stop(running)
+    await site.start("api", replace(site.settings, api_hosts="desk.example, evil.example"))
+    assert (await site.ask("GET", "/", headers=led_here)).status_code == 200
+    assert (await site.ask("GET", "/", headers={"Host": "other.example"})).status_code == 403
+
+
 async def test_a_cookie_changes_nothing_for_a_page_of_somebody_else(site: "Site") -> None:
     token, digest = new_token()
     site.execute(

@@ -20,6 +20,7 @@ from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from scantrail.api.hosts import is_of_here, names_here
 from scantrail.api.problems import Problem
 from scantrail.infra.rates import Buckets
 from scantrail.infra.tables import api_token
@@ -124,6 +125,7 @@ class Guard:
     """Lets in who has a token of the route's role. Where not `is_required`, everybody may all.
 
     Of one token, or of one peer without, `requests_per_s_max` are answered (0: any number).
+    Everybody is who asks under a name of here, or of `hosts` (SCANTRAIL_API_HOSTS).
     """
 
     def __init__(
@@ -132,21 +134,26 @@ class Guard:
         *,
         is_required: bool,
         requests_per_s_max: float = 0,
+        hosts: str = "",
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._engine = engine
         self._is_required = is_required
         self._rate = requests_per_s_max
+        self._hosts = names_here(hosts)
         self._buckets = Buckets(burst_s=BURST_S, now=now)
 
     async def __call__(self, connection: AnyConnection, handler: BaseRouteHandler) -> None:
-        """Raises Problem 401 without a token that counts, 403 with one of a lesser role, and where
-        another site's page has a browser change something without one, 429."""
+        """Raises Problem 401 without a token that counts, 403 with one of a lesser role, 429. Where
+        none is asked for, 403 if another site's page has a browser change something, or asks under
+        a name that is none of ours."""
         needed = role_of(handler) or Role.ADMIN
         peer = f"peer {connection.client.host}" if connection.client else "peer"
         self._check_rate(peer)
         if not self._is_required or needed is Role.PUBLIC:
             self._count(peer)
+            if needed is not Role.PUBLIC:
+                self._check_host(connection.headers.get("host", ""))
             if not _reads(connection) and _is_of_other_page(connection):
                 told = "a page of another site may change nothing here"
                 raise Problem(403, "Not allowed", told)
@@ -168,6 +175,15 @@ class Guard:
                 needed=needed.value,
             )
         connection.state[_CALLER] = caller
+
+    def _check_host(self, host: str) -> None:
+        if not is_of_here(host, self._hosts):
+            raise Problem(
+                403,
+                "Not allowed",
+                f"{host} may be a name by which a page of elsewhere reads here: ask for tokens"
+                " (SCANTRAIL_API_TOKENS=required), or name it in SCANTRAIL_API_HOSTS",
+            )
 
     def _check_rate(self, sender: str) -> None:
         if self._rate and (wait_s := self._buckets.wait_s(sender, self._rate)):

@@ -197,6 +197,7 @@ def build_api(
         engine,
         is_required=settings.api_tokens == "required",
         requests_per_s_max=settings.api_requests_per_s_max,
+        hosts=settings.api_hosts,
     )
     changes = Changes(engine, outbox, demands_version=settings.api_versions == "required")
     app = Litestar(

@@ -131,6 +131,11 @@ class Settings:
         "whether whoever asks the api must show a token: else everybody who reaches it may all",
         choices="off required",
     )
+    api_hosts: str = _setting(
+        "",
+        "names with a dot under which browsers reach the page and the API where no tokens are asked"
+        " for, commas between; addresses, and names that only this network knows, always count",
+    )
     api_token: str = _setting("", "what commands show the api; empty: nothing", secret=True)
     api_token_file: str = _file_of("api_token")
     api_versions: str = _setting(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
@@ -120,10 +120,42 @@ async def test_a_topic_that_an_older_release_made_takes_larger_records_from_now_
         for _ in range(2):
             await apply_topics(settings)
             await until_config(settings, Topic.RECALLS, {**older, **plain})
-    larger = {**older, "max.message.bytes": "99999999"}
+    larger = {**plain, **older, "max.message.bytes": "99999999"}
     await set_config(settings, Topic.RECALLS, larger)
     await apply_topics(settings)
     assert await own_config(settings, Topic.RECALLS) == larger
+
+
+async def test_what_a_clock_that_is_hours_ahead_dates_is_taken(settings: Settings) -> None:
+    """Kafka's own limit is an hour; a process that is refused would stop until its clock is set."""
+    in_two_hours = int((time.time() + 7200) * 1000)
+    fenced = replace(settings, tracker_fence="on", topic_prefix=f"{settings.topic_prefix}-fenced")
+    await apply_topics(fenced)
+    for each in (settings, fenced):
+        producer = AIOKafkaProducer(bootstrap_servers=each.kafka_bootstrap)
+        await producer.start()
+        try:
+            for topic in Topic:
+                name = name_of(each, topic)
+                await producer.send_and_wait(name, b"{}", key=b"k", timestamp_ms=in_two_hours)
+        finally:
+            await producer.stop()
+
+
+async def test_a_topic_of_an_older_release_takes_them_once_it_was_applied_again(
+    settings: Settings,
+) -> None:
+    plain = {spec.topic: spec.config for spec in topic_specs()}
+    for topic in (Topic.HOLDS, Topic.UNITS):
+        older = {"cleanup.policy": "compact", "segment.bytes": "100000000"}
+        await set_config(settings, topic, older)
+        faults = [told for told in await topic_faults(settings) if "message.timestamp" in told]
+        assert [told.endswith(": scantrail topics apply sets it") for told in faults] == [True]
+        await apply_topics(settings)
+        times = {key: value for key, value in plain[topic].items() if "timestamp" in key}
+        assert times
+        found = await own_config(settings, topic)
+        assert {**older, **times}.items() <= found.items()
 
 
 async def test_another_number_of_partitions_is_refused_with_the_mend(settings: Settings) -> None:

@@ -93,8 +93,9 @@ def test_where_tokens_are_required_a_gateway_does_not_start_without_them(tmp_pat
     table = '[[reader]]\nid = "gate"\nstation = "gate"\nprotocol = "http-impinj"\n'
     path.write_text(table)
     settings = Settings(readers_file=str(path), reader_tokens="required")
-    with pytest.raises(SystemExit, match="needs SCANTRAIL_SERVICE_TOKEN too"):
-        _readers(settings)
+    for readers_file in (str(path), ""):
+        with pytest.raises(SystemExit, match="needs SCANTRAIL_SERVICE_TOKEN too"):
+            _readers(replace(settings, readers_file=readers_file))
     settings = replace(settings, service_token="s3cret")
     with pytest.raises(SystemExit, match=r"reader 'gate' has no\n? *token_sha256"):
         _readers(settings)

@@ -137,6 +137,12 @@ async def run_gateway(settings: Settings, health: Health) -> None:
 
 
 def _readers(settings: Settings) -> dict[str, ReaderSettings]:
+    is_required = settings.reader_tokens == "required"
+    if is_required and not settings.secret("service_token"):
+        raise SystemExit(
+            "scantrail gateway: SCANTRAIL_READER_TOKENS=required needs SCANTRAIL_SERVICE_TOKEN too,"
+            " the same at the api: else anybody could replay reads as any reader"
+        )
     if not settings.readers_file:
         return {}
     try:
@@ -144,12 +150,6 @@ def _readers(settings: Settings) -> dict[str, ReaderSettings]:
     except ReaderSettingsError as error:
         raise SystemExit(f"scantrail gateway: {error}") from error
     readers = {reader.id: reader for reader in found}
-    is_required = settings.reader_tokens == "required"
-    if is_required and not settings.secret("service_token"):
-        raise SystemExit(
-            "scantrail gateway: SCANTRAIL_READER_TOKENS=required needs SCANTRAIL_SERVICE_TOKEN too,"
-            " the same at the api: else anybody could replay reads as any reader"
-        )
     is_bare = is_required and not settings.tls_client_ca
     for reader in readers.values() if is_bare else ():
         if reader.protocol.startswith("http-") and not reader.token_sha256:

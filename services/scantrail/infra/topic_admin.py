@@ -29,14 +29,19 @@ RECORD_SIZE = "max.message.bytes"
 #: How long a record stays: whoever runs Kafka may like it longer.
 RETENTION = "retention.ms"
 
+#: Whose time a record has, and how far ahead it may be: without these, what a process with a clock
+#: ahead by more than an hour writes is refused for ever.
+TIMES = ("message.timestamp.type", "message.timestamp.after.max.ms")
+
 #: With so many copies a record is acknowledged when two have it, and one may be away.
 REPLICATION_SAFE = 3
 SAFE = {"min.insync.replicas": "2"}
 
 
 async def apply_topics(settings: Settings) -> list[str]:
-    """Create what is missing and return its names; the tracker's fence is set, or taken away, and
-    topics that take smaller records than they should take larger ones.
+    """Create what is missing and return its names. Of what is there the tracker's fence is set, or
+    taken away, topics that take smaller records than they should take larger ones, and records'
+    times are as they should be.
 
     Raises PartitionsDiffer where a topic exists with another number of partitions: the number is
     fixed at creation, for the key decides the partition; SettingsError where Kafka refuses.
@@ -94,18 +99,17 @@ def _fence(settings: Settings) -> dict[str, str]:
 
 async def _apply_settings(admin: AIOKafkaAdminClient, settings: Settings, spec: TopicSpec) -> None:
     """Set what has to be as this release has it; all else may be as the operator likes."""
-    size, is_safe = int(spec.config.get(RECORD_SIZE, 0)), settings.replication >= REPLICATION_SAFE
-    if not size and not is_safe and spec.topic is not Topic.UNITS:
-        return
     name = name_of(settings, spec.topic)
     found = await _settings_of(admin, name)
     wanted = dict(found)
     if spec.topic is Topic.UNITS:
         wanted = {key: value for key, value in found.items() if key not in FENCE}
         wanted |= _fence(settings)
+    wanted |= {key: spec.config[key] for key in TIMES if key in spec.config}
+    size = int(spec.config.get(RECORD_SIZE, 0))
     if int(found.get(RECORD_SIZE, 0)) < size:  # an older release made it, or it has the default
         wanted[RECORD_SIZE] = str(size)
-    if is_safe:
+    if settings.replication >= REPLICATION_SAFE:
         wanted = SAFE | wanted
     if found != wanted:
         await _set(admin, name, wanted)
@@ -168,7 +172,8 @@ def _config_faults(settings: Settings, spec: TopicSpec, found: Mapping[str, str]
         have = found.get(key)
         is_enough = key == RECORD_SIZE and have is not None and int(have) >= int(value)
         if have != value and key != RETENTION and not is_enough:
-            faults.append(f"{key} is {have or 'not set'}, not {value}: set it to that")
+            mend = "scantrail topics apply sets it" if key in TIMES else "set it to that"
+            faults.append(f"{key} is {have or 'not set'}, not {value}: {mend}")
     if spec.topic is Topic.UNITS and not _fence(settings):
         over = sorted(FENCE.keys() & found.keys())
         faults += [f"{key} is set without SCANTRAIL_TRACKER_FENCE=on: take it away" for key in over]

@@ -363,8 +363,9 @@ class BatchApp:
             return await produce(producer, self._changelog, partition, records, stamp_ms)
         except InvalidTimestampError:
             log.error(
-                "the broker refused states as too old: this worker was paused, or Kafka was away,"
-                " or its clock is behind the broker's",
+                "the broker refused the time of states as too old: this worker was paused, or Kafka"
+                " was away, or its clock is behind the broker's; or as more than an hour to come:"
+                " then `scantrail topics apply` lets the topic take it",
                 partition=partition,
                 stamp_ms=stamp_ms,
                 now_ms=int(time.time() * 1000),

@@ -177,9 +177,8 @@ async def test_what_is_not_as_it_must_be_is_told_with_the_mend(settings: Setting
     fenced = replace(settings, tracker_fence="on", replication=3)
     faults = await topic_faults(fenced)
     units, scans = name_of(settings, Topic.UNITS), name_of(settings, Topic.SCANS)
-    assert f"topic {units}: message.timestamp.type is not set, not CreateTime: set it to that" in (
-        faults
-    )
+    applied = "scantrail topics apply sets it"
+    assert f"topic {units}: message.timestamp.type is not set, not CreateTime: {applied}" in faults
     assert f"topic {scans}: min.insync.replicas is not set, not 2: set it to that" in faults
     assert (
         f"topic {scans} has 1 copies, not SCANTRAIL_REPLICATION=3:"
@@ -192,7 +191,7 @@ async def test_what_is_not_as_it_must_be_is_told_with_the_mend(settings: Setting
         {**plain, "retention.ms": "1", "message.timestamp.type": "CreateTime"},
     )
     assert await topic_faults(settings) == [
-        f"topic {scans}: message.timestamp.type is CreateTime, not LogAppendTime: set it to that"
+        f"topic {scans}: message.timestamp.type is CreateTime, not LogAppendTime: {applied}"
     ]
     elsewhere = replace(settings, topic_prefix=f"{settings.topic_prefix}-none")
     missing = await topic_faults(elsewhere)

@@ -172,7 +172,8 @@ def _config_faults(settings: Settings, spec: TopicSpec, found: Mapping[str, str]
         have = found.get(key)
         is_enough = key == RECORD_SIZE and have is not None and int(have) >= int(value)
         if have != value and key != RETENTION and not is_enough:
-            mend = "scantrail topics apply sets it" if key in TIMES else "set it to that"
+            is_applied = key in (RECORD_SIZE, *TIMES, *FENCE)
+            mend = "scantrail topics apply sets it" if is_applied else "set it to that"
             faults.append(f"{key} is {have or 'not set'}, not {value}: {mend}")
     if spec.topic is Topic.UNITS and not _fence(settings):
         over = sorted(FENCE.keys() & found.keys())

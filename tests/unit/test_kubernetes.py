@@ -323,6 +323,37 @@ def test_a_pod_may_nothing_that_it_does_not_need(shape: str) -> None:
             assert QUANTITY.fullmatch(amount)
 
 
+#: Machines, cores of each, and memory: docs/scale.md#machines. PostgreSQL is elsewhere.
+MACHINES = {"small-site": (1, 2.0, 8.0), "hub": (3, 4.0, 16.0)}
+#: So much of a machine is not the system's own.
+FREE = 0.8
+
+
+def amount(quantity: str) -> float:
+    """Cores, or GiB."""
+    units = {"m": 1e-3, "Mi": 2.0**-10, "Gi": 1.0}
+    number = quantity.rstrip("mMGi")
+    return float(number) * units.get(quantity[len(number) :], 1.0)
+
+
+@pytest.mark.parametrize("shape", OVERLAYS)
+def test_all_that_is_asked_for_is_there_on_the_machines_that_the_docs_name(shape: str) -> None:
+    machines, cores, gib = MACHINES[shape]
+    asked: list[tuple[int, Manifest]] = [
+        (one["spec"].get("replicas", 1), container_of(one)["resources"]["requests"])
+        for one in workloads(shape).values()
+    ]
+    pools = of_kind(rendered(shape), "KafkaNodePool").values()
+    asked += [(one["spec"]["replicas"], one["spec"]["resources"]["requests"]) for one in pools]
+    for name, has in (("cpu", cores), ("memory", gib)):
+        assert max(amount(each[name]) for _, each in asked) <= FREE * has
+        assert sum(times * amount(each[name]) for times, each in asked) <= FREE * machines * has
+    told = " ".join((TOP / "docs" / "scale.md").read_text().split())
+    words = {1: "One machine", 2: "two cores", 3: "Three machines", 4: "four cores"}
+    assert f"{words[machines]} {'with' if machines == 1 else 'of'} {words[int(cores)]}" in told
+    assert f"and {gib:.0f} GB" in told
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_what_is_there_more_than_once_is_spread_and_disrupted_one_by_one(shape: str) -> None:
     budgets = of_kind(rendered(shape), "PodDisruptionBudget")

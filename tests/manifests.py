@@ -25,7 +25,11 @@ QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 @cache
 def rendered(overlay: str) -> list[Manifest]:
     """The objects of `overlays/<overlay>`, or of `base`, as they would be applied."""
-    folder = FOLDER / overlay if overlay == "base" else FOLDER / "overlays" / overlay
+    return render(FOLDER / overlay if overlay == "base" else FOLDER / "overlays" / overlay)
+
+
+def render(folder: Path) -> list[Manifest]:
+    """The objects of a folder with a kustomization.yaml."""
     done = subprocess.run(
         [*_command(), str(folder)], capture_output=True, text=True, check=False, timeout=60
     )

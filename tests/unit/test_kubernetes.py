@@ -1,15 +1,17 @@
 """deploy/kubernetes as it is rendered: by the schemas, against the code, and what it must have."""
 
+import os
 import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from manifests import FOLDER, QUANTITY, TOP, Manifest, faults, of_kind, rendered
+from manifests import FOLDER, QUANTITY, TOP, Manifest, faults, of_kind, render, rendered
 from scantrail.contracts.topics import Topic, topic_name, topic_specs
 from scantrail.gateway.readers_file import load_readers
 from scantrail.infra.process import STOP_S_MAX
@@ -380,6 +382,37 @@ def test_no_secret_is_in_a_file(shape: str) -> None:
     secret = {ENV_PREFIX + f.name.upper() for f in fields(Settings) if f.metadata["secret"]}
     assert not secret & set(settings_of(manifests))
     assert not re.search(r"://[^/\s]+:[^/\s]+@", "\n".join(told(manifests)))
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_readers_come_by_tls_where_an_overlay_says_so(tmp_path: Path, overlay: str) -> None:
+    """The settings that both processes need for it, each file of them mounted."""
+    above = Path(os.path.relpath(FOLDER, tmp_path))
+    (tmp_path / "kustomization.yaml").write_text(
+        f"resources: [{above / 'overlays' / overlay}]\n"
+        f"components: [{above / 'components' / 'readers-tls'}]\n"
+    )
+    manifests = render(tmp_path)
+    for manifest in manifests:
+        assert faults(manifest) == []
+    pods = of_kind(manifests, "Deployment")
+    for name, setting, key in (
+        ("gateway", "tls_certificate", "tls-combined.pem"),
+        ("api", "tls_ca", "ca.crt"),
+    ):
+        environ = environ_of(manifests, pods[name])
+        folder, file = environ[f"{ENV_PREFIX}{setting.upper()}"].rsplit("/", 1)
+        [mount] = [
+            each["name"]
+            for each in container_of(pods[name])["volumeMounts"]
+            if each["mountPath"] == folder
+        ]
+        [secret] = [
+            each["secret"] for each in pod_of(pods[name])["volumes"] if each["name"] == mount
+        ]
+        assert secret == {"secretName": "gateway-tls", "items": [{"key": key, "path": file}]}
+        assert environ[f"{ENV_PREFIX}GATEWAY_URL"] == "https://gateway:8601"
+    assert f"{ENV_PREFIX}TLS_CERTIFICATE" not in environ, "the page's is the Ingress's"
 
 
 # --------------------------------------------------------------------------------------- network

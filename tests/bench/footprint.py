@@ -214,13 +214,16 @@ async def _disk(stack: Stack) -> dict[str, int]:
     url = stack.settings.database_url
     async with await psycopg.AsyncConnection.connect(url, autocommit=True) as database:
         await database.execute("VACUUM movement, unit")
-        sizes = ", ".join(f"pg_total_relation_size('{table}')" for table in TABLES)
+        sizes = ", ".join(  # `movement` has a part for each month
+            f"(SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('{table}'))"
+            for table in TABLES
+        )
         asked = await database.execute(
             f"SELECT {sizes}, pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint"
         )
         row = await asked.fetchone()
-    if row is None:
-        raise Unfinished("PostgreSQL did not tell its sizes")
+    if row is None or not all(row):
+        raise Unfinished(f"PostgreSQL did not tell its sizes: {row}")
     return dict(zip((*TABLES, "wal"), map(int, row), strict=True))
 
 

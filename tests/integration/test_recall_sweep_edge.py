@@ -481,3 +481,64 @@ async def test_killed_in_the_middle_all_is_found_once(
     expected = {(site.unit(each), f"left-{each}", "R-2"): 1 for each in before + after}
     await until_raised(site, expected)
     await until_held(site, site.unit("here"), [("recall:R-2", "R-2")])
+
+
+async def test_what_was_named_remedied_by_mistake_is_found_and_held_once_that_is_taken_back(
+    site: "Site",
+) -> None:
+    await start(site, "alerter", "projector", "api")
+    before = judged()
+    went, here = site.unit("went"), site.unit("here")
+    lot = {"selectors": [{"kind": "lot", "lots": ["L1"]}]}
+    came, left = site.movements(
+        site.scan("went", 0, lot="L1"), site.scan("went", 5, event_id="left", **OUT)
+    )
+    await site.put_movement(came, went)
+    await move(site, site.scan("here", 0, lot="L1"))
+    await site.until(lambda: judged() == before + 2)
+    await enter(site, "R-L", notice() | lot)
+    await swept(site, "R-L")
+    both = {"units": [went, here], "note": "wrong units were named"}
+    for key in (went, here):
+        await until_held(site, key, [("recall:R-L", "R-L")])
+    answer = await site.ask("POST", "/recalls/R-L/remedied", json=both)
+    assert answer.status_code == 200, answer.text
+    for key in (went, here):
+        await until_held(site, key, [])
+    await site.put_movement(left, went)
+    shipped = (
+        "SELECT 1 FROM unit WHERE unit = %s AND phase = 'shipped' AND NOT EXISTS"
+        " (SELECT FROM recall_unit WHERE unit = unit.unit AND is_stale)"
+    )
+    await site.until(lambda: site.rows(shipped, went) == [(1,)])
+    assert await raised(site) == {}
+    answer = await site.ask("POST", "/recalls/R-L/remedied", json=both | {"take_back": True})
+    assert answer.status_code == 200, answer.text
+    await until_held(site, here, [("recall:R-L", "R-L")])
+    await until_raised(site, {(went, "left", "R-L"): 1})
+
+
+async def test_what_a_recall_holds_is_let_go_by_the_recall_alone(site: "Site") -> None:
+    await start(site, "alerter", "projector", "api")
+    before = judged()
+    inside = site.unit("in")
+    packed = {"parent": CARTON, "business_step": BusinessStep.PACKING, "lot": "L9"}
+    await move(site, site.scan("in", 0, **packed))
+    await move(site, site.scan("lot", 0, lot="L1"))
+    await site.until(lambda: judged() == before + 2)
+    await enter(site, "R-1", notice("in"))
+    await put(site, by_lot("L1"))
+    for key, reason in ((CARTON, "inside:R-1"), (site.unit("lot"), "recall:R-L")):
+        await until_held(site, key, [(reason, reason.partition(":")[2])])
+        answer = await site.ask("DELETE", f"/holds/{key}/{reason}")
+        assert answer.status_code == 409, answer.text
+        assert answer.json()["reason"] == "of_a_recall"
+        assert f"POST /recalls/{reason[7:]}/remedied" in answer.json()["detail"]
+        answer = await site.ask("PUT", f"/holds/{key}/{reason}", json={"text": "mine"})
+        assert answer.status_code == 400, answer.text
+        assert answer.json()["field"] == "reason"
+        assert await held(site, key) == [(reason, reason.partition(":")[2])]
+    answer = await site.ask("PUT", f"/holds/{inside}/inspection-1", json={"text": "seal"})
+    assert answer.status_code == 200, answer.text
+    answer = await site.ask("DELETE", f"/holds/{inside}/inspection-1")
+    assert answer.status_code == 200, answer.text

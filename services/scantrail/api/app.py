@@ -231,7 +231,7 @@ def build_api(
             *build_keyed(changes, gateway),
             *build_recalls(engine, changes),
             *build_recall_preview(engine),
-            *build_recall_reach(engine, changes),
+            *build_recall_reach(engine, changes, sweep),
             *build_orders(engine, changes, gateway),
             *build_order_csv(changes, watch),
             *build_parties(engine, changes, watch),

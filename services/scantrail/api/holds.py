@@ -29,7 +29,14 @@ from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import ids_of, unit_of
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
-from scantrail.domain.hold import REASONS_MAX, Hold, HoldReason, with_reason, without_reason
+from scantrail.domain.hold import (
+    OF_RECALLS,
+    REASONS_MAX,
+    Hold,
+    HoldReason,
+    with_reason,
+    without_reason,
+)
 from scantrail.infra.tables import hold as holds
 
 AnyRequest = Request[Any, Any, Any]
@@ -64,6 +71,9 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
     async def put_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`PUT /holds/{any spelling}/{reason}`: hold the unit, or change why."""
         unit, reason_id = _unit_and_reason(request)
+        if reason_id.startswith(OF_RECALLS):
+            detail = f"ids that begin with {' or '.join(OF_RECALLS)} are of recalls: give another"
+            raise bad_field("reason", detail)
         body = decode_body(await request.body(), HoldBody)
         since = datetime.now(UTC)
         text = short_text(body.text, "text")
@@ -81,7 +91,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
     async def delete_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`DELETE /holds/{any spelling}/{reason}`: take that reason back; twice is once.
 
-        Whichever of the unit's ids it was put under.
+        Whichever of the unit's ids it was put under. What a recall holds, it lets go itself.
         """
         asked, reason_id = _unit_and_reason(request)
 
@@ -90,9 +100,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
             change.expect(await _version(change.connection, keys, lock=True))
             left = {}
             for key in sorted(keys):  # in one order, so that two never wait for each other
-                left[key] = await rewrite(
-                    change, key, lambda known: without_reason(known, reason_id)
-                )
+                left[key] = await rewrite(change, key, lambda known: _without(known, reason_id))
             return await answer(change, _together(keys[0], [left[key] for key in keys]), keys)
 
         return await changes.make(request, write)
@@ -207,6 +215,21 @@ async def change_holds(
     records = [(hold.id, encode(hold) if hold.reasons or hold.cleared else None) for hold in new]
     await outbox.add_all(connection, Topic.HOLDS, records)
     return len(new)
+
+
+def _without(hold: Hold, reason_id: str) -> Hold:
+    """The hold without that reason. Raises Problem 409 where a recall put it: nobody would put it
+    again, for the recall still means the unit."""
+    if (of := next((r.recall for r in hold.reasons if r.id == reason_id), None)) is not None:
+        raise Problem(
+            409,
+            "Of a recall",
+            f"recall {of} holds {hold.id}: say that the unit was remedied"
+            f" (POST /recalls/{of}/remedied) or cleared (POST /recalls/{of}/cleared),"
+            " or amend or close the recall",
+            reason="of_a_recall",
+        )
+    return without_reason(hold, reason_id)
 
 
 def _nothing(unit: str) -> Hold:

@@ -17,9 +17,10 @@ from scantrail.api.description import Sample
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.queries import ids_of, unit_of
 from scantrail.api.recall_queries import means
+from scantrail.api.recall_store import mark_for_look
 from scantrail.api.recall_sweep import RecallSweep
 from scantrail.domain.recall import Recall, RecallStatus
-from scantrail.infra.tables import recall, recall_cleared, recall_unit, unit
+from scantrail.infra.tables import recall, recall_cleared, unit
 
 AnyRequest = Request[Any, Any, Any]
 
@@ -89,11 +90,7 @@ def build_recall_clearing(changes: Changes, sweep: RecallSweep) -> list[Any]:
                 new.on_conflict_do_nothing(),
                 [{"unit": each, "note": note, "at": now} for each in units],
             )
-            # Whoever looks at one of them just now writes its row before this, or waits for it.
-            mark = upsert(recall_unit).on_conflict_do_update(
-                index_elements=[recall_unit.c.unit], set_={"is_stale": True}
-            )
-            await connection.execute(mark, [{"unit": each, "is_stale": True} for each in units])
+            await mark_for_look(connection, units)
             for each in units:
                 change.note("recall_clearance", f"{of.id} {each}")
             told = {"recall": of.id, "version": of.version, "units": units, "note": note}

@@ -5,7 +5,6 @@ alerter let it pass from then on, whatever version the recall has.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,14 +22,9 @@ from scantrail.api.histories import keys_of
 from scantrail.api.holds import change_hold
 from scantrail.api.problems import Problem, bad_field
 from scantrail.api.recall_counts import COUNT_S_MAX, count_reach, counting, meant_by
-from scantrail.api.recall_store import active_since, load_recall
-from scantrail.domain.hold import (
-    CLEARED_MAX,
-    Clearance,
-    Hold,
-    with_clearance,
-    without_clearance,
-)
+from scantrail.api.recall_store import active_since, load_recall, mark_for_look
+from scantrail.api.recall_sweep import RecallSweep
+from scantrail.domain.hold import CLEARED_MAX, Hold, not_remedied, remedied
 from scantrail.domain.recall import Recall, RecallStatus
 from scantrail.domain.vocabulary import Phase
 from scantrail.infra.tables import recall_reach, unit
@@ -41,7 +35,7 @@ AnyRequest = Request[Any, Any, Any]
 UNITS_MAX = 1_000
 
 
-def build_recall_reach(engine: AsyncEngine, changes: Changes) -> list[Any]:
+def build_recall_reach(engine: AsyncEngine, changes: Changes, sweep: RecallSweep) -> list[Any]:
     """The route handlers."""
 
     @get("/recalls/{recall_id:str}/reach", role=Role.READ, tells=bodies.REACH_TOLD)
@@ -94,8 +88,9 @@ def build_recall_reach(engine: AsyncEngine, changes: Changes) -> list[Any]:
         tells=bodies.REACHED,
     )
     async def post_remedied(recall_id: FromPath[str], request: AnyRequest) -> Response[Any]:
-        """Say that these units were mended: the recall holds them no more. Of `all_shipped` a
-        thousand at a time: ask again while any are `left`."""
+        """Say that these units were mended: the recall holds them no more. Taken back, the desk
+        looks at them as if it had never been said. Of `all_shipped` a thousand at a time: ask again
+        while any are `left`."""
         body = _checked(decode_body(await request.body(), bodies.ReachBody))
 
         async def write(change: Change) -> Answer:
@@ -109,12 +104,15 @@ def build_recall_reach(engine: AsyncEngine, changes: Changes) -> list[Any]:
             else:
                 keys = await _named(change.connection, recall, body.units)
             change.note("recall_reach", recall_id)
+            await mark_for_look(change.connection, keys)
             for key in keys:
-                await _clear(change, key, Clearance(recall=recall_id), take_back=body.take_back)
+                await _clear(change, key, recall_id, take_back=body.take_back)
             await _note(change.connection, recall_id, keys, told)
             return Answer({"recall": recall_id, "units": len(keys), "left": left})
 
-        return await changes.make(request, write)
+        made = await changes.make(request, write)
+        sweep.kick()
+        return made
 
     return [get_reach, post_notified, post_remedied]
 
@@ -228,15 +226,12 @@ async def _count_of(connection: AsyncConnection, changing: Any) -> int:
     return int((await connection.execute(query)).scalar_one())
 
 
-async def _clear(change: Change, key: str, clearance: Clearance, *, take_back: bool) -> None:
-    """Let the recall hold the unit no more; what else holds it stays. Taken back, the unit is again
-    one for which the recall has to be decided."""
+async def _clear(change: Change, key: str, recall_id: str, *, take_back: bool) -> None:
+    """Let the recall hold the unit no more; what else holds it stays, what the recall means inside
+    it too. Taken back, the unit is again one for which the recall has to be decided."""
 
     def changed(hold: Hold) -> Hold:
-        if take_back:
-            return without_clearance(hold, clearance)
-        reasons = tuple(each for each in hold.reasons if each.recall != clearance.recall)
-        return with_clearance(replace(hold, reasons=reasons), clearance)
+        return (not_remedied if take_back else remedied)(hold, recall_id)
 
     known, new = await change_hold(change.connection, change.publish, key, changed)
     if len(new.cleared) > CLEARED_MAX:

@@ -2,7 +2,7 @@
 every version said."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -23,7 +23,7 @@ from scantrail.contracts.topics import Topic
 from scantrail.domain.recall import Recall, RecallStatus
 from scantrail.infra.kafka import RECORD_BYTES_MAX
 from scantrail.infra.tables import recall as recalls_table
-from scantrail.infra.tables import recall_serial, recall_version
+from scantrail.infra.tables import recall_serial, recall_unit, recall_version
 
 #: Bytes of a recall's record; Kafka wants some of what it takes for itself.
 RECALL_BYTES_MAX = RECORD_BYTES_MAX - (1 << 16)
@@ -199,3 +199,13 @@ async def _replace_serials(
             await copy.write_row((recall_id, serial, list(forms) or None))
             if number % _ROWS_AT_ONCE == 0:
                 await asyncio.sleep(0)  # others have their turn
+
+
+async def mark_for_look(connection: AsyncConnection, units: Sequence[str]) -> None:
+    """Have the desk look at these units once more. Whoever looks at one of them just now writes its
+    row before this, or waits for it: so it comes before the holds of them."""
+    if units:
+        mark = upsert(recall_unit).on_conflict_do_update(
+            index_elements=[recall_unit.c.unit], set_={"is_stale": True}
+        )
+        await connection.execute(mark, [{"unit": each, "is_stale": True} for each in units])

@@ -11,6 +11,9 @@ from scantrail.domain.recall_match import Matched
 #: Reasons that one unit may have: more are a slip of a program.
 REASONS_MAX = 50
 
+#: With these begin the ids of reasons that recalls put.
+OF_RECALLS = ("recall:", "inside:")
+
 #: Recalls by which one unit may be cleared.
 CLEARED_MAX = 500
 
@@ -141,12 +144,16 @@ def without_reason(hold: Hold, reason_id: str) -> Hold:
     return replace(hold, reasons=left)
 
 
-def with_clearance(hold: Hold, clearance: Clearance) -> Hold:
-    """The hold with `clearance`, once; the version is left as it is."""
-    others = tuple(each for each in hold.cleared if each != clearance)
-    return hold if len(others) < len(hold.cleared) else replace(hold, cleared=(*others, clearance))
+def remedied(hold: Hold, recall_id: str) -> Hold:
+    """The hold of a unit that was remedied: the recall does not hold it any more, whatever its
+    version, but for what is inside it. The version is left as it is."""
+    clearance = Clearance(recall=recall_id)
+    left = tuple(each for each in hold.reasons if each.recall != recall_id or is_inside(each))
+    cleared = hold.cleared if clearance in hold.cleared else (*hold.cleared, clearance)
+    return replace(hold, reasons=left, cleared=cleared)
 
 
-def without_clearance(hold: Hold, clearance: Clearance) -> Hold:
-    """The hold without that clearance, which it need not have; the version is left as it is."""
+def not_remedied(hold: Hold, recall_id: str) -> Hold:
+    """The hold as if that had never been said; the version is left as it is."""
+    clearance = Clearance(recall=recall_id)
     return replace(hold, cleared=tuple(each for each in hold.cleared if each != clearance))

@@ -62,8 +62,8 @@ async def broken(site: Installation, ledger: Ledger) -> Broken:
     with psycopg.connect(settings.database_url) as database:
         # Of one moment, whatever a projector that is behind writes meanwhile.
         database.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        rejected = _rejected(database)
         history = list(database.execute("SELECT unit, event_id, record_time FROM movement"))
+        rejected = _rejected(database, {event_id for _, event_id, _ in history})
         each_once(found, ledger, history, rejected)
         _code_failed(found, database)
         states = _folded(found, records[Topic.SCANS], records[Topic.UNITS], rejected, database)
@@ -111,13 +111,22 @@ async def _read(consumer: Any, partitions: list[TopicPartition]) -> list[Any]:
     return found
 
 
-def _rejected(database: "psycopg.Connection[Any]") -> Counter[str]:
+def _rejected(database: "psycopg.Connection[Any]", moved: Collection[str]) -> Counter[str]:
     """How often each event was set aside: a read under its own id, a scan under its record's place,
-    which has it inside."""
-    found = Counter[str]()
-    query = "SELECT id, source, payload FROM rejected"
-    for row_id, source, payload in database.execute(query):
-        found[row_id.partition("#")[0] if source == "read" else _event_in(payload) or row_id] += 1
+    which has it inside.
+
+    A scan on which the code failed is set aside each time that it is sent, until the code takes it:
+    it counts once, and not at all where it is among those that `moved` a unit.
+    """
+    found, failed = Counter[str](), set[str]()
+    query = "SELECT id, source, reason, payload FROM rejected"
+    for row_id, source, reason, payload in database.execute(query):
+        event_id = row_id.partition("#")[0] if source == "read" else _event_in(payload) or row_id
+        if reason == CODE_FAILED:
+            failed.add(event_id)
+        else:
+            found[event_id] += 1
+    found.update(failed.difference(moved))
     return found
 
 

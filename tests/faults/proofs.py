@@ -104,6 +104,11 @@ PROOFS = (
         ),
     ),
     Proof(
+        "F22",
+        "late, in any order",
+        ("tests/simulation/test_folds.py", "tests/unit/test_custody_properties.py"),
+    ),
+    Proof(
         "F23",
         "clocks that are off",
         ("tests/component/test_intake.py", "tests/unit/test_custody_properties.py"),

@@ -10,7 +10,7 @@ import pytest
 from faults.catalogue import FAULTS
 from faults.checker import CODE
 from faults.mutants import MUTANTS
-from faults.proofs import PROOFS, TOP, Proof, Proving
+from faults.proofs import BESIDE, PROOFS, TOP, Proof, Proving
 
 PAGE = (TOP / "docs" / "faults.md").read_text()
 #: of each row the numbers of its faults, and where they are made
@@ -75,6 +75,14 @@ def test_a_fault_is_proved_where_tests_of_it_ran_and_none_failed(
             proving.pytest_runtest_logreport(report)
     assert proving.is_proved(proof) == is_proved
     assert proving.line(proof).endswith("BROKEN") != is_proved
+
+
+def test_every_file_with_a_long_form_is_run() -> None:
+    run = {each.partition("::")[0] for proof in PROOFS for each in proof.tests} | set(BESIDE)
+    is_long = re.compile(r"mark\.long\b|long_form: bool")
+    files = (path.relative_to(TOP) for path in (TOP / "tests").glob("*/test_*.py"))
+    long = {str(file) for file in files if is_long.search((TOP / file).read_text())}
+    assert long - run - {str(Path(__file__).relative_to(TOP))} == set()
 
 
 def test_the_page_names_every_mutant_and_invariant_that_the_checker_names() -> None:

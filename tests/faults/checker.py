@@ -44,13 +44,13 @@ class Broken(list[str]):
     def __init__(self) -> None:
         super().__init__()
         self.counts = Counter[str]()
+        self._kinds = Counter[tuple[str, str | None]]()
 
     def add(self, invariant: str, what: str, column: str | None = None) -> None:
         """Count it, and tell it while there are few of its kind."""
         self.counts.update([invariant, *([column] if column else [])])
-        kind = f"{invariant} {column}"
-        self.counts[kind] += 1
-        if self.counts[kind] <= TOLD_MAX:
+        self._kinds[invariant, column] += 1
+        if self._kinds[invariant, column] <= TOLD_MAX:
             self.append(f"{invariant} {what}")
 
 

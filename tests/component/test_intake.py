@@ -297,6 +297,7 @@ async def test_another_unit_that_is_none_is_refused_with_what_was_read(
         (timedelta(days=-30), None),
         (timedelta(days=-30, seconds=-1), -2_592_001.0),
         (datetime(2038, 1, 19, tzinfo=UTC) - NOW, (datetime(2038, 1, 19, tzinfo=UTC) - NOW)),
+        (datetime(1970, 1, 1, tzinfo=UTC) - NOW, (datetime(1970, 1, 1, tzinfo=UTC) - NOW)),
     ],
 )
 async def test_a_clock_that_is_off_is_marked_and_the_scan_kept(

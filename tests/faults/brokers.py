@@ -1,6 +1,7 @@
 """Three brokers, each a controller too; each kind of client has listeners and links of its own."""
 
 import base64
+import json
 import uuid
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -111,6 +112,17 @@ class Cluster:
     def kill(self, *nodes: int) -> None:
         for node in nodes or NODES:
             self.brokers[node].kill()
+
+    def controller(self) -> int:
+        """The node that leads the controllers' quorum, as it itself and its voters last noted."""
+        noted = []
+        for broker in self.brokers.values():
+            state = broker.folder / "data" / "__cluster_metadata-0" / "quorum-state"
+            told = json.loads(state.read_text())
+            noted.append((told["leaderEpoch"], told["leaderId"]))
+        _, leader = max(noted)
+        assert leader in NODES, f"the quorum has no leader: {noted}"
+        return int(leader)
 
     def bootstrap(self, client: str) -> str:
         """Where such clients begin."""

@@ -3,17 +3,22 @@
 import asyncio
 import os
 import random
+import resource
 import shutil
 import signal
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
+import httpx
 import psycopg
 
 from faults.brokers import NODES
 from faults.installation import Installation
 from faults.links import Mode
+from faults.releases import DEFECT
+from scantrail.cli.addresses import page_address
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,12 @@ class Fault:
     make: Make
     within_s: float = 60.0
 
+
+#: A broker without room on its disk has ended by then.
+FULL_S_MAX = 120.0
+
+#: Within this time what is waited for while a fault lasts has come.
+SOON_S_MAX = 60.0
 
 _END_CONNECTIONS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
@@ -117,13 +128,41 @@ async def flip_bytes(at: Setting) -> float:
 
 
 async def kill_a_broker(at: Setting) -> float:
-    """It leads a third of the partitions, and may be the controller."""
-    node = at.chosen.choice(NODES)
+    """It leads a third of the partitions; the controller is another."""
+    controller = at.site.cluster.controller()
+    node = at.chosen.choice([each for each in NODES if each != controller])
+    return await _without(at, node)
+
+
+async def kill_the_controller(at: Setting) -> float:
+    """It leads a third of the partitions too, and nobody says who leads them now."""
+    return await _without(at, at.site.cluster.controller())
+
+
+async def _without(at: Setting, node: int) -> float:
     at.site.cluster.kill(node)
     begin = time.monotonic()
     await at.hold(8.0, 15.0)
     await _blocking(lambda: at.site.cluster.start(node))
     return begin
+
+
+async def fill_a_broker_s_disk(at: Setting) -> float:
+    """No file of one broker may grow, as where its disk is full; Kafka ends then by itself, and is
+    started again where there is room."""
+    node = at.chosen.choice(NODES)
+    broker = at.site.cluster.brokers[node]
+    assert broker.pid is not None
+    _, most = resource.prlimit(broker.pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(broker.pid, resource.RLIMIT_FSIZE, (1, most))
+    begin = time.monotonic()
+    while broker.running:
+        assert time.monotonic() < begin + FULL_S_MAX, f"broker {node} goes on without a disk"
+        await asyncio.sleep(0.1)
+    ended = time.monotonic()
+    await at.hold(5.0, 30.0)
+    await _blocking(lambda: at.site.cluster.start(node))
+    return ended
 
 
 async def kill_two_brokers(at: Setting) -> float:
@@ -156,13 +195,13 @@ async def pause_a_broker(at: Setting) -> float:
     return time.monotonic()
 
 
-def cut(client: str, mode: Mode) -> Make:
+def cut(client: str, mode: Mode, long_s: float = 300.0) -> Make:
     """The links of such clients to all brokers."""
 
     async def make(at: Setting) -> float:
         at.site.cluster.set(client, mode)
         try:
-            await at.hold(5.0, 60.0)
+            await at.hold(5.0, long_s)
         finally:
             at.site.cluster.set(client, Mode.OPEN)
         return time.monotonic()
@@ -203,12 +242,23 @@ def cut_database(mode: Mode) -> Make:
     async def make(at: Setting) -> float:
         at.site.database.set(mode)
         try:
-            await at.hold(5.0, 60.0)
+            await at.hold(5.0, 300.0)
         finally:
             at.site.database.set(Mode.OPEN)
         return time.monotonic()
 
     return make
+
+
+async def slow_database(at: Setting) -> float:
+    """Each chunk to PostgreSQL and back takes some tens of milliseconds longer, and a batch has a
+    dozen statements."""
+    at.site.database.set(Mode.OPEN, 0.05)
+    try:
+        await at.hold(10.0, 60.0)
+    finally:
+        at.site.database.set(Mode.OPEN)
+    return time.monotonic()
 
 
 async def kill_postgres(at: Setting) -> float:
@@ -234,6 +284,55 @@ async def lock_a_table(at: Setting) -> float:
         database.execute("LOCK TABLE movement IN ACCESS EXCLUSIVE MODE")
         await at.hold(5.0, 60.0)
     return time.monotonic()
+
+
+async def deadlock(at: Setting) -> float:
+    """Somebody's session has what the projector is going to write, and waits for what it has."""
+    left = 10 if at.is_long else 3
+    while left:
+        left -= await _deadlock(at)
+        await asyncio.sleep(at.chosen.uniform(0.2, 1.0))
+    return time.monotonic()
+
+
+_WAITING = """
+    SELECT w.pid FROM pg_locks w JOIN pg_locks h ON h.pid = w.pid
+    WHERE NOT w.granted AND w.relation = 'unit'::regclass
+    AND h.granted AND h.relation = 'movement'::regclass AND h.mode = 'RowExclusiveLock'
+"""
+
+
+async def _deadlock(at: Setting) -> bool:
+    """Whoever waits for a second looks for a circle, and is ended: whether that was the projector,
+    as it is where we were fast."""
+    address = at.site.base.database_url
+    with psycopg.connect(address) as ours, psycopg.connect(address, autocommit=True) as watcher:
+        before = _deadlocks(watcher)
+        ours.execute("SET LOCAL deadlock_timeout = '10s'")
+        ours.execute("LOCK TABLE unit IN EXCLUSIVE MODE")
+        await _soon(lambda: watcher.execute(_WAITING).fetchone(), "nobody writes units")
+        try:
+            await _blocking(lambda: ours.execute("LOCK TABLE movement IN EXCLUSIVE MODE"))
+        except psycopg.errors.DeadlockDetected:
+            return False
+        finally:
+            ours.rollback()
+        await _soon(lambda: _deadlocks(watcher) > before, "PostgreSQL saw no deadlock")
+        return True
+
+
+def _deadlocks(database: "psycopg.Connection[Any]") -> int:
+    query = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+    found = database.execute(query).fetchone()
+    return 0 if found is None else int(found[0])
+
+
+async def _soon(is_so: Callable[[], object], otherwise: str) -> None:
+    """Raises AssertionError where it is not so in time."""
+    deadline = time.monotonic() + SOON_S_MAX
+    while not is_so():
+        assert time.monotonic() < deadline, otherwise
+        await asyncio.sleep(0.02)
 
 
 def kill(process: str) -> Make:
@@ -286,11 +385,35 @@ async def upgrade(at: Setting) -> float:
         for name in at.site.of(process)
     ]
     for name in names:
-        await _blocking(lambda name=name: at.site.replace(name, is_next=True))
+        await _blocking(lambda name=name: at.site.replace(name, "next"))
     if at.is_long:
         for name in reversed(names):
-            await _blocking(lambda name=name: at.site.replace(name, is_next=False))
+            await _blocking(lambda name=name: at.site.replace(name, None))
     return time.monotonic()
+
+
+async def fail_on_scans(at: Setting) -> float:
+    """Trackers of a release that fails on some scans: each is set aside, its unit is held, and all
+    others flow. What was set aside stays so, but for what is sent again when they are healed."""
+    trackers = at.site.of("tracker")
+    for name in trackers:
+        await _blocking(lambda name=name: at.site.replace(name, "defect"))
+    with psycopg.connect(at.site.base.database_url, autocommit=True) as database:
+        await _soon(lambda: _failed(database), "the defect shows nowhere")
+        await at.hold(3.0, 20.0)
+        failed = _failed(database)
+    async with httpx.AsyncClient(base_url=page_address(at.site.settings["api-1"])) as http:
+        for unit in failed:
+            told = (await http.get(f"/units/{unit}", timeout=30)).raise_for_status().json()
+            assert told["held"], f"the code failed on a scan of {unit}, and it is not held"
+    for name in trackers:
+        await _blocking(lambda name=name: at.site.replace(name, None))
+    return time.monotonic()
+
+
+def _failed(database: "psycopg.Connection[Any]") -> list[str]:
+    query = "SELECT DISTINCT unit FROM rejected WHERE strpos(detail, %s) > 0"
+    return [unit for (unit,) in database.execute(query, (DEFECT,))]
 
 
 #: What `make test` has of all this.
@@ -304,6 +427,7 @@ FAULTS = (
     Fault("F5", "a local store is lost", lose_a_store),
     Fault("F5", "bytes of a store are flipped", flip_bytes),
     Fault("F7", "a broker dies", kill_a_broker, within_s=10.0),
+    Fault("F7", "the controller dies", kill_the_controller),
     Fault("F7", "two of three brokers die", kill_two_brokers),
     Fault("F7", "brokers are restarted one by one", roll_brokers),
     Fault("F10", "a broker is paused", pause_a_broker),
@@ -312,16 +436,21 @@ FAULTS = (
     Fault("F11", "packets of trackers are lost", cut("tracker", Mode.HUNG)),
     Fault("F11", "all are cut off PostgreSQL", cut_database(Mode.CUT)),
     Fault("F11", "packets to PostgreSQL are lost", cut_database(Mode.HUNG)),
-    Fault("F12", "Kafka's answers to gateways are lost", cut("gateway", Mode.MUTE)),
-    Fault("F12", "Kafka's answers to trackers are lost", cut("tracker", Mode.MUTE)),
+    Fault("F12", "Kafka's answers to gateways are lost", cut("gateway", Mode.MUTE, 60.0)),
+    Fault("F12", "Kafka's answers to trackers are lost", cut("tracker", Mode.MUTE, 60.0)),
     Fault("F12", "links to Kafka are slow", slow("tracker")),
+    Fault("F14", "a broker's disk is full", fill_a_broker_s_disk),
     Fault("F17", "PostgreSQL is killed", kill_postgres),
     Fault("F17", "connections to PostgreSQL end", end_connections),
     Fault("F17", "a table is locked", lock_a_table),
+    Fault("F17", "the projector is in a deadlock", deadlock),
     Fault("F20", "a paused projector returns", pause("projector")),
     Fault("F20", "projectors die", kill("projector")),
+    Fault("F25", "the code fails on some scans", fail_on_scans),
+    Fault("F27", "PostgreSQL is slow", slow_database),
     Fault("F30", "alerters die", kill("alerter")),
     Fault("F30", "a paused alerter returns", pause("alerter")),
     Fault("F1", "gateways die", kill("gateway")),
+    Fault("F1", "apis die", kill("api")),
     Fault("F33", "a release takes another's place", upgrade),
 )

@@ -1,6 +1,8 @@
 """Reads everything, and names each invariant that is broken (docs/faults.md)."""
 
+import json
 from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import psycopg
@@ -8,6 +10,7 @@ from aiokafka import TopicPartition
 
 from faults.installation import Installation
 from faults.load import Ledger, short
+from faults.releases import DEFECT
 from scantrail.cli.check import CannotCheck, check
 from scantrail.contracts.records import alerts, decode_scan, decode_state, is_link, movements
 from scantrail.contracts.topics import Topic
@@ -27,12 +30,27 @@ TOLD_MAX = 5
 OF_RECALLS = (AlertKind.RECALLED_AT_SHIPPING, AlertKind.RECALLED_ALREADY_SHIPPED)
 
 
-class Broken(list[str]):
-    """One line each: the invariant, and of what it is broken."""
+#: Columns of the table, besides the invariants.
+LOST, DOUBLED = "lost", "doubled"
 
-    def add(self, invariant: str, what: str) -> None:
-        """Told TOLD_MAX times of each invariant; then counted by nobody."""
-        if sum(line.startswith(f"{invariant} ") for line in self) < TOLD_MAX:
+#: Where the code failed on a scan: set aside, it breaks no invariant.
+CODE = "code"
+
+
+class Broken(list[str]):
+    """One line each: the invariant, and of what it is broken. `counts` has all of them, by
+    invariant and column; told are TOLD_MAX of each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counter[str]()
+        self._kinds = Counter[tuple[str, str | None]]()
+
+    def add(self, invariant: str, what: str, column: str | None = None) -> None:
+        """Count it, and tell it while there are few of its kind."""
+        self.counts.update([invariant, *([column] if column else [])])
+        self._kinds[invariant, column] += 1
+        if self._kinds[invariant, column] <= TOLD_MAX:
             self.append(f"{invariant} {what}")
 
 
@@ -42,10 +60,24 @@ async def broken(site: Installation, ledger: Ledger) -> Broken:
     settings = site.base
     records = await read_topics(settings, Topic.SCANS, Topic.MOVEMENTS, Topic.UNITS, Topic.ALERTS)
     with psycopg.connect(settings.database_url) as database:
-        _each_once(found, ledger, database)
-        states = _folded(found, records[Topic.SCANS], records[Topic.UNITS], database)
-        _alerts(found, ledger, records[Topic.ALERTS], database)
-    _versions(found, records[Topic.MOVEMENTS], states)
+        # Of one moment, whatever a projector that is behind writes meanwhile.
+        database.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        history = list(database.execute("SELECT unit, event_id, record_time FROM movement"))
+        rejected = _rejected(database, {event_id for _, event_id, _ in history})
+        each_once(found, ledger, history, rejected)
+        _code_failed(found, database)
+        states = _folded(found, records[Topic.SCANS], records[Topic.UNITS], rejected, database)
+        alerted = database.execute("SELECT id, kind, unit, status, repeats FROM alert").fetchall()
+        nexts = {
+            (topic, partition): next_offset
+            for topic, partition, next_offset in database.execute(
+                "SELECT topic, partition, next_offset FROM consumer_offset"
+            )
+        }
+    each_alerted(found, ledger, alerted)
+    together(found, records[Topic.MOVEMENTS], set(history), nexts)
+    _alerts_together(found, records[Topic.ALERTS], {row[0] for row in alerted}, nexts)
+    versions(found, records[Topic.MOVEMENTS], states)
     try:
         done = await check(settings, lambda line: None, history=True)
     except CannotCheck as error:
@@ -79,36 +111,76 @@ async def _read(consumer: Any, partitions: list[TopicPartition]) -> list[Any]:
     return found
 
 
-def _each_once(found: Broken, ledger: Ledger, database: "psycopg.Connection[Any]") -> None:
-    """I1: every accepted scan is in history once, or rejected once, and never both; no fault of
-    the world around makes the code fail."""
-    history = Counter(
-        (unit, short(event_id))
-        for unit, event_id in database.execute("SELECT unit, event_id FROM movement")
-    )
-    rejected = Counter(
-        short(each.partition("#")[0]) for (each,) in database.execute("SELECT id FROM rejected")
-    )
+def _rejected(database: "psycopg.Connection[Any]", moved: Collection[str]) -> Counter[str]:
+    """How often each event was set aside: a read under its own id, a scan under its record's place,
+    which has it inside.
+
+    A scan on which the code failed is set aside each time that it is sent, until the code takes it:
+    it counts once, and not at all where it is among those that `moved` a unit.
+    """
+    found, failed = Counter[str](), set[str]()
+    query = "SELECT id, source, reason, payload FROM rejected"
+    for row_id, source, reason, payload in database.execute(query):
+        event_id = row_id.partition("#")[0] if source == "read" else _event_in(payload) or row_id
+        if reason == CODE_FAILED:
+            failed.add(event_id)
+        else:
+            found[event_id] += 1
+    found.update(failed.difference(moved))
+    return found
+
+
+def _event_in(payload: bytes) -> str | None:
+    try:
+        event_id = json.loads(payload)["event_id"]
+    except (ValueError, LookupError, TypeError):  # what was rejected need not be a scan
+        return None
+    return str(event_id)
+
+
+def each_once(
+    found: Broken,
+    ledger: Ledger,
+    history: Iterable[tuple[str, str, Any]],
+    rejected: Mapping[str, int],
+) -> None:
+    """I1: every accepted scan is in history once, or rejected once, and never both. `history`:
+    unit, event id and record time of each row; `rejected`: how often each event was set aside."""
+    moved = Counter((unit, short(event_id)) for unit, event_id, _ in history)
+    set_aside = Counter[str]()
+    for event_id, times in rejected.items():
+        set_aside[short(event_id)] += times
     for sent in ledger.accepted:
-        times = history[sent.unit, sent.event_id], rejected[sent.event_id]
+        times = moved[sent.unit, sent.event_id], set_aside[sent.event_id]
         if sum(times) != 1:
             told = f"{times[0]} times in history, {times[1]} times rejected"
-            found.add("I1", f"scan {sent.event_id} of {sent.unit} is {told}")
+            column = DOUBLED if sum(times) else LOST
+            found.add("I1", f"scan {sent.event_id} of {sent.unit} is {told}", column)
+
+
+def _code_failed(found: Broken, database: "psycopg.Connection[Any]") -> None:
+    """No fault of the world around makes the code fail; F25 does, on purpose."""
     failed = "SELECT id, detail FROM rejected WHERE reason = %s"
     for row_id, detail in database.execute(failed, (CODE_FAILED,)):
-        found.add("I1", f"scan {row_id} was set aside, for the code failed: {detail}")
+        if DEFECT not in detail:
+            found.add(CODE, f"failed on scan {row_id}, which was set aside: {detail}")
 
 
 def _folded(
-    found: Broken, scans: list[Any], changelog: list[Any], database: "psycopg.Connection[Any]"
+    found: Broken,
+    scans: list[Any],
+    changelog: list[Any],
+    rejected: Collection[str],
+    database: "psycopg.Connection[Any]",
 ) -> dict[str, UnitState]:
-    """I2: the changelog's state, and the row, are the fold in the order in which it happened. Also
-    the newest state of each unit, for others."""
+    """I2: the changelog's state, and the row, are the fold in the order in which it happened, of
+    all scans but those set aside. Also the newest state of each unit, for others."""
     by_unit: dict[str, dict[str, Scan]] = defaultdict(dict)
     for record in scans:
         if not is_link(record.value):
             scan = decode_scan(record.key, record.value)
-            by_unit[scan.unit].setdefault(scan.event_id, scan)
+            if scan.event_id not in rejected:
+                by_unit[scan.unit].setdefault(scan.event_id, scan)
     newest: dict[str, UnitState] = {}
     for record in changelog:
         state = decode_state(record.value)
@@ -138,31 +210,62 @@ def _folded(
     return newest
 
 
-def _alerts(
-    found: Broken, ledger: Ledger, told: list[Any], database: "psycopg.Connection[Any]"
+def each_alerted(
+    found: Broken, ledger: Ledger, rows: Collection[tuple[str, str, str, str, int]]
 ) -> None:
     """I3: every shipping scan of a recalled unit has its alert: of the scan, or of the sweep where
-    that found it first. I4: no alert takes effect twice, and none stands that has no cause."""
-    query = "SELECT id, kind, unit, status, repeats FROM alert"
-    rows = database.execute(query).fetchall()
+    that found it first. I4: no alert takes effect twice, and none stands that has no cause. `rows`:
+    id, kind, unit, status and repeats of each alert."""
     recalled = Counter(unit for _, kind, unit, *_ in rows if kind in OF_RECALLS)
     for sent in ledger.accepted:
         is_recalled = sent.unit.rpartition(".")[2].startswith("R")
-        if sent.station == "gate" and is_recalled and recalled[sent.unit] != 1:
-            found.add(
-                "I3", f"{sent.unit} was shipped: {recalled[sent.unit]} alerts that it is recalled"
-            )
+        if sent.station == "gate" and is_recalled:
+            told = f"{sent.unit} was shipped: {recalled[sent.unit]} alerts that it is recalled"
+            if not recalled[sent.unit]:
+                found.add("I3", told)
+            elif recalled[sent.unit] > 1:
+                found.add("I4", told, DOUBLED)
     for alert_id, kind, unit, status, repeats in rows:
         if kind not in OF_RECALLS and status == "open":
             found.add("I4", f"alert {alert_id}, {kind} of {unit}, stands without a cause")
         if repeats:
-            found.add("I4", f"alert {alert_id}, {kind} of {unit}, took effect {repeats + 1} times")
-    missing = {alerts.decode(record.value).id for record in told} - {row[0] for row in rows}
-    for alert_id in missing:
-        found.add("I8", f"alert {alert_id} is in the topic, and not in the database")
+            told = f"alert {alert_id}, {kind} of {unit}, took effect {repeats + 1} times"
+            found.add("I4", told, DOUBLED)
 
 
-def _versions(found: Broken, told: list[Any], states: dict[str, UnitState]) -> None:
+def together(
+    found: Broken,
+    told: Iterable[Any],
+    rows: Collection[tuple[str, str, Any]],
+    nexts: Mapping[tuple[str, int], int],
+) -> None:
+    """I8: of one moment, history has what the offsets are past, and nothing else. `told`: the
+    records of movements; `rows`: unit, event id, record time; `nexts`: by topic and partition."""
+    is_past: dict[tuple[str, str, Any], bool] = {}
+    for record in told:
+        movement = movements.decode(record.value)
+        key = movement.unit, movement.scan.event_id, movement.scan.record_time
+        is_past[key] = is_past.get(key, False) or _is_past(record, nexts)
+    for key, past in is_past.items():
+        if past != (key in rows):
+            told_of = "past it, and it has no row" if past else "before it, and it has a row"
+            found.add("I8", f"movement {key[1]} of {key[0]}: the offset is {told_of}")
+
+
+def _alerts_together(
+    found: Broken, told: Iterable[Any], ids: Collection[str], nexts: Mapping[tuple[str, int], int]
+) -> None:
+    """I8, of alerts: those of the desk's own have rows before any record."""
+    past = {alerts.decode(record.value).id for record in told if _is_past(record, nexts)}
+    for alert_id in sorted(past - set(ids)):
+        found.add("I8", f"alert {alert_id}: the offset is past it, and it has no row")
+
+
+def _is_past(record: Any, nexts: Mapping[tuple[str, int], int]) -> bool:
+    return bool(record.offset < nexts.get((record.topic, record.partition), 0))
+
+
+def versions(found: Broken, told: Iterable[Any], states: Mapping[str, UnitState]) -> None:
     """I7: versions are gapless and never go down; a repetition is the same to the byte."""
     known: dict[tuple[str, int], bytes] = {}
     highest: Counter[str] = Counter()

@@ -29,9 +29,8 @@ READY_S_MAX = 90.0
 #: Asked to end, a process is out by then.
 STOPPED_S_MAX = 30.0
 
-#: Each twice; of the api one is enough for what is asked here.
 PROCESSES = ("api", "gateway", "tracker", "alerter", "projector")
-INSTANCES = ("api-1", *(f"{name}-{n}" for name in PROCESSES[1:] for n in (1, 2)))
+INSTANCES = tuple(f"{name}-{number}" for name in PROCESSES for number in (1, 2))
 
 #: A unit's life: where it is scanned, and as what.
 PATH = {
@@ -103,9 +102,10 @@ class Installation:
             self.settings[name] = self._settings_of(
                 name, base, address.replace(where, f"{HOST}:{port}")
             )
-        self.settings["api-1"] = replace(
-            self.settings["api-1"], gateway_url=self.settings["gateway-1"].gateway_url
-        )
+        for number in (1, 2):
+            gateway_url = self.settings[f"gateway-{number}"].gateway_url
+            api = f"api-{number}"
+            self.settings[api] = replace(self.settings[api], gateway_url=gateway_url)
         for name in INSTANCES:
             self.supervisor.start(self._program(name))
         self.await_ready(*INSTANCES)
@@ -133,21 +133,21 @@ class Installation:
             tracker_ordinal=int(number) - 1,
         )
 
-    def replace(self, name: str, *, is_next: bool) -> None:
-        """Let it end as an operator would, and start it as of the next release, or of this."""
+    def replace(self, name: str, release: str | None) -> None:
+        """Let it end as an operator would, and start it as of one of RELEASES, or None: of this."""
         self.supervisor.stop(name, STOPPED_S_MAX)
-        self.supervisor.start(self._program(name, is_next=is_next))
+        self.supervisor.start(self._program(name, release))
         self.await_ready(name)
 
-    def _program(self, name: str, *, is_next: bool = False) -> Program:
+    def _program(self, name: str, release: str | None = None) -> Program:
         process = name.partition("-")[0]
         command = python_command(f"scantrail.{process}")
         environ: Mapping[str, str] = self.settings[name].environ()
-        if is_next:
-            command = python_command("faults.releases", process)
-        elif self._mutant is not None and MUTANTS[self._mutant][0] == process:
+        if release is not None:
+            command = python_command("faults.releases", release, process)
+        elif self._mutant is not None and MUTANTS[self._mutant].process == process:
             command = python_command("faults.mutants", self._mutant, process)
-        if is_next or self._mutant is not None:
+        if release is not None or self._mutant is not None:
             path = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
             environ = {**environ, "PYTHONPATH": path}
         log = self.folder / "logs" / f"{name}.log"

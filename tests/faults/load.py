@@ -156,6 +156,12 @@ async def watch(database_url: str, ledger: Ledger) -> None:
 
 
 def _events(database_url: str, units: Iterable[str]) -> list[str]:
-    query = "SELECT event_id FROM movement WHERE unit = ANY(%s)"
+    """Of these units: in history, or set aside because the code failed."""
+    query = """
+        SELECT event_id FROM movement WHERE unit = ANY(%(units)s) UNION ALL
+        SELECT convert_from(payload, 'UTF8')::json ->> 'event_id' FROM rejected
+        WHERE unit = ANY(%(units)s)
+    """
     with psycopg.connect(database_url, connect_timeout=3) as connection:
-        return [event_id for (event_id,) in connection.execute(query, [list(units)])]
+        found = connection.execute(query, {"units": list(units)})
+        return [event_id for (event_id,) in found]

@@ -1,22 +1,27 @@
-"""Processes of a next release: whatever they write has one more field than this one knows.
+"""Releases other than this one, whose processes take the place of this one's.
 
-`python -m faults.releases PROCESS` runs the process so.
+`python -m faults.releases NAME PROCESS` runs the process so.
 """
 
 import importlib
 import sys
+import zlib
 from typing import Any
 
 import msgspec
 
 from scantrail.contracts import records
+from scantrail.domain import custody
 
 FIELD = "of_the_next_release"
 
+#: What a release with a defect says where it fails.
+DEFECT = "a defect of this release"
+
 
 def write_more() -> None:
-    """Before anything takes the functions by their names: on every topic a field of records, in the
-    tracker's table and its changelog one more place at the end of a state."""
+    """Whatever is written has one more field than this release knows: on every topic a field of
+    records, in the tracker's table and its changelog one more place at the end of a state."""
     encode, encode_state = records.encode, records._encode_state
 
     def with_field(record: Any) -> bytes:
@@ -32,9 +37,24 @@ def write_more() -> None:
     records._encode_state = with_place
 
 
+def fail_on_some() -> None:
+    """The tracker's code raises on one in eight scans of picking, by their units."""
+    right = custody.observe
+
+    def wrong(known: Any, scan: Any, *, offset: int) -> Any:
+        if scan.station == "pick" and zlib.crc32(scan.unit.encode()) % 8 == 0:
+            raise RuntimeError(DEFECT)
+        return right(known, scan, offset=offset)
+
+    custody.observe = wrong
+
+
+RELEASES = {"next": write_more, "defect": fail_on_some}
+
+
 def main() -> None:
-    _, process = sys.argv
-    write_more()
+    _, name, process = sys.argv
+    RELEASES[name]()
     importlib.import_module(f"scantrail.{process}.__main__").main()
 
 

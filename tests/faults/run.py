@@ -13,7 +13,7 @@ import httpx
 import psycopg
 
 from faults.catalogue import Fault, Setting
-from faults.checker import Broken, broken
+from faults.checker import DOUBLED, LOST, Broken, broken
 from faults.installation import PATH, Installation
 from faults.load import GTIN, RECALL, Ledger, Load, watch
 from scantrail.cli.addresses import page_address
@@ -42,13 +42,21 @@ class Result:
 
     def line(self) -> str:
         """For the table."""
-        lost = sum(" 0 times in history" in each for each in self.broken)
-        doubled = sum(each.startswith("I1 ") for each in self.broken) - lost
+        lost, doubled = (self.broken.counts[column] for column in (LOST, DOUBLED))
         word = "" if self.is_well else "  <- BROKEN"
         return (
             f"{self.fault.number:4} {self.fault.name:38} {self.scans:6} {self.recovered_s:7.1f} s"
-            f" {lost + self.undrained:6} {doubled:8}{word}"
+            f" {lost:6} {doubled:8}{word}"
         )
+
+    def lines(self) -> list[str]:
+        """What is not well, below the line."""
+        told = list(self.broken)
+        if self.undrained:
+            told.append(f"{self.undrained} scans were not in the database after {DRAIN_S_MAX:g} s")
+        if self.recovered_s > self.fault.within_s:
+            told.append(f"it took longer to recover than {self.fault.within_s:g} s")
+        return told
 
 
 HEAD = f"{'':4} {'fault':38} {'scans':>6} {'recovered':>9} {'lost':>6} {'doubled':>8}"
@@ -162,6 +170,6 @@ async def run_all(
         result, first = await run_fault(site, fault, seed=seed, first=first, is_long=is_long)
         results.append(result)
         say(result.line())
-        for line in result.broken:
+        for line in result.lines():
             say(f"       {line}")
     return results

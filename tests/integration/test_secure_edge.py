@@ -9,6 +9,7 @@ import stat
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ from scantrail.cli.commands import run
 from scantrail.cli.rotating import KINDS, Rotation, shown_by
 from scantrail.cli.stack import PROCESSES, Stack
 from scantrail.contracts.topics import Topic
+from scantrail.infra.certificates import expires
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.database import sqlalchemy_url
 from scantrail.infra.kafka_rights import apply_access
@@ -60,6 +62,9 @@ from scantrail.infra.tables import metadata
 from scantrail.infra.topic_admin import apply_topics, name_of
 
 READ, WRITE, DESCRIBE = 3, 4, 8
+
+#: So long lasts a certificate that ends in a test, and longer than a tracker takes to start.
+ENDS_AFTER_S = 15
 
 
 @pytest.fixture(scope="module")
@@ -467,6 +472,31 @@ def listening(pid: int | None) -> set[int]:
 
 
 # ------------------------------------------------------------------------------------- exchanged
+
+
+@pytest.mark.long
+def test_a_certificate_that_ended_keeps_its_process_out_until_there_is_another(
+    stack: Stack,
+) -> None:
+    keyring = secured_of(stack).keyring
+    keyring.issue("tracker", days=ENDS_AFTER_S / 86_400)
+    while_it_holds, after_it_ended = codes("H", 20), codes("E", 20)
+    with gateway(stack) as client:
+        send(client, while_it_holds).raise_for_status()
+        until_moved_once(stack, while_it_holds)
+        ended = expires(keyring.certificate("tracker").read_bytes())
+        time.sleep(max(0.0, (ended - datetime.now(UTC)).total_seconds()) + 1)
+        with pytest.raises(KafkaConnectionError):
+            asyncio.run(_bootstrap(secured_of(stack).settings_of("tracker")))
+        stack.kill("tracker")  # it is started again, and connects with what lies there
+        send(client, after_it_ended).raise_for_status()
+    time.sleep(ENDS_AFTER_S)
+    with connect(stack.settings) as owner:
+        units = [f"sgtin:{GTIN}.{code[18:]}" for code in after_it_ended]
+        query = "SELECT count(*) FROM movement WHERE unit = ANY(%s)"
+        assert owner.execute(query, [units]).fetchone() == (0,), "Kafka let it in"
+    keyring.issue("tracker")
+    until_moved_once(stack, [*while_it_holds, *after_it_ended])
 
 
 def test_passwords_and_certificates_are_exchanged_while_scans_flow(

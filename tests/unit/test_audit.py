@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,7 @@ def make_audit(
             "make",
             "--no-print-directory",
             "audit",
+            f"VENV={sys.prefix}",
             f"AUDIT={folder / 'audit'}",
             f"AUDIT_LOG={folder / 'audit.log'}",
             f"AUDIT_LOCK={folder / 'audit.txt'}",

@@ -171,8 +171,10 @@ def _is_void_for(
 
 
 def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
-    """Derived scans that came before and moved nothing, and that move the unit now; after another
-    key of the unit is known, those of its own in which it went out."""
+    """Scans that came before and were not judged, or of which what was told is withdrawn: derived
+    ones that moved nothing and move the unit now, and repeats that are none any more, for what came
+    between or what they repeated is void. After another key of the unit is known, those of its own
+    in which it went out."""
     if seen.outcome is Outcome.JOINED:
         if seen.state.joined is None:
             return _went_out(seen.state)
@@ -180,15 +182,17 @@ def revealed(known: UnitState | None, seen: Observation) -> tuple[Visit, ...]:
         return tuple(v for v in _went_out(known or seen.state) if not v.content or _depth(v))
     if known is None or seen.outcome not in (Outcome.LATE, Outcome.CORRECTED, Outcome.REFOLDED):
         return ()
-    before = {each.visit.event_id for each in _moving(known)}
+    before = {each.visit.event_id: each for each in _moving(known)}
     come = {visit.event_id for visit in known.kept}
+
+    def is_new(visit: Visit) -> bool:
+        known_as = before.get(visit.event_id)
+        return bool(_depth(visit)) if known_as is None else known_as.began is not None
+
     return tuple(
         each.visit
         for each in _moving(seen.folded or seen.state)
-        if each.began is None
-        and each.visit.event_id in come
-        and each.visit.event_id not in before
-        and _depth(each.visit)
+        if each.began is None and each.visit.event_id in come and is_new(each.visit)
     )
 
 

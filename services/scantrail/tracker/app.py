@@ -236,6 +236,8 @@ class _Part:
             telling = [] if forwarded is None else [self._out.scan(forwarded)]
         elif seen.accepted and is_concerned(seen.state, scan):
             seen, telling = self._tell(known, seen, scan)
+        elif seen.outcome is Outcome.LATE:
+            seen = seen._replace(revealed=revealed(known, seen))
         self._end(record, known, seen, scan, telling)
         if seen.outcome is Outcome.CONFLICTING_EVENT:
             detail = f"event {scan.event_id} was accepted before with other content"

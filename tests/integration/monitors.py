@@ -1,5 +1,6 @@
 """A real Prometheus and a real Alertmanager for a test, set up by the files that are delivered."""
 
+import contextlib
 import json
 import math
 import os
@@ -24,6 +25,9 @@ HOST = "127.0.0.1"
 DEPLOY = Path(__file__).parents[2] / "deploy"
 PROCESSES = ("gateway", "tracker", "projector", "alerter", "api")
 START_S_MAX = 20.0
+
+#: Prometheus decides each second; so long nothing may come or go.
+STAYS_S = 5.0
 
 #: One for all: whoever makes a client reads all of the system's certificates.
 _HTTP = httpx.Client(timeout=10)
@@ -180,6 +184,23 @@ class Monitors:
         """What it has of all alerts."""
         answer = _HTTP.get(f"http://{HOST}:{self._alertmanager_port}/api/v2/alerts")
         return list(answer.json())
+
+    def fires(self) -> set[tuple[str, str]]:
+        """What somebody is told of now: each alert that is not held back, and its job or ''."""
+        return {
+            (told["labels"]["alertname"], told["labels"].get("job", ""))
+            for told in self.received_any()
+            if not told["status"]["inhibitedBy"]
+        }
+
+    def until_exactly(self, *alerts: tuple[str, str]) -> None:
+        """Until these fire and nothing else, and for STAYS_S after that."""
+        with contextlib.suppress(AssertionError):
+            self.until(lambda: self.fires() == {*alerts}, "these fire")
+        ends = time.monotonic() + STAYS_S
+        while time.monotonic() < ends:
+            assert self.fires() == {*alerts}
+            time.sleep(0.2)
 
     def until(self, is_so: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
         deadline = time.monotonic() + limit_s

@@ -12,6 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from faults.brokers import Cluster
+from faults.links import Network
 from integration.monitors import DEPLOY, HOST, PROCESSES, Monitors, monitored
 from integration.processes import started
 from scantrail.cli.addresses import private_settings
@@ -114,7 +116,11 @@ def test_every_query_of_the_dashboard_finds_something(settings: Settings, tmp_pa
             read = {"scans", "movements", "alerts", "findings", "scans.rejected", "reads.rejected"}
             assert read <= seen("topic", "scantrail_consumer_lag_records")
             monitors.until(lambda: monitors.finds("scantrail_alerts_open > 0"), "alerts are open")
-            assert monitors.received("ScantrailTargetDown") == []
+            # Of metrics that have no labels every process has one.
+            made = "scantrail_months_made_timestamp_seconds"
+            assert seen("job", made) == {*PROCESSES}
+            assert seen("job", f"{made} > 0") == {"projector"}
+            monitors.until_exactly()
 
 
 def test_what_one_process_lacks_holds_back_what_follows_and_nothing_of_another(
@@ -133,6 +139,8 @@ def test_what_one_process_lacks_holds_back_what_follows_and_nothing_of_another(
             of("ConsumerStalled", "projector-1", partition="0"),
             {"alertname": "ScantrailScanAgeHigh", "severity": "page", "stage": "movement"},
             {"alertname": "ScantrailReaderSilent", "severity": "ticket", "reader": "r"},
+            {"alertname": "ScantrailRecallUnswept", "severity": "page"},
+            of("OutboxStuck", "api-1"),
         ]
         told = [
             of("KafkaAway", "tracker-1"),
@@ -141,6 +149,7 @@ def test_what_one_process_lacks_holds_back_what_follows_and_nothing_of_another(
             of("ReaderAway", "gateway-2", reader="gate"),
             of("NotReady", "projector-1"),
             of("ConsumerStalled", "projector-2", partition="0"),
+            of("OutboxStuck", "api-2"),
         ]
         monitors.fire(*told, *follows)
         held = {tuple(sorted(labels.items())): labels in follows for labels in told + follows}
@@ -183,23 +192,62 @@ def test_what_stops_fires_the_right_alert_and_alertmanager_tells_it(
                 goes("ScantrailReaderAway")
             comes("ScantrailReaderAway", reader="dock-reader", severity="page")
             is_paged("ScantrailReaderAway")
+            monitors.until_exactly(("ScantrailReaderAway", "gateway"))
 
             with scanner(port) as scan:
-                goes("ScantrailReaderAway")
-                assert monitors.received("ScantrailTargetDown") == []
+                monitors.until_exactly()
                 stack.supervisor.stop("projector")
                 comes("ScantrailTargetDown", job="projector", severity="page")
                 is_paged("ScantrailTargetDown")
                 assert len(monitors.received("ScantrailTargetDown")) == 1
+                monitors.until_exactly(("ScantrailTargetDown", "projector"))
                 stack.restart("projector")
-                goes("ScantrailTargetDown")
+                monitors.until_exactly()
 
-                goes("ScantrailKafkaAway")
                 assert stack.kafka is not None
                 stack.kafka.kill()
                 for job in PROCESSES:
                     comes("ScantrailKafkaAway", job=job, severity="page")
                 is_paged("ScantrailKafkaAway")
                 scan("spooled")
+                for job in ("tracker", "projector", "alerter"):
+                    comes("ScantrailNotReady", job=job, severity="page")
+                monitors.until_exactly(*(("ScantrailKafkaAway", job) for job in PROCESSES))
                 stack.kafka.start()
-                goes("ScantrailKafkaAway")
+                monitors.until_exactly()
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_of_three_brokers_one_that_dies_is_paged_until_it_is_back(
+    tmp_path: Path, stack_cache: Path
+) -> None:
+    with Network() as network:
+        cluster = Cluster(tmp_path, stack_cache, network)
+        cluster.start()
+        try:
+            own = private_settings(tmp_path / "data", Settings())
+            settings = replace(own, kafka_bootstrap=cluster.bootstrap("others"))
+            with (
+                started(settings, tmp_path, "gateway"),
+                monitored(tmp_path / "monitors", settings) as monitors,
+            ):
+
+                def fires() -> bool:
+                    return ("ScantrailBrokerDown", "") in monitors.fires()
+
+                monitors.until(lambda: monitors.finds("scantrail:kafka_brokers:max == 3"), "3 live")
+                assert not fires()
+                cluster.kill(1)
+                monitors.until(fires, "one is missed")
+                monitors.until(lambda: "A broker of Kafka is down" in told(monitors), "it is paged")
+                assert not monitors.received("ScantrailKafkaAway", job="gateway")
+                cluster.start(1)
+                monitors.until(lambda: not fires(), "it is back")
+        finally:
+            cluster.kill()
+
+
+def told(monitors: Monitors) -> str:
+    """All pages, as they came."""
+    return json.dumps(monitors.pager.pages)

@@ -36,7 +36,7 @@ from scantrail.infra.health import Health
 from scantrail.infra.topic_admin import apply_topics, name_of
 from scantrail.projector import app
 from scantrail.projector.rows import Rows, rejected_read_id
-from scantrail.projector.writing import StaleWriter, Writer
+from scantrail.projector.writing import TOPICS, StaleWriter, Writer
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -497,8 +497,10 @@ async def test_of_a_batch_only_the_record_that_postgresql_refuses_is_set_aside(
     serials = [*"0123", odd, *"5678"]
     for serial in serials:
         await move(site, serial)
+    before = refused(Topic.MOVEMENTS)
     await site.start("projector")
     await caught_up(site)
+    assert refused(Topic.MOVEMENTS) == before + 1
     units = {unit for (unit,) in site.rows("SELECT unit FROM unit")}
     assert units == {site.unit(serial) for serial in serials if serial != odd}
     ((reason, detail, payload),) = site.rows("SELECT reason, detail, payload FROM rejected")
@@ -508,6 +510,31 @@ async def test_of_a_batch_only_the_record_that_postgresql_refuses_is_set_aside(
     await move(site, "9")
     await caught_up(site)
     assert site.rows("SELECT 1 FROM unit WHERE serial = '9'") == [(1,)]
+
+
+def refused(topic: Topic) -> float:
+    """As the projector counts."""
+    labels = {"topic": topic.value, "reason": "refused_by_database"}
+    return REGISTRY.get_sample_value("scantrail_rejected_total", labels) or 0.0
+
+
+async def test_what_postgresql_refuses_is_counted_by_the_topic_it_came_from(site: "Site") -> None:
+    site.execute(
+        "CREATE FUNCTION narrow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " RAISE 'too wide for an index' USING ERRCODE = '54000'; END $$"
+    )
+    site.execute(
+        "CREATE TRIGGER narrow BEFORE INSERT ON alert FOR EACH ROW EXECUTE FUNCTION narrow()"
+    )
+    before = {topic: refused(topic) for topic in TOPICS}
+    await site.publish(Topic.ALERTS, alert(1).id, encode(alert(1)))
+    await site.start("projector")
+    await caught_up(site, Topic.ALERTS)
+    assert site.rows("SELECT reason FROM rejected") == [("refused_by_database",)]
+    assert {topic: refused(topic) for topic in TOPICS} == {
+        **before,
+        Topic.ALERTS: before[Topic.ALERTS] + 1,
+    }
 
 
 async def test_full_batches_are_copied_ahead_and_every_value_comes_as_it_was(

@@ -138,6 +138,28 @@ def test_rules_and_dashboard_ask_for_what_the_code_has() -> None:
     assert recorded <= RECORDED
 
 
+def test_a_metric_without_labels_is_asked_of_the_process_whose_it_is() -> None:
+    """Of all others it is 0, which is no answer."""
+    of_all = {"scantrail_ready", "scantrail_kafka_brokers"}
+    gauges = [each for each in vars(metrics).values() if isinstance(each, Gauge)]
+    bare = {each.describe()[0].name for each in gauges if not each._labelnames} - of_all
+    asked = [rule["expr"] for group in GROUPS for rule in group["rules"]] + queries()
+    seen = set()
+    for expr in asked:
+        for name, selected in re.findall(r"\b(scantrail_[a-z_]+)(\{[^}]*\})?", expr):
+            if name in bare:
+                seen.add(name)
+                assert re.search(r'job="[a-z]+"', selected), expr
+    assert "scantrail_months_made_timestamp_seconds" in seen
+    assert seen == bare
+
+
+def test_no_query_of_the_dashboard_finds_something_because_it_says_so() -> None:
+    """Only that nothing fires has no number of its own."""
+    padded = [expr for expr in queries() if "vector(" in expr]
+    assert padded == ['count(ALERTS{alertstate="firing"}) or vector(0)']
+
+
 def test_every_metric_is_looked_at() -> None:
     """By a rule or on the dashboard; else nobody would miss it."""
     asked = "\n".join([rule["expr"] for group in GROUPS for rule in group["rules"]] + queries())

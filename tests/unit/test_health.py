@@ -12,7 +12,7 @@ import pytest
 
 from scantrail.infra import health as health_module
 from scantrail.infra.child_processes import free_ports
-from scantrail.infra.health import Health, HealthServer
+from scantrail.infra.health import LOOKS_MISSED, Health, HealthServer, Looks
 from scantrail.infra.process import health_server
 from scantrail.infra.settings import Settings
 
@@ -60,6 +60,38 @@ def test_what_is_missing_or_there_twice_counts_once(health: Health) -> None:
     health.has("kafka")
     health.has("kafka")
     assert health.lacking == ["database"]
+
+
+def test_several_looks_in_vain_make_it_missing_and_one_that_finds_it_ends_that() -> None:
+    health = Health()
+    looks = Looks(health, "kafka")
+    told = []
+    for is_there in (True, False, False, True, False, False, False, False, True, False):
+        looks.found(is_there)
+        told.append(health.lacking)
+    assert LOOKS_MISSED == 3
+    assert told == [[], [], [], [], [], [], ["kafka"], ["kafka"], [], []]
+
+
+def test_what_the_process_itself_lacks_no_look_takes_back() -> None:
+    health = Health("database")
+    looks = Looks(health, "database")
+    for is_there in (False, False, False, False, True):
+        looks.found(is_there)
+        assert health.lacking == ["database"], "it has not begun"
+    health.has("database")
+    health.lacks("database")
+    looks.found(True)
+    assert health.lacking == ["database"], "it answers, and cannot be written"
+    health.has("database")
+    for _ in range(LOOKS_MISSED):
+        looks.found(False)
+    assert health.lacking == ["database"]
+    health.has("database")
+    looks.found(False)
+    assert health.lacking == ["database"], "still nobody answers"
+    looks.found(True)
+    assert health.lacking == []
 
 
 def test_livez_says_no_once_the_loop_has_not_turned_for_too_long(

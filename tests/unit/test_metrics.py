@@ -12,9 +12,13 @@ from scantrail.contracts.ages import read_at
 from scantrail.contracts.captured import CAPTURE_READER
 from scantrail.contracts.corrections import CORRECTION_READER
 from scantrail.contracts.stock import STOCK_READER
+from scantrail.contracts.topics import Topic
 from scantrail.domain.custody import Outcome
 from scantrail.domain.scan import Origin, Scan
 from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra.database import connect_database
+from scantrail.infra.settings import Settings
+from scantrail.projector.writing import TOPICS, Writer
 from scantrail.tracker.app import REASONS, Tracking
 from scantrail.tracker.failures import FailureLimit
 
@@ -58,3 +62,12 @@ def test_every_reason_and_outcome_of_the_tracker_is_counted_from_0_on(tmp_path: 
     for outcome in Outcome:
         labels = {"process": "tracker", "result": outcome.value}
         assert REGISTRY.get_sample_value("scantrail_scans_processed_total", labels) is not None
+
+
+def test_what_the_projector_sets_aside_is_counted_from_0_on_for_each_topic() -> None:
+    Writer(connect_database(Settings()), {topic.value: topic for topic in TOPICS})
+    assert Topic.ALERTS in TOPICS
+    for topic in TOPICS:
+        for reason in ("unreadable", "refused_by_database"):
+            labels = {"topic": topic.value, "reason": reason}
+            assert REGISTRY.get_sample_value("scantrail_rejected_total", labels) is not None

@@ -75,6 +75,9 @@ log = logger(__name__)
 #: What the alerter lacks until it has read them.
 MIRRORED = ("recalls", "holds", "products", "policies")
 
+#: Of which a record that this release cannot read is passed over, and counted.
+READ = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED, Topic.PRODUCTS)
+
 #: What moves nothing, or is told of another key too.
 _INERT = (Outcome.NOT_INSIDE, Outcome.REFOLDED, Outcome.RELEASED)
 
@@ -122,7 +125,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
     in_hand = InHand()
     _count_from_0()
     try:
-        async with beside(watch_kafka(settings, "alerter", in_hand.positions)):
+        async with beside(watch_kafka(settings, "alerter", in_hand.positions, health)):
             for mirror, name in zip(mirrors, MIRRORED, strict=True):
                 await mirror.start()
                 health.has(name)
@@ -186,6 +189,7 @@ def read_movements(batch: Iterable[Iterable[Any]], known: Mapping[str, Product])
             movement = movements.decode(record.value)
         except UnreadableRecord as error:
             log.error("movement cannot be read", reason=str(error), offset=record.offset)
+            _count_unreadable(Topic.MOVEMENTS)
             continue
         found.append(Moved(movement, _keys_of(movement, known), record))
     return found
@@ -230,6 +234,7 @@ def judge_findings(
             raised += _by_policy([alert], policies, {product_and_serial(alert.unit or "")[0]})
         except UnreadableRecord as error:
             log.error("finding cannot be read", reason=str(error), offset=record.offset)
+            _count_unreadable(Topic.FINDINGS)
     return raised
 
 
@@ -241,6 +246,7 @@ def judge_reads(batch: Iterable[Iterable[Any]], notices: Notices) -> list[Alert]
             read = rejected_reads.decode(record.value)
         except UnreadableRecord as error:
             log.error("read cannot be read", reason=str(error), offset=record.offset)
+            _count_unreadable(Topic.READS_REJECTED)
             continue
         if read.reason == SERIAL_MISSING:
             product = notices.products.get(read.of_product or "")
@@ -310,6 +316,7 @@ def take_product(known: dict[str, Product], key: str, value: bytes | None) -> No
         known[key] = products.decode(value)
     except UnreadableRecord as error:
         log.error("record cannot be read", topic=Topic.PRODUCTS.value, key=key, reason=str(error))
+        _count_unreadable(Topic.PRODUCTS)
 
 
 def recalls_of(moved: Moved, notices: Notices) -> list[Recall]:
@@ -375,8 +382,14 @@ async def _send(
     return sent
 
 
+def _count_unreadable(topic: Topic) -> None:
+    metrics.REJECTED.labels(topic.value, metrics.UNREADABLE).inc()
+
+
 def _count_from_0() -> None:
     """Who looks for a rise would not see a count that begins with 1."""
+    for topic in READ:
+        metrics.REJECTED.labels(topic.value, metrics.UNREADABLE)
     metrics.SCANS_PROCESSED.labels("alerter", "judged")
     for kind in AlertKind:
         metrics.ALERTS_SWITCHED_OFF.labels(kind.value)

@@ -95,6 +95,7 @@ from scantrail.api.webhooks import build_webhooks
 from scantrail.api.worklists import build_worklists
 from scantrail.infra.credentials import https_checks, https_shown
 from scantrail.infra.database import connect_database, connect_reader, until_answers
+from scantrail.infra.database_watch import watch_database
 from scantrail.infra.health import Health
 from scantrail.infra.kafka_watch import watch_kafka
 from scantrail.infra.logs import logger
@@ -162,6 +163,8 @@ async def run_api(settings: Settings, health: Health) -> None:
                 tasks.create_task(sweep.run())
                 tasks.create_task(expire(engine))
                 tasks.create_task(count_open_alerts(reader))
+                tasks.create_task(outbox.tell_oldest(reader))
+                tasks.create_task(watch_database(settings, health))
                 health.has("database")
     finally:
         await reader.dispose()

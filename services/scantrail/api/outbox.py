@@ -16,8 +16,9 @@ from typing import Any
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from sqlalchemy import Row, Select, delete, func, insert, select, text
+from sqlalchemy import Float, Row, Select, cast, delete, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.contracts.topics import Topic
@@ -34,6 +35,9 @@ log = logger(__name__)
 
 POLL_S = 0.5
 
+#: How often it is told for how long the oldest row waits.
+LOOK_S = 5.0
+
 #: So long an answer waits for Kafka to have the change; it is committed in any case.
 PUBLISH_S_MAX = 3.0
 
@@ -46,6 +50,14 @@ BYTES = 4 << 20
 
 #: One relay at a time sends, or a later version could be overtaken by an earlier one.
 RELAY_LOCK = 7_264_502
+
+
+#: For how long the oldest row waits, in seconds; no row where none does.
+_AGE_S = (
+    select(cast(func.extract("epoch", func.clock_timestamp() - outbox.c.entered_at), Float))
+    .order_by(outbox.c.id)
+    .limit(1)
+)
 
 
 class Outbox:
@@ -101,6 +113,18 @@ class Outbox:
                 log.warning("database is away", reason=str(error.orig))
                 return False
         return False
+
+    async def tell_oldest(self, engine: AsyncEngine) -> None:
+        """Tell every LOOK_S until cancelled for how long the oldest row waits, by PostgreSQL's
+        clock, asked over `engine`; what was told last stands while PostgreSQL is away."""
+        while True:
+            try:
+                async with engine.connect() as connection:
+                    age_s = (await connection.execute(_AGE_S)).scalar_one_or_none()
+                metrics.OUTBOX_OLDEST.set(max(age_s or 0.0, 0.0))
+            except (DBAPIError, PoolTimeoutError) as error:
+                log.warning("the outbox is not looked at anew", reason=str(error))
+            await asyncio.sleep(LOOK_S)
 
     async def relay(self, health: Health) -> None:
         """Send rows until cancelled; waits while Kafka or PostgreSQL is away."""

@@ -8,10 +8,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from scantrail.infra.logs import logger
 from scantrail.infra.metrics import READY
+
+log = logger(__name__)
 
 #: A loop that has not turned for so long is not alive, whatever else answers.
 SILENCE_S_MAX = 30.0
+
+#: One look in vain says little: so many, one behind the other, and the thing is missing.
+LOOKS_MISSED = 3
 
 
 class Health:
@@ -47,6 +53,30 @@ class Health:
     @property
     def alive(self) -> bool:
         return time.monotonic() - self._beat < SILENCE_S_MAX
+
+
+class Looks:
+    """Regular looks for `what`: LOOKS_MISSED in vain, one behind the other, and `health` lacks it;
+    the first that finds it, and it is there. Where the process itself has said that it lacks it,
+    at its start or as it could not write, the process takes that back, not a look."""
+
+    def __init__(self, health: Health, what: str) -> None:
+        self._health = health
+        self._what = what
+        self._missed = 0
+        self._is_told = False
+
+    def found(self, is_there: bool) -> None:
+        """A look was made."""
+        self._missed = 0 if is_there else self._missed + 1
+        if is_there and self._is_told:
+            self._is_told = False
+            self._health.has(self._what)
+            log.info("it answers again", what=self._what)
+        elif self._missed >= LOOKS_MISSED and self._what not in self._health.lacking:
+            self._is_told = True
+            self._health.lacks(self._what)
+            log.warning("not ready: no answer, again and again", what=self._what)
 
 
 class HealthServer:

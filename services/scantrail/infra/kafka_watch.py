@@ -15,6 +15,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 from scantrail.contracts.topics import Topic
 from scantrail.infra import metrics
 from scantrail.infra.credentials import kafka_access
+from scantrail.infra.health import Health, Looks
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
@@ -36,14 +37,19 @@ async def _of_nothing() -> Mapping[TopicPartition, int]:
 
 
 async def watch_kafka(
-    settings: Settings, group: str = "", positions: Positions = _of_nothing
+    settings: Settings,
+    group: str = "",
+    positions: Positions = _of_nothing,
+    health: Health | None = None,
 ) -> None:
     """Tell it every LOOK_EVERY_S until cancelled. `group` is a label: the name of the process.
 
     What is not known is not told: while Kafka is away there is no lag. Of a partition that is taken
-    from us nothing more is told.
+    from us nothing more is told. `health` lacks `kafka` while no broker answers; without it the
+    process is as ready as before (docs/decisions/0043).
     """
     asker: AIOKafkaConsumer | None = None
+    looks = None if health is None else Looks(health, "kafka")
     lags = _Lags(settings, group)
     metrics.KAFKA_BROKERS.set(0)
     try:
@@ -52,13 +58,15 @@ async def watch_kafka(
                 async with asyncio.timeout(ANSWER_S_MAX):
                     if asker is None:
                         asker = await _connected(settings)
-                    metrics.KAFKA_BROKERS.set(await _brokers(asker))
+                    brokers = await _brokers(asker)
                     lags.tell(*await _asked(asker, await positions()))
             except (KafkaError, TimeoutError) as error:
                 lags.tell({}, {})
-                if asker is None or not await _answers(asker):
-                    metrics.KAFKA_BROKERS.set(0)
+                brokers = 0 if asker is None else await _brokers_in_time(asker)
                 log.debug("kafka does not tell how far it is", reason=repr(error))
+            metrics.KAFKA_BROKERS.set(brokers)
+            if looks is not None:
+                looks.found(brokers > 0)
             await asyncio.sleep(LOOK_EVERY_S)
     finally:
         lags.tell({}, {})
@@ -80,12 +88,12 @@ async def _connected(settings: Settings) -> AIOKafkaConsumer:
     return asker
 
 
-async def _answers(asker: AIOKafkaConsumer) -> bool:
+async def _brokers_in_time(asker: AIOKafkaConsumer) -> int:
     try:
         async with asyncio.timeout(ANSWER_S_MAX):
-            return await _brokers(asker) > 0
+            return await _brokers(asker)
     except (KafkaError, TimeoutError):
-        return False
+        return 0
 
 
 async def _brokers(asker: AIOKafkaConsumer) -> int:

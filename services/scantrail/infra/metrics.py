@@ -97,6 +97,11 @@ ALERTS_SWITCHED_OFF = Counter(
 WEBHOOKS_SENT = Counter(
     "scantrail_webhooks_sent_total", "Attempts to tell a webhook, by what came of them", ["outcome"]
 )
+OUTBOX_OLDEST = Gauge(
+    "scantrail_outbox_oldest_seconds",
+    "For how long the oldest record waits that was entered at the api and has not left for Kafka; 0"
+    " where none waits",
+)
 RECALLS_UNSWEPT = Gauge(
     "scantrail_recalls_unswept",
     "Recalls of whose newest version it was not yet found out which units were scanned before it",
@@ -125,7 +130,14 @@ RECORDS_UNREADABLE = Gauge(
     " may mean is not released, and no alert is switched off by a policy",
     ["topic"],
 )
-REJECTED = Counter("scantrail_rejected_total", "Rejected records and reads", ["topic", "reason"])
+REJECTED = Counter(
+    "scantrail_rejected_total",
+    "Records and reads that were set aside, or passed over as they cannot be read",
+    ["topic", "reason"],
+)
+#: The reason of a record that this release cannot read.
+UNREADABLE = "unreadable"
+
 READY = Gauge("scantrail_ready", "1 while the process does its work")
 BUILD_INFO = Gauge("scantrail_build_info", "The running version", ["version"])
 BUILD_INFO.labels(__version__).set(1)

@@ -36,6 +36,8 @@ class Unreadable:
         self._recalls: dict[str, frozenset[str]] = {}  # the products of each; none: any product
         self._holds: set[str] = set()
         self._policies: set[str] = set()
+        for topic in (Topic.RECALLS, Topic.HOLDS, Topic.ALERT_POLICIES):
+            metrics.RECORDS_UNREADABLE.labels(topic.value)  # 0: all can be read
 
     def recalls_of(self, products: Iterable[str | None]) -> list[str]:
         """The recalls that may mean a unit of one of these products, by id; None: not told."""

@@ -290,6 +290,7 @@ outbox = Table(
     Column("topic", Text, nullable=False),
     Column("key", Text, nullable=False),
     Column("value", LargeBinary),  # none where the entity is gone
+    Column("entered_at", _TIME, nullable=False, server_default=func.now()),
 )
 
 station = Table(

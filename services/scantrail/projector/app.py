@@ -21,6 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from scantrail.infra import metrics
 from scantrail.infra.beside import beside
 from scantrail.infra.database import DATABASE_ERRORS, connect_database, until_answers
+from scantrail.infra.database_watch import watch_database
 from scantrail.infra.health import Health
 from scantrail.infra.kafka import connect_consumer
 from scantrail.infra.kafka_watch import watch_kafka
@@ -74,20 +75,32 @@ class Taken:
 
 async def run_projector(settings: Settings, health: Health) -> None:
     """Project until cancelled."""
+    metrics.MONTHS_MADE.set_to_current_time()
     engine = connect_database(settings)
-    await until_answers(engine)
-    health.has("database")
-    consumer = await connect_consumer(settings, group="projector", fetch_bytes_max=FETCH_BYTES_MAX)
-    projector = Projector(settings, engine, consumer)
+    consumer: AIOKafkaConsumer | None = None
+    projector: Projector | None = None
+
+    async def positions() -> Mapping[TopicPartition, int]:
+        return {} if projector is None else await projector.positions()
+
     try:
         async with beside(
-            watch_kafka(settings, "projector", projector.positions), keep_months(settings)
+            watch_kafka(settings, "projector", positions, health), watch_database(settings, health)
         ):
-            consumer.subscribe([name_of(settings, topic) for topic in TOPICS], listener=projector)
-            health.has("kafka")
-            await projector.project(health)
+            await until_answers(engine)
+            health.has("database")
+            consumer = await connect_consumer(
+                settings, group="projector", fetch_bytes_max=FETCH_BYTES_MAX
+            )
+            projector = Projector(settings, engine, consumer)
+            async with beside(keep_months(settings)):
+                topics = [name_of(settings, topic) for topic in TOPICS]
+                consumer.subscribe(topics, listener=projector)
+                health.has("kafka")
+                await projector.project(health)
     finally:
-        await consumer.stop()
+        if consumer is not None:
+            await consumer.stop()
         await engine.dispose()
 
 
@@ -95,7 +108,6 @@ async def keep_months(settings: Settings) -> None:
     """See to it until cancelled that the months to come have their parts of the history. Where they
     cannot be made now, they are later; the part for all others takes what has none."""
     engine = connect_database(settings, statement_timeout_s=MONTHS_S_MAX)
-    metrics.MONTHS_MADE.set_to_current_time()
     try:
         while True:
             wait_s = MONTHS_EVERY_S

@@ -52,9 +52,6 @@ RETRY_S = 0.5
 #: Why a record became a row of `rejected` whose values PostgreSQL never takes.
 REFUSED_BY_DATABASE = "refused_by_database"
 
-#: As what each record counts that this release cannot read, and that became a row of `rejected`.
-UNREADABLE = "unreadable"
-
 #: Rows that are put into words at once: what is being written waits for so many at most.
 ROWS_AT_ONCE = 50
 
@@ -90,9 +87,9 @@ class Writer:
         #: where each partition goes on
         self.next: dict[TopicPartition, int] = {}
         metrics.SCANS_PROCESSED.labels("projector", "written")
-        metrics.REJECTED.labels(Topic.MOVEMENTS.value, REFUSED_BY_DATABASE)
         for topic in topics.values():
-            metrics.REJECTED.labels(topic.value, UNREADABLE)
+            metrics.REJECTED.labels(topic.value, metrics.UNREADABLE)
+            metrics.REJECTED.labels(topic.value, REFUSED_BY_DATABASE)
 
     async def begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Begin where the rows of `partitions` end."""
@@ -142,7 +139,7 @@ class Writer:
             await self._write_patiently(rows, nexts, health, copied or {})
             for topic, place in rows.unreadable:
                 log.error("record cannot be read", topic=topic.value, place=place)
-                metrics.REJECTED.labels(topic.value, UNREADABLE).inc()
+                metrics.REJECTED.labels(topic.value, metrics.UNREADABLE).inc()
         except DATABASE_ERRORS as error:
             if not is_refusal(error):
                 raise
@@ -159,7 +156,8 @@ class Writer:
                 offset=record.offset,
                 reason=str(error),
             )
-            metrics.REJECTED.labels(Topic.MOVEMENTS.value, REFUSED_BY_DATABASE).inc()
+            topic = self._topics[record.topic]
+            metrics.REJECTED.labels(topic.value, REFUSED_BY_DATABASE).inc()
             refused = refused_row(record, sqlstate_of(error))
             await self._write_patiently(refused, nexts, health, {})
 

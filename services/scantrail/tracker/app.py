@@ -417,5 +417,5 @@ def build_tracker(settings: Settings, health: Health) -> BatchApp:
         on_unready=lambda: health.lacks("units recovered"),
         on_beat=health.beat,
         on_remaining=metrics.RECOVERY_REMAINING.set,
-        beside=lambda batches: watch_kafka(settings, "tracker", batches.positions),
+        beside=lambda batches: watch_kafka(settings, "tracker", batches.positions, health),
     )

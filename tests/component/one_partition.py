@@ -15,6 +15,7 @@ from scantrail.contracts.records import (
 )
 from scantrail.domain.alert import Alert
 from scantrail.domain.custody import UnitState
+from scantrail.domain.hold import Hold
 from scantrail.domain.recall import Recall, Selector
 from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.scan import Scan, Transaction
@@ -76,11 +77,12 @@ class Topics:
     def of(self, unit: str) -> list[Movement]:
         return [movement for movement in self.movements if movement.unit == unit]
 
-    def alerts(self) -> list[Alert]:
+    def alerts(self, *holds: Hold) -> list[Alert]:
         matcher = RecallMatcher()
         matcher.put(RECALL)
         records = [Record(n, None, encode(told)) for n, told in enumerate(self.movements)]
-        return judge_movements(read_movements([records], {}), Notices(matcher, {}, {}, {}), 1800.0)
+        notices = Notices(matcher, {hold.id: hold for hold in holds}, {}, {})
+        return judge_movements(read_movements([records], {}), notices, 1800.0)
 
 
 def decide(records: list[Record], stored: dict[bytes, bytes]) -> Any:

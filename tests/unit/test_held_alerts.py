@@ -70,6 +70,13 @@ def test_a_carton_that_is_held_for_what_is_inside_is_no_alert_of_its_own() -> No
     assert [alert.kind for alert in alerts(SCAN, inside, REASON)] == ["held_at_shipping"]
 
 
+def test_it_is_one_where_what_is_inside_is_not_moved_with_it() -> None:
+    inside = HoldReason(id="inside:R-1", text="contains sn:battery.5", recall="R-1")
+    (told,) = alerts(SCAN, inside, is_alone=True)
+    assert (told.kind, told.recall) == ("recalled_at_shipping", "R-1")
+    assert "contains sn:battery.5" in told.text
+
+
 def test_a_hold_for_a_recall_means_also_what_left_before_it() -> None:
     late = replace(FOR_RECALL, since=NOON + timedelta(hours=1))
     seen = Seen("e-0", BusinessStep.LOADING, "dock-2", "south", NOON)

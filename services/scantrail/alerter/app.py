@@ -209,6 +209,7 @@ def judge_movements(seen: Iterable[Moved], notices: Notices, site_travel_s: floa
             site_travel_s=site_travel_s,
             is_inert=movement.outcome in _INERT,
             is_held_where_staged=_is_held_where_staged(movement),
+            is_alone=movement.outcome is Outcome.OLDER_THAN_BASE,
             revealed=[Seen(*msgspec.structs.astuple(each)) for each in movement.revealed],
             holds=_reasons(keys, notices.holds),
             absorbed=movement.absorbed or (),

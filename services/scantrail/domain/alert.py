@@ -121,6 +121,7 @@ def judge(
     site_travel_s: float,
     is_inert: bool = False,
     is_held_where_staged: bool = False,
+    is_alone: bool = False,
     revealed: Sequence[Seen] = (),
     holds: Sequence[HoldReason] = (),
     absorbed: Sequence[str] = (),
@@ -139,7 +140,9 @@ def judge(
     means also what left before it. A unit that is held as lost or stolen reappears wherever it is
     seen after that was told; a conveyor that asks and then holds it (`is_held_where_staged`) has
     seen it once. A late scan may begin the visit of others that were told before, each as the first
-    of its own (`absorbed`): their alerts are withdrawn for that of the visit. Opening stock
+    of its own (`absorbed`): their alerts are withdrawn for that of the visit. Where what is inside
+    is not moved with it (`is_alone`: the scan is older than those that the unit's trail begins
+    with), nothing else tells of a recalled unit in a box that went out: the box is. Opening stock
     contradicts nothing: it says how things stand where nobody has scanned before.
     """
     raised = [
@@ -156,7 +159,7 @@ def judge(
             raised.append(_reappeared(scan.unit, missed, at))
     for seen, why in visits:
         if seen.business_step in OUTBOUND_STEPS:
-            raised += _recalled_at(scan.unit, recalls, holds, seen)
+            raised += _recalled_at(scan.unit, recalls, holds, seen, is_alone=is_alone)
             raised += _held_at(scan.unit, why, seen)
     for each in absorbed:
         raised += [
@@ -247,14 +250,19 @@ def _contradicted(unit: str, fact: Fact, status: AlertStatus) -> Alert:
 
 
 def _recalled_at(
-    unit: str, recalls: Sequence[Recall], holds: Sequence[HoldReason], seen: Seen
+    unit: str,
+    recalls: Sequence[Recall],
+    holds: Sequence[HoldReason],
+    seen: Seen,
+    *,
+    is_alone: bool,
 ) -> list[Alert]:
     """One for each recall, whether the unit falls under it or is held for it by what its scans do
-    not show. What is inside it has an alert of its own."""
+    not show. What is inside it has an alert of its own, unless the unit is moved alone."""
     told = {
         reason.recall: reason.text
         for reason in holds
-        if reason.recall is not None and not is_inside(reason)
+        if reason.recall is not None and (is_alone or not is_inside(reason))
     }
     told |= {recall.id: recall.title for recall in recalls}
     return [

@@ -363,8 +363,8 @@ class BatchApp:
             return await produce(producer, self._changelog, partition, records, stamp_ms)
         except InvalidTimestampError:
             log.error(
-                "the broker refused the time of states as too old: this worker was paused, or Kafka"
-                " was away, or its clock is behind the broker's; or as more than an hour to come:"
+                "the broker refused states as too old: this worker was paused, or Kafka"
+                " was away, or its clock is behind the broker's; or as hours ahead of its own time:"
                 " then `scantrail topics apply` lets the topic take it",
                 partition=partition,
                 stamp_ms=stamp_ms,

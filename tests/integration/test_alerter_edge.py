@@ -60,19 +60,22 @@ async def settled(site: "Site", again: int = 1) -> None:
     await site.until(judged)
 
 
-async def test_the_alerter_is_not_ready_while_a_recall_or_a_hold_cannot_be_read(
+async def test_the_alerter_is_not_ready_while_a_recall_a_hold_or_a_product_cannot_be_read(
     site: "Site",
 ) -> None:
     running = await site.start("alerter")
     assert running.health.lacking == []
     await site.publish(Topic.RECALLS, "R-1", b"{")
     await site.publish(Topic.HOLDS, site.unit("7"), b"{")
+    await site.publish(Topic.PRODUCTS, "PUMP-7", b"{")
     await ship(site, "7")
     (alert,) = await told(site, 1)
     assert alert.text.startswith(f"{site.unit('7')} is held (unreadable: ")
-    assert running.health.lacking == ["readable holds", "readable recalls"]
+    lacking = ["readable holds", "readable products", "readable recalls"]
+    assert running.health.lacking == lacking
     await publish(site, recall("7"))
     await site.publish(Topic.HOLDS, site.unit("7"), None)
+    await site.publish(Topic.PRODUCTS, "PUMP-7", None)
     await ship(site, "7", event_id="again")
     assert [each.recall for each in await told(site, 2)] == [None, "R-1"]
     assert running.health.lacking == []

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from scantrail.contracts.records import alerts, encode, movements
+from scantrail.contracts.records import alerts, encode, movements, watched
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertStatus
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
@@ -79,6 +79,29 @@ async def test_the_alerter_is_not_ready_while_a_recall_a_hold_or_a_product_canno
     await ship(site, "7", event_id="again")
     assert [each.recall for each in await told(site, 2)] == [None, "R-1"]
     assert running.health.lacking == []
+
+
+async def test_by_movements_of_a_later_release_alerts_are_raised_and_the_desk_is_told(
+    site: "Site",
+) -> None:
+    """The tracker was replaced first."""
+    await site.start("alerter")
+    await publish(site, recall("1", "2"))
+    scan = site.scan("1", business_step=SHIPPING, business_location=None)
+    (movement,) = site.movements(scan)
+    later = movement.replace(b'"outcome":"moved"', b'"outcome":"handed_over"')
+    assert later != movement
+    await site.put_movement(later, scan.unit)
+    await site.put_movement(b"{", site.unit("2"))
+    (alert,) = await told(site, 1)
+    assert (alert.kind, alert.unit, alert.recall) == ("recalled_at_shipping", scan.unit, "R-1")
+    log = await site.log(Topic.RECALL_WATCH)
+
+    async def units() -> bool:
+        found = {watched.decode(record.value).unit for record in await log.records()}
+        return found - {None} == {scan.unit, site.unit("2")}
+
+    await site.until(units)
 
 
 async def others(site: "Site") -> list[Alert]:

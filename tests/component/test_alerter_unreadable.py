@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from prometheus_client import REGISTRY
 
 from component.one_partition import GATE, RECALL, UNITS, Topics, scanned
@@ -217,3 +219,24 @@ def test_of_a_product_that_cannot_be_read_small_letters_are_capitals_too() -> No
     take_product(notices.products, Unreadable(), "PUMP-7", b"{")
     (alert,) = judged(value, notices)
     assert (alert.kind, alert.unit) == ("recalled_at_shipping", "sn:PUMP-7.ab2")
+
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers(-(1 << 63), (1 << 63) - 1) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=4,
+)
+
+
+@given(
+    changes=st.dictionaries(st.sampled_from(sorted(told())), ANYTHING),
+    of_scan=st.dictionaries(st.sampled_from(sorted(told()["scan"])), ANYTHING, max_size=4),
+)
+def test_whatever_a_stranger_writes_ends_nothing(
+    changes: dict[str, Any], of_scan: dict[str, Any]
+) -> None:
+    movement = told(scan=of_scan)
+    for value in (movement, movement | changes):
+        seen = read_movements(unread(msgspec.json.encode(value)), {})
+        judge_movements(seen, recalled(), 1800.0)
+        assert len(hits(seen, recalled())) <= 1

@@ -28,6 +28,8 @@ from scantrail.gateway.spool import Spool
 from scantrail.gateway.statuses import Statuses
 from scantrail.gateway.verdicts import Verdicts
 
+#: Nothing is released before all of these were read, nor while one of them is old.
+CONFIRMED = (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS, Topic.PRODUCTS)
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 GTIN = "09506000134352"
 READERS = {
@@ -110,7 +112,7 @@ class Belt:
         self.statuses = statuses
 
     def ready(self) -> "Belt":
-        for topic in (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS):
+        for topic in CONFIRMED:
             self.notices.confirm(topic, self.at)
         self.orders.confirm(self.at)
         return self

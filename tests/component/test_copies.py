@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from aiokafka.errors import LeaderNotAvailableError
 
-from scantrail.contracts.records import encode, stations
+from scantrail.contracts.records import encode, products, stations
 from scantrail.contracts.topics import Topic
+from scantrail.domain.product import Product
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.gateway import copies
 from scantrail.gateway.copies import ENCODED_TOGETHER, Copy
+from scantrail.gateway.notices import Notices
 from scantrail.infra.kafka import APPLIED_TOGETHER, Mirror
 from scantrail.infra.settings import Settings
 
@@ -32,6 +35,7 @@ class Told:
     """In a mirror's place: tells what it is told to."""
 
     before: tuple[str, ...] = ()
+    is_away = False
     last: "Told"
 
     def __init__(self, _: Any, __: Any, apply: Callable[[str, bytes | None], None]) -> None:
@@ -47,6 +51,10 @@ class Told:
 
     async def follow(self) -> None:
         await asyncio.Event().wait()
+
+    async def confirm(self) -> None:
+        if Told.is_away:
+            raise LeaderNotAvailableError
 
     async def stop(self) -> None:
         pass
@@ -145,6 +153,30 @@ async def test_a_change_whose_write_was_broken_off_is_written_at_the_end(
         Told.last.tell("a")
         await asyncio.sleep(0.05)
     assert Copy(Topic.STATIONS, stations, tmp_path).by_id == copy.by_id
+
+
+@pytest.mark.usefixtures("told")
+async def test_what_has_all_is_confirmed_and_what_cannot_be_read_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unread = dict[str, bytes | None]()
+    notices = Notices()
+    for topic in (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS):
+        notices.confirm(topic, time.monotonic())
+    copy = Copy(Topic.PRODUCTS, products, tmp_path, unread.__setitem__)
+    monkeypatch.setattr(Told, "is_away", True)
+    task = asyncio.create_task(copy.follow(SETTINGS, notices))
+    await copy.loaded.wait()
+    for value in (b"{", encode(Product(id="A", name="a")), b"{", None):
+        Told.last._apply("A", value)
+        assert unread == {"A": value if value == b"{" else None}
+    await asyncio.sleep(0.05)
+    assert notices.confirmed_s() is None
+    monkeypatch.setattr(Told, "is_away", False)
+    await until(lambda: notices.confirmed_s() is not None)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
 
 
 class Fetched:

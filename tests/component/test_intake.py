@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -531,6 +531,19 @@ async def test_the_same_read_within_the_readers_debounce_is_one(
     await intake.take("eager", [read])
     await intake.take("eager", [read])
     assert len(outlet.scans) == 6
+
+
+@pytest.mark.parametrize("told", [{"lot": "L1"}, {"produced_on": date(2026, 3, 1)}])
+async def test_a_read_that_tells_a_lot_or_a_day_is_no_repeat_of_one_that_did_not(
+    intake: Intake, outlet: FakeOutlet, clock: Clock, told: dict[str, Any]
+) -> None:
+    """By a lot that is told at last a recall means the unit."""
+    for more in ({}, told, told):
+        await intake.take("scanner", [Read(f"{BARCODE}1", **more)])
+    assert [(scan.lot, scan.produced_on) for scan in outlet.scans] == [
+        (None, None),
+        (told.get("lot"), told.get("produced_on")),
+    ]
 
 
 async def test_the_devices_own_times_decide_what_is_a_repeat(

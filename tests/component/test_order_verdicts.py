@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from component.belt import GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
+from component.belt import CONFIRMED, GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.order import Order
@@ -260,7 +260,7 @@ async def test_what_is_known_against_a_unit_is_told_before_its_order(belt: Belt)
 
 async def test_only_questions_that_name_an_order_wait_for_orders(tmp_path: Path) -> None:
     belt = Belt(tmp_path)
-    for topic in (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS):
+    for topic in CONFIRMED:
         belt.notices.confirm(topic, belt.at)
     belt.order("SO-1", cable=1)
     assert [(await belt.ask("A1", order)).reason for order in (None, "SO-2")] == [
@@ -271,7 +271,7 @@ async def test_only_questions_that_name_an_order_wait_for_orders(tmp_path: Path)
     belt.orders.confirm(belt.at)
     assert await reasons(belt, "A1", order="SO-2") == ["unknown_order"]
     belt.at += 31
-    for topic in (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS):
+    for topic in CONFIRMED:
         belt.notices.confirm(topic, belt.at)
     assert [(await belt.ask("A1", order)).reason for order in (None, "SO-2")] == ["clear", "stale"]
     await belt.close()

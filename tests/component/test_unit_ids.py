@@ -2,27 +2,33 @@
 
 import asyncio
 import contextlib
+import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from component.belt import RECALL, Belt
 from component.fake_outlet import FakeOutlet
 from component.one_partition import GATE, NOON, Topics, scanned
 from scantrail.contracts.records import encode
+from scantrail.contracts.topics import Topic
 from scantrail.domain.custody import Outcome
 from scantrail.domain.product import Product
 from scantrail.domain.scan import Scan, content_digest
 from scantrail.domain.station import Station
 from scantrail.domain.unit_ids import TOLD_BY, Identifier, join_id, told_scan
+from scantrail.domain.verdict import Verdict
 from scantrail.domain.vocabulary import BusinessStep, Phase
 from scantrail.gateway.decoders.outcome import Read
 from scantrail.gateway.identifiers import Identifiers
 from scantrail.gateway.intake import Intake
+from scantrail.gateway.notices import Notices
 from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.scans import Known
 
@@ -230,8 +236,8 @@ async def test_a_correction_goes_to_the_key_that_was_read_for_it_alone_can_take_
 
 
 @contextlib.contextmanager
-def copy(folder: Path) -> Iterator[Identifiers]:
-    ids = Identifiers("test", folder)
+def copy(folder: Path, notices: Notices | None = None) -> Iterator[Identifiers]:
+    ids = Identifiers("test", folder, notices or Notices())
     try:
         yield ids
     finally:
@@ -392,6 +398,87 @@ def test_where_the_disk_fails_a_read_comes_under_its_own_key(
             patched.setattr(ids, "_db", Failing())
             assert ids.unit_of(BOX) == BOX
         assert ids.unit_of(BOX) == IMEI
+
+
+def test_links_are_followed_over_links_also_in_a_ring(tmp_path: Path) -> None:
+    other, third = "imei:10000000000000", "imei:20000000000000"
+    with copy(tmp_path) as ids:
+        take(ids, link(BOX), link(IMEI, SECOND), link(SECOND, other))
+        for key in (BOX, IMEI, SECOND, other):
+            assert ids.unit_of(key) == other
+        assert ids.keys_of(other) == (other, *sorted((BOX, IMEI, SECOND)))
+        assert ids.keys_of(third) == (third,)
+        take(ids, link(other, IMEI))
+        ring = {IMEI, SECOND, other}
+        for key in (BOX, *ring):
+            assert set(ids.keys_of(ids.unit_of(key)) or ()) == {BOX, *ring}
+
+
+# -------------------------------------------------------------------------------- on the belt
+
+RECALLED = f"sgtin:{GTIN}.R7"  # RECALL of the belt means it
+
+
+@contextlib.asynccontextmanager
+async def belt_with(folder: Path) -> AsyncIterator[tuple[Belt, Identifiers]]:
+    """A belt that goes by links from Kafka, and holds what is recalled."""
+    belt = Belt(folder).ready()
+    belt.notices.take(Topic.RECALLS, RECALL.id, encode(RECALL))
+    with copy(folder, belt.notices) as ids:
+        by_links = belt.known._replace(unit_of=ids.unit_of, keys_of=ids.keys_of)
+        belt.verdicts._known = belt.verdicts._maker._known = by_links
+        yield belt, ids
+    await belt.close()
+
+
+async def test_between_the_records_of_a_merge_no_key_of_the_unit_is_missing(
+    tmp_path: Path,
+) -> None:
+    merge = (link(IMEI, SECOND), link(RECALLED, SECOND, version=2))
+    async with belt_with(tmp_path) as (belt, ids):
+        take(ids, link(RECALLED))
+        for each in (None, *merge):
+            if each is not None:
+                take(ids, each)
+            assert (await belt.verdicts.ask("exit", Read(IMEI_READ))).reason == "recalled"
+        assert (await belt.verdicts.ask("exit", Read(SECOND_READ))).reason == "recalled"
+
+
+def unread(id_: str, unit: object) -> bytes:
+    return json.dumps({"id": id_, "unit": unit, "linked_at": "2026-03-02T09:12Z", "of": 7}).encode()
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (unread(RECALLED, IMEI).replace(b'"of": 7', b'"version": "1.0"'), True),
+        (unread(RECALLED, IMEI_READ).replace(b'"of": 7', b'"version": 0'), False),
+        (unread(RECALLED, [IMEI]), False),
+        (unread(BOX, 7), False),
+        (unread("sn:ecu.5", IMEI).replace(b'"of": 7', b'"version": 0'), False),
+        (b"[]", False),
+        (b"{", False),
+    ],
+)
+async def test_while_a_link_cannot_be_read_no_unit_that_it_may_be_of_is_released(
+    tmp_path: Path, value: bytes, named: bool
+) -> None:
+    """The belt reads a phone whose box is recalled. Of a link that does not tell both of its keys
+    nobody knows of which unit it is."""
+    async with belt_with(tmp_path) as (belt, ids):
+        asked = partial(belt.verdicts.ask, "exit", Read(IMEI_READ))
+        ids._take(RECALLED, value)
+        judged = await asked()
+        assert (judged.verdict, judged.reason) == (Verdict.HOLD, "not_ready")
+        assert f"identifiers of {RECALLED}" in judged.detail
+        other = await belt.verdicts.ask("exit", Read("sn:ecu.5"))
+        assert other.reason == ("clear" if named else "not_ready")
+        take(ids, link(RECALLED))
+        assert (await asked()).reason == "recalled"
+        ids._take(RECALLED, value)
+        assert (await asked()).reason == "recalled"  # by the version before
+        ids._take(RECALLED, None)
+        assert (await asked()).reason == "clear"
 
 
 def test_a_time_is_kept_as_it_was_told() -> None:

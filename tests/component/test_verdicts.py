@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,16 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 
-from component.belt import GATE, GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
-from scantrail.contracts.records import encode
+from component.belt import CONFIRMED, GATE, GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
+from scantrail.contracts.records import encode, products
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Clearance, Hold
+from scantrail.domain.product import Product, Serials
 from scantrail.domain.recall import Selector
 from scantrail.domain.verdict import Verdict
 from scantrail.gateway.conveyor_settings import ANSWERS_DEFAULT
 from scantrail.gateway.conveyors import Controller, answer_lines
+from scantrail.gateway.copies import Copy
 from scantrail.gateway.decoders.osip import OsipDecoder
 from scantrail.gateway.decoders.outcome import Heartbeat, Invalid, NoRead, Read
 from scantrail.gateway.guards import Guards
@@ -194,28 +197,67 @@ async def test_a_recall_that_cannot_be_read_bars_no_product_that_it_does_not_nam
     assert judged.reason == "not_ready"  # of which product it is, is not told
 
 
+#: As a later release may write it.
+UNREADABLE_PRODUCT = {"id": "PUMP-7", "name": "pump", "fold_case": True, "captured": "loading_dock"}
+
+
+async def test_while_a_product_cannot_be_read_no_unit_of_it_is_released(
+    belt: Belt, tmp_path: Path
+) -> None:
+    """Whether `ab2` is `AB2` is not known."""
+    copy = Copy(Topic.PRODUCTS, products, tmp_path, belt.notices.note_product)
+    copy.by_id = belt.products
+    listed = replace(RECALL, selectors=(Selector(kind="list", serials=("AB2",)),))
+    belt.notices.take(Topic.RECALLS, RECALL.id, encode(listed))
+    asked = partial(belt.verdicts.ask, "plain", Read("ab2"))
+    for before in (None, encode(Product(id="PUMP-7", name="pump"))):
+        copy._take("PUMP-7", before)
+        assert (await asked()).reason == "clear"
+        copy._take("PUMP-7", json.dumps(UNREADABLE_PRODUCT).encode())
+        judged = await asked()
+        assert (judged.verdict, judged.reason) == (Verdict.HOLD, "not_ready")
+        assert "products of PUMP-7" in judged.detail
+        # With its schemes the same code may be a serial of the product.
+        assert (await belt.verdicts.ask("plain", Read("imei:35693803564380"))).reason == "not_ready"
+        assert (await belt.ask("A1")).reason == "clear"
+    copy._take("PUMP-7", encode(Product(id="PUMP-7", name="pump", fold_case=True)))
+    assert (await asked()).reason == "recalled"
+
+
+async def test_a_unit_without_a_serial_is_not_released_while_its_product_cannot_be_read(
+    belt: Belt,
+) -> None:
+    belt.products[GTIN] = Product(id=GTIN, name="pump", serials=Serials.NOT_USED)
+    asked = partial(belt.verdicts.ask, "exit", Read(f"01{GTIN}"))
+    assert (await asked()).reason == "clear"
+    belt.notices.note_product(GTIN, b"{")
+    assert (await asked()).reason == "not_ready"
+    belt.notices.note_product(GTIN, None)
+    assert (await asked()).reason == "clear"
+
+
 async def test_nothing_is_released_before_all_topics_were_read_nor_when_they_are_old(
     tmp_path: Path,
 ) -> None:
     belt = Belt(tmp_path)
-    assert (await belt.ask("A1")).reason == "not_ready"
-    belt.notices.confirm(Topic.RECALLS, belt.at)
-    assert (await belt.ask("A1")).reason == "not_ready"
-    belt.notices.confirm(Topic.HOLDS, belt.at)
-    assert (await belt.ask("A1")).reason == "not_ready"  # of which units ids are is not sure
-    belt.notices.confirm(Topic.IDENTIFIERS, belt.at)
+    for topic in CONFIRMED:
+        assert (await belt.ask("A1")).reason == "not_ready"
+        belt.notices.confirm(topic, belt.at)
     assert (await belt.ask("A1")).reason == "clear"
-    belt.at += 20
-    belt.notices.confirm(Topic.HOLDS, belt.at)
-    belt.notices.confirm(Topic.IDENTIFIERS, belt.at)
-    belt.at += 10
+    for old in CONFIRMED:
+        belt.ready()
+        belt.at += 20
+        for topic in CONFIRMED:
+            if topic is not old:
+                belt.notices.confirm(topic, belt.at)
+        belt.at += 10
+        assert (await belt.ask("A1")).reason == "clear"
+        belt.at += 0.5
+        judged = await belt.ask("A1")
+        assert (judged.verdict, judged.reason) == (Verdict.HOLD, "stale")
+    belt.ready()
     assert (await belt.ask("A1")).reason == "clear"
-    belt.at += 0.5  # of recalls
-    judged = await belt.ask("A1")
-    assert (judged.verdict, judged.reason) == (Verdict.HOLD, "stale")
-    belt.notices.confirm(Topic.RECALLS, belt.at)
-    assert (await belt.ask("A1")).reason == "clear"
-    belt.at += 29.7  # of identifiers
+    belt.at += 30.5
     assert (await belt.ask("A1")).reason == "stale"
     assert [step for _, step in await belt.steps()][-2:] == ["staging_outbound", "holding"]
     await belt.close()
@@ -756,6 +798,7 @@ async def test_the_age_of_what_is_known_is_that_of_the_oldest_topic() -> None:
     assert notices.confirmed_s() is None
     notices.confirm(Topic.HOLDS, 45.0)
     notices.confirm(Topic.IDENTIFIERS, 48.0)
+    notices.confirm(Topic.PRODUCTS, 49.0)
     assert notices.confirmed_s() == 30.0
     notices.doubt(Topic.IDENTIFIERS)
     assert notices.confirmed_s() is None

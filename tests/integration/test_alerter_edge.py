@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from scantrail.contracts.records import alerts, encode, movements
+from scantrail.contracts.records import alerts, encode, movements, watched
 from scantrail.contracts.topics import Topic
 from scantrail.domain.alert import Alert, AlertStatus
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
@@ -60,22 +60,48 @@ async def settled(site: "Site", again: int = 1) -> None:
     await site.until(judged)
 
 
-async def test_the_alerter_is_not_ready_while_a_recall_or_a_hold_cannot_be_read(
+async def test_the_alerter_is_not_ready_while_a_recall_a_hold_or_a_product_cannot_be_read(
     site: "Site",
 ) -> None:
     running = await site.start("alerter")
     assert running.health.lacking == []
     await site.publish(Topic.RECALLS, "R-1", b"{")
     await site.publish(Topic.HOLDS, site.unit("7"), b"{")
+    await site.publish(Topic.PRODUCTS, "PUMP-7", b"{")
     await ship(site, "7")
     (alert,) = await told(site, 1)
     assert alert.text.startswith(f"{site.unit('7')} is held (unreadable: ")
-    assert running.health.lacking == ["readable holds", "readable recalls"]
+    lacking = ["readable holds", "readable products", "readable recalls"]
+    assert running.health.lacking == lacking
     await publish(site, recall("7"))
     await site.publish(Topic.HOLDS, site.unit("7"), None)
+    await site.publish(Topic.PRODUCTS, "PUMP-7", None)
     await ship(site, "7", event_id="again")
     assert [each.recall for each in await told(site, 2)] == [None, "R-1"]
     assert running.health.lacking == []
+
+
+async def test_by_movements_of_a_later_release_alerts_are_raised_and_the_desk_is_told(
+    site: "Site",
+) -> None:
+    """The tracker was replaced first."""
+    await site.start("alerter")
+    await publish(site, recall("1", "2"))
+    scan = site.scan("1", business_step=SHIPPING, business_location=None)
+    (movement,) = site.movements(scan)
+    later = movement.replace(b'"outcome":"moved"', b'"outcome":"handed_over"')
+    assert later != movement
+    await site.put_movement(later, scan.unit)
+    await site.put_movement(b"{", site.unit("2"))
+    (alert,) = await told(site, 1)
+    assert (alert.kind, alert.unit, alert.recall) == ("recalled_at_shipping", scan.unit, "R-1")
+    log = await site.log(Topic.RECALL_WATCH)
+
+    async def units() -> bool:
+        found = {watched.decode(record.value).unit for record in await log.records()}
+        return found - {None} == {scan.unit, site.unit("2")}
+
+    await site.until(units)
 
 
 async def others(site: "Site") -> list[Alert]:

@@ -171,6 +171,17 @@ async def test_without_contact_to_kafka_nothing_is_released_until_there_is_conta
         assert (await ask(site, "A1"))["reason"] == "not_ready"
 
 
+async def test_what_a_link_or_a_product_may_mean_that_cannot_be_read_is_held(site: "Site") -> None:
+    running = await at_the_gate(site)
+    for topic, key in ((Topic.PRODUCTS, GTIN), (Topic.IDENTIFIERS, site.unit("A2"))):
+        await site.publish(topic, key, b"{")
+        await until_told(site, "A1", "not_ready")
+        assert f"{topic} of {key}" in (await ask(site, "A1"))["detail"]
+        await site.publish(topic, key, None)
+        await until_told(site, "A1", "clear")
+    assert running.health.lacking == []
+
+
 def asking(port: int, *more: str) -> str:
     lines = ['id = "exit"', 'station = "gate"', f'address = "{HOST}:{port}"', 'mode = "listen"']
     return "\n".join([*lines, *more])

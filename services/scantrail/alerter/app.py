@@ -28,7 +28,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from scantrail.alerter.ending import Ending, Judged
 from scantrail.alerter.watching import Hit, RecallWatch
+from scantrail.contracts.in_part import movement_in_part
 from scantrail.contracts.records import (
+    NAME_LENGTH_MAX,
     Movement,
     RejectedRead,
     UnreadableRecord,
@@ -37,7 +39,6 @@ from scantrail.contracts.records import (
     facts,
     findings,
     movements,
-    products,
     rejected_reads,
 )
 from scantrail.contracts.topics import Topic
@@ -50,7 +51,7 @@ from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.product import Product, folded_key
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import Matched, RecallMatcher
-from scantrail.domain.scan import clock_skew_s
+from scantrail.domain.scan import Scan, clock_skew_s
 from scantrail.domain.serial_alerts import SERIAL_MISSING, judge_with_serial, judge_without_serial
 from scantrail.domain.severity import Severity
 from scantrail.domain.vocabulary import BusinessStep
@@ -66,7 +67,7 @@ from scantrail.infra.kafka import (
 )
 from scantrail.infra.kafka_watch import InHand, watch_kafka
 from scantrail.infra.logs import logger
-from scantrail.infra.notices import Unreadable, take_hold, take_policy, take_recall
+from scantrail.infra.notices import Unreadable, take_hold, take_policy, take_product, take_recall
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
@@ -75,8 +76,9 @@ log = logger(__name__)
 #: What the alerter lacks until it has read them.
 MIRRORED = ("recalls", "holds", "products", "policies")
 
-#: Of which a record that this release cannot read is passed over, and counted.
-READ = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED, Topic.PRODUCTS)
+#: Of which a record that this release cannot read is passed over, and counted; of `movements`
+#: recalls and holds are judged by what can be read of it.
+READ = (Topic.MOVEMENTS, Topic.FINDINGS, Topic.READS_REJECTED)
 
 #: What moves nothing, or is told of another key too.
 _INERT = (Outcome.NOT_INSIDE, Outcome.REFOLDED, Outcome.RELEASED)
@@ -92,9 +94,10 @@ class Notices(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """A movement, every key by which a notice may name its unit, and Kafka's record of it."""
+    """A movement, every key by which a notice may name its unit, and Kafka's record of it. Of one
+    that cannot be read (None) only the unit is known, by the record's key."""
 
-    movement: Movement
+    movement: Movement | None
     keys: list[str]
     record: Any
 
@@ -117,7 +120,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
     mirrors = [
         Mirror(settings, Topic.RECALLS, take),
         Mirror(settings, Topic.HOLDS, partial(take_hold, notices.holds, unreadable)),
-        Mirror(settings, Topic.PRODUCTS, partial(take_product, notices.products)),
+        Mirror(settings, Topic.PRODUCTS, partial(take_product, notices.products, unreadable)),
         Mirror(settings, Topic.ALERT_POLICIES, partial(take_policy, notices.policies, unreadable)),
     ]
     consumer: AIOKafkaConsumer | None = None
@@ -164,7 +167,7 @@ async def run_alerter(settings: Settings, health: Health) -> None:
                 await ending.take(
                     Judged(
                         sent=sent,
-                        movements=[each.movement for each in seen],
+                        movements=[each.movement for each in seen if each.movement is not None],
                         nexts=nexts,
                         begins=begins,
                         assignment=assignment,
@@ -182,29 +185,48 @@ async def run_alerter(settings: Settings, health: Health) -> None:
 
 
 def read_movements(batch: Iterable[Iterable[Any]], known: Mapping[str, Product]) -> list[Moved]:
-    """The movements of a batch of records, in their order."""
+    """The movements of a batch of records, in their order, as far as each can be read."""
     found: list[Moved] = []
     for record in chain.from_iterable(batch):
-        try:
-            movement = movements.decode(record.value)
-        except UnreadableRecord as error:
-            log.error("movement cannot be read", reason=str(error), offset=record.offset)
-            _count_unreadable(Topic.MOVEMENTS)
-            continue
-        found.append(Moved(movement, _keys_of(movement, known), record))
+        movement = _read_movement(record)
+        if movement is not None:
+            keys = [movement.unit, *movement.aliases, *filter(None, [movement.joined])]
+        else:
+            keys = [(record.key or b"").decode(errors="replace")]
+        if 0 < len(keys[0]) <= NAME_LENGTH_MAX:
+            found.append(Moved(movement, _in_capitals_too(keys, known), record))
     return found
+
+
+def _read_movement(record: Any) -> Movement | None:
+    """What can be read of it; None where that is not enough for anything to be judged."""
+    told = {"partition": record.partition, "offset": record.offset}
+    try:
+        return movements.decode(record.value)
+    except UnreadableRecord as error:
+        told["reason"] = str(error)
+    try:
+        movement = movement_in_part(record.value)
+    except UnreadableRecord as error:
+        log.error("movement cannot be read", **{**told, "reason": str(error)})
+        _count_unreadable(Topic.MOVEMENTS)
+        return None
+    log.warning("movement can be read in part", **told)
+    metrics.REJECTED.labels(Topic.MOVEMENTS.value, metrics.READ_IN_PART).inc()
+    return movement
 
 
 def judge_movements(seen: Iterable[Moved], notices: Notices, site_travel_s: float) -> list[Alert]:
     """The alerts of movements, in their order."""
     raised: list[Alert] = []
-    for moved in seen:
-        movement, keys = moved.movement, moved.keys
+    for movement, keys, _ in seen:
+        if movement is None:
+            continue
         judged = judge(
             movement.scan,
             facts(movement.facts_added, movement.scan),
             facts(movement.facts_withdrawn, movement.scan),
-            recalls_of(moved, notices),
+            recalls_of(movement.scan, keys, notices),
             visit_id=movement.visit_id or movement.scan.event_id,
             site_travel_s=site_travel_s,
             is_inert=movement.outcome in _INERT,
@@ -297,53 +319,43 @@ def _tells_of_others(movement: Movement) -> bool:
     return movement.scan.corrects is not None or movement.scan.same_as is not None
 
 
-def _keys_of(movement: Movement, known: Mapping[str, Product]) -> list[str]:
-    """Every key by which a notice may name the unit: in capitals too where its product came to fold
-    case while the scan waited to be sent."""
-    keys = [movement.unit, *movement.aliases, *filter(None, [movement.joined])]
-    for key in tuple(keys):
+def _in_capitals_too(keys: list[str], known: Mapping[str, Product]) -> list[str]:
+    """Every key by which a notice may name a unit with these: in capitals too where its product
+    came to fold case while the scan waited to be sent, or may have, as its record cannot be read.
+    """
+    every = list(keys)
+    for key in keys:
         product = known.get(product_and_serial(key)[0] or "")
-        if product is not None and product.fold_case and (folded := folded_key(key)) not in keys:
-            keys.append(folded)
-    return keys
+        if product is not None and product.fold_case and (folded := folded_key(key)) not in every:
+            every.append(folded)
+    return every
 
 
-def take_product(known: dict[str, Product], key: str, value: bytes | None) -> None:
-    """Take over a record of `products`; of one that cannot be read the version before stands."""
-    if value is None:
-        known.pop(key, None)
-        return
-    try:
-        known[key] = products.decode(value)
-    except UnreadableRecord as error:
-        log.error("record cannot be read", topic=Topic.PRODUCTS.value, key=key, reason=str(error))
-        _count_unreadable(Topic.PRODUCTS)
-
-
-def recalls_of(moved: Moved, notices: Notices) -> list[Recall]:
+def recalls_of(scan: Scan, keys: Sequence[str], notices: Notices) -> list[Recall]:
     """The active recalls under which a unit falls by any of its keys and what its scan shows, and
     of which it is not cleared."""
-    scan = moved.movement.scan
-    left = _standing(moved.keys, notices, scan.lot, scan.produced_on)
+    left = _standing(keys, notices, scan.lot, scan.produced_on)
     return [*left.recalled, *left.likely]
 
 
 def hits(seen: Iterable[Moved], notices: Notices) -> list[Hit]:
     """Of the movements of a batch those whose unit a recall means or may mean: by what the scan
-    shows, and by what one that shows less would leave open. The desk finds out."""
+    shows, and by what one that shows less would leave open. The desk finds out, also of those that
+    cannot be read."""
     found = list[Hit]()
     if not len(notices.recalls):
         return found
     for movement, keys, record in seen:
-        scan = movement.scan
-        shown = {(scan.lot, scan.produced_on), (None, None)}
+        shown: set[tuple[str | None, date | None]] = {(None, None)}
+        if movement is not None:
+            shown.add((movement.scan.lot, movement.scan.produced_on))
         recalls = {
             recall.id: recall
             for lot, day in shown
             for several in _standing(keys, notices, lot, day)
             for recall in several
         }
-        found += [Hit(recalls[each], movement.unit, record) for each in sorted(recalls)]
+        found += [Hit(recalls[each], keys[0], record) for each in sorted(recalls)]
     return found
 
 
@@ -391,6 +403,7 @@ def _count_from_0() -> None:
     """Who looks for a rise would not see a count that begins with 1."""
     for topic in READ:
         metrics.REJECTED.labels(topic.value, metrics.UNREADABLE)
+    metrics.REJECTED.labels(Topic.MOVEMENTS.value, metrics.READ_IN_PART)
     metrics.SCANS_PROCESSED.labels("alerter", "judged")
     for kind in AlertKind:
         metrics.ALERTS_SWITCHED_OFF.labels(kind.value)

@@ -162,7 +162,8 @@ async def _linked(
         ) from error
     joined_by = await _joined_by(connection, ids)
     links = []
-    for id_ in dict.fromkeys([*ids, *sorted(units), *sorted(rows)]):
+    # Units first: who has taken some of the links finds all ids of a unit by links to links.
+    for id_ in dict.fromkeys([*sorted(units & several), *ids, *sorted(rows)]):
         row = rows.get(id_)
         if id_ != key and (row is None or row.unit != key):
             version, told_by = (0, None) if row is None else (row.version, row.joined_by)

@@ -352,7 +352,8 @@ def _check_forwarding(keys: tuple[str, ...]) -> None:
         raise UnreadableRecord("not_a_scan", detail)
 
 
-def _check_movement(movement: Movement) -> None:
+def check_movement(movement: Movement) -> None:
+    """Raise UnreadableRecord for a movement that no store could take; trackers make none such."""
     _check_scan(movement.scan)
     if movement.unit != movement.scan.unit:
         raise UnreadableRecord("not_a_movement", "unit must be that of the scan")
@@ -671,7 +672,7 @@ def _decode(decoder: "msgspec.json.Decoder[T]", value: bytes | None, name: str) 
         raise UnreadableRecord("not_json", str(error)) from error
 
 
-movements: "Codec[Movement]" = Codec(Movement, "movement", _check_movement)
+movements: "Codec[Movement]" = Codec(Movement, "movement", check_movement)
 rejected_reads: "Codec[RejectedRead]" = Codec(RejectedRead, "rejected_read", check_rejected_read)
 alerts: "Codec[Alert]" = Codec(Alert, "alert", _check_alert)
 findings: "Codec[Finding]" = Codec(Finding, "finding", _check_finding)

@@ -12,8 +12,8 @@ The first that is true decides:
 | a recall goes by a lot or day that was not read, and nobody decided | hold | `recall_undecided` |
 | the order asks for none of the unit's products | hold | `wrong_product` |
 | as many other units as the order asks for were released for it | hold | `one_too_many` |
-| a recall that cannot be read may mean the unit | hold | `not_ready` |
-| recalls, holds and links, or orders where one is named, were not read yet | hold | `not_ready` |
+| a recall, a link or its product cannot be read, and may mean the unit | hold | `not_ready` |
+| recalls, holds, links, products, or orders for one, were not read yet | hold | `not_ready` |
 | nobody confirmed for too long that none is missing | hold | `stale` |
 | nobody entered the order, and it has to be known | hold | `unknown_order` |
 | nothing tells the unit's product, and the order asks for some | hold | `unknown_product` |
@@ -38,6 +38,8 @@ opens the gate. The shell turns a release into a hold where the question could n
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
 
 from scantrail.domain.hold import HoldReason
 from scantrail.domain.order import Order
@@ -45,6 +47,9 @@ from scantrail.domain.product import Product
 from scantrail.domain.recall import Recall
 from scantrail.domain.station import Station
 from scantrail.domain.vocabulary import BusinessStep
+
+#: Nothing is unreadable.
+ALL_READABLE: Final[Mapping[str, Sequence[str]]] = MappingProxyType({})
 
 
 class Verdict(StrEnum):
@@ -107,16 +112,16 @@ def judge_unit(
     asked: ForOrder | None = None,
     *,
     undecided: Sequence[Recall] = (),
-    unreadable: Sequence[str] = (),
+    unreadable: Mapping[str, Sequence[str]] = ALL_READABLE,
     confirmed_s: float | None,
     stale_s: float,
 ) -> Judgement:
     """Whether `unit` may leave: by the active recalls that mean it, by why it is held, by the
     recalls of which nobody can say whether they mean it, and by the order that the question names.
 
-    `unreadable` are the ids of recalls that cannot be read and may mean it. `confirmed_s` seconds
-    ago nothing was missing from what is known of these; None where they were never read to their
-    end. Beyond `stale_s` nothing is released.
+    `unreadable` are, by topic, the ids of what cannot be read and may speak against it: recalls,
+    links, products. `confirmed_s` seconds ago nothing was missing from what is known of these; None
+    where they were never read to their end. Beyond `stale_s` nothing is released.
     """
     if recalls:
         told = "; ".join(f"{recall.id}: {recall.title}" for recall in recalls)
@@ -143,7 +148,7 @@ def judge_product(
     recalls: Sequence[Recall],
     asked: ForOrder | None = None,
     *,
-    unreadable: Sequence[str] = (),
+    unreadable: Mapping[str, Sequence[str]] = ALL_READABLE,
     confirmed_s: float | None,
     stale_s: float,
 ) -> Judgement:
@@ -162,7 +167,7 @@ def judge_product(
 def _released(
     unit: str,
     asked: ForOrder | None,
-    unreadable: Sequence[str],
+    unreadable: Mapping[str, Sequence[str]],
     confirmed_s: float | None,
     stale_s: float,
 ) -> Judgement:
@@ -179,14 +184,15 @@ def _released(
 
 
 def _unsure(
-    unit: str, unreadable: Sequence[str], confirmed_s: float | None, stale_s: float
+    unit: str,
+    unreadable: Mapping[str, Sequence[str]],
+    confirmed_s: float | None,
+    stale_s: float,
 ) -> Judgement | None:
     """The hold of a unit of which something may be missing that speaks against it."""
     if unreadable:
-        detail = (
-            f"{unit} may be recalled: what is in topic recalls of {', '.join(unreadable)} cannot be"
-            " read; PUT that recall again"
-        )
+        told = [f"in topic {topic} of {', '.join(ids)}" for topic, ids in unreadable.items()]
+        detail = f"{unit} may be recalled: what is {'; '.join(told)} cannot be read; PUT it again"
         return Judgement(Verdict.HOLD, Why.NOT_READY, detail)
     if confirmed_s is None:
         return Judgement(

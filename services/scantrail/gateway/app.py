@@ -62,8 +62,9 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     spool = Spool(folder / "spool.db", bytes_max=settings.spool_bytes_max)
     outlet = Outlet(settings, spool, health)
     known_stations = Copy(Topic.STATIONS, stations, folder)
-    known_products = Copy(Topic.PRODUCTS, products, folder)
-    known_ids = Identifiers(settings.topic_prefix, folder)
+    notices = Notices()
+    known_products = Copy(Topic.PRODUCTS, products, folder, notices.note_product)
+    known_ids = Identifiers(settings.topic_prefix, folder, notices)
     known = Known(
         readers,
         known_stations.by_id,
@@ -75,7 +76,6 @@ async def run_gateway(settings: Settings, health: Health) -> None:
     statuses = Statuses(settings.topic_prefix, readers, contexts)
     intake = Intake(settings.topic_prefix, known, outlet, contexts=contexts, statuses=statuses)
     journal = Spool(folder / "questions.db", bytes_max=settings.spool_bytes_max // JOURNAL_SHARE)
-    notices = Notices()
     known_orders = Orders(folder)
     verdicts = Verdicts(
         settings.topic_prefix,
@@ -103,15 +103,14 @@ async def run_gateway(settings: Settings, health: Health) -> None:
             tasks.create_task(outlet.drain())
             tasks.create_task(statuses.tell(outlet))
             tasks.create_task(known_ids.tell(outlet))
-            tasks.create_task(known_ids.follow(settings, notices))
+            tasks.create_task(known_ids.follow(settings))
             tasks.create_task(verdicts.forward(outlet))
             tasks.create_task(verdicts.watch())
             tasks.create_task(notices.follow(settings))
             tasks.create_task(known_orders.follow(settings))
-            copies = (known_stations, known_products)
-            for copy in copies:
-                tasks.create_task(copy.follow(settings))
-            for each in (*copies, known_ids):
+            tasks.create_task(known_stations.follow(settings))
+            tasks.create_task(known_products.follow(settings, notices))
+            for each in (known_stations, known_products, known_ids):
                 await each.loaded.wait()
                 health.has(each.topic.value)
             for reader in readers.values():

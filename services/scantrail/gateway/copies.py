@@ -3,12 +3,13 @@
 import asyncio
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from scantrail.contracts.records import Codec, UnreadableRecord, encode
 from scantrail.contracts.topics import Topic
+from scantrail.gateway.notices import Notices
 from scantrail.infra.kafka import Mirror
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
@@ -27,12 +28,20 @@ ENCODED_TOGETHER = 500
 class Copy(Generic[T]):
     """`by_id` changes while `follow` runs; `loaded` is set once there is something to go by.
 
-    Of an entity whose newest record cannot be read the last version stands.
+    Of an entity whose newest record cannot be read the last version stands. `unreadable` is told of
+    it by its key and record, and of every other one by its key and None.
     """
 
-    def __init__(self, topic: Topic, codec: Codec[T], folder: Path) -> None:
+    def __init__(
+        self,
+        topic: Topic,
+        codec: Codec[T],
+        folder: Path,
+        unreadable: Callable[[str, bytes | None], None] = lambda key, value: None,
+    ) -> None:
         self.topic = topic
         self._codec = codec
+        self._unreadable = unreadable
         self._path = folder / f"{topic.value}.json"
         self._changed = asyncio.Event()
         self._changes, self._written = 0, -1
@@ -49,15 +58,21 @@ class Copy(Generic[T]):
                 "snapshot cannot be read, waiting for Kafka", topic=topic.value, reason=str(error)
             )
 
-    async def follow(self, settings: Settings) -> None:
-        """Take over each change until cancelled; a snapshot is behind by SAVE_EVERY_S at most."""
+    async def follow(self, settings: Settings, notices: Notices | None = None) -> None:
+        """Take over each change until cancelled; a snapshot is behind by SAVE_EVERY_S at most.
+
+        `notices` are told up to when nothing is missing.
+        """
         mirror = Mirror(settings, self.topic, self._take)
         try:
             await mirror.start()
             self.loaded.set()
             saving = asyncio.create_task(self._save_changes())
             try:
-                await mirror.follow()
+                async with asyncio.TaskGroup() as tasks:
+                    tasks.create_task(mirror.follow())
+                    if notices is not None:
+                        tasks.create_task(notices.keep_confirming(self.topic, mirror))
             finally:
                 saving.cancel()
                 self._write(self.by_id, self._changes)
@@ -69,11 +84,15 @@ class Copy(Generic[T]):
         self._changed.set()
         if value is None:
             self.by_id.pop(key, None)
-            return
-        try:
-            self.by_id[key] = self._codec.decode(value)
-        except UnreadableRecord as error:
-            log.error("record cannot be read", topic=self.topic.value, key=key, reason=str(error))
+        else:
+            try:
+                self.by_id[key] = self._codec.decode(value)
+            except UnreadableRecord as error:
+                topic = self.topic.value
+                log.error("record cannot be read", topic=topic, key=key, reason=str(error))
+                self._unreadable(key, value)
+                return
+        self._unreadable(key, None)
 
     async def _save_changes(self) -> None:
         while True:

@@ -52,6 +52,14 @@ _TAKE: Final = (
     " SET unit = excluded.unit, version = excluded.version WHERE excluded.version > link.version"
 )
 
+_UNIT: Final = "SELECT unit FROM link WHERE id = ?"
+
+#: UNION: a key that was found is not looked for again, so that a ring of links comes to an end.
+_KEYS: Final = (
+    "WITH RECURSIVE of_unit (id) AS (VALUES (?) UNION"
+    " SELECT link.id FROM of_unit JOIN link ON link.unit = of_unit.id) SELECT id FROM of_unit"
+)
+
 #: PRAGMA user_version of a copy that was read to the topic's end once.
 _WHOLE: Final = 1
 
@@ -60,12 +68,13 @@ class Identifiers:
     """`unit_of` changes while `follow` runs; `loaded` is set once there is something to go by.
 
     On disk and not in memory: a million links would be some 200 MB, and each change of one of them
-    would write all anew.
+    would write all anew. `notices` are told of each link that cannot be read.
     """
 
     topic = Topic.IDENTIFIERS
 
-    def __init__(self, prefix: str, folder: Path) -> None:
+    def __init__(self, prefix: str, folder: Path, notices: Notices) -> None:
+        self._notices = notices
         self._scans = topic_name(prefix, Topic.SCANS)
         self._source = f"/{prefix}/gateway/{TOLD_BY}"
         self._db = _opened(folder / "identifiers.db")
@@ -80,28 +89,33 @@ class Identifiers:
     def unit_of(self, key: str) -> str:
         """The key under which the unit of `key` is kept: `key` itself where nothing is known.
 
-        So too where the disk fails: the tracker forwards what comes under another key.
+        So too where the disk fails: the tracker forwards what comes under another key. Links point
+        at links only between the records of a merge.
         """
+        passed = [key]
         try:
-            found = self._db.execute("SELECT unit FROM link WHERE id = ?", (key,)).fetchone()
+            while (found := self._db.execute(_UNIT, (passed[-1],)).fetchone()) is not None:
+                if found[0] in passed:
+                    break
+                passed.append(found[0])
         except sqlite3.Error as error:
             log.error("identifiers cannot be read", reason=str(error))
             return key
-        return key if found is None else found[0]
+        return passed[-1]
 
     def keys_of(self, unit: str) -> tuple[str, ...] | None:
-        """`unit` and all ids that are linked to it; None where the disk fails."""
+        """`unit` and all ids that are linked to it, over links too; None where the disk fails."""
         try:
-            rows = self._db.execute("SELECT id FROM link WHERE unit = ?", (unit,)).fetchall()
+            rows = self._db.execute(_KEYS, (unit,)).fetchall()
         except sqlite3.Error as error:
             log.error("identifiers cannot be read", reason=str(error))
             return None
         return unit, *sorted(id_ for (id_,) in rows if id_ != unit)
 
-    async def follow(self, settings: Settings, notices: Notices) -> None:
+    async def follow(self, settings: Settings) -> None:
         """Take over each change until cancelled; from the beginning again where the disk failed.
 
-        `notices` are told up to when nothing is missing.
+        The notices are told up to when nothing is missing.
         """
         while True:
             mirror = Mirror(settings, self.topic, self._take)
@@ -113,10 +127,10 @@ class Identifiers:
                 async with asyncio.TaskGroup() as tasks:
                     tasks.create_task(mirror.follow())
                     tasks.create_task(self._save_changes())
-                    tasks.create_task(notices.keep_confirming(self.topic, mirror))
+                    tasks.create_task(self._notices.keep_confirming(self.topic, mirror))
             except* sqlite3.Error as errors:
                 log.error("identifiers cannot be written", reason=str(errors.exceptions[0]))
-                notices.doubt(self.topic)
+                self._notices.doubt(self.topic)
                 self._db.rollback()
                 self._changed.clear()
                 self._is_lost = False
@@ -172,15 +186,20 @@ class Identifiers:
         return Outgoing(self._scans, scan.unit.encode(), encode(scan), headers)
 
     def _take(self, key: str, value: bytes | None) -> None:
-        """Of a link whose newest record cannot be read the last version stands."""
+        """Of a link whose newest record cannot be read the last version stands: no unit that it
+        may be of is released."""
         if value is None:
             self._db.execute("DELETE FROM link WHERE id = ?", (key,))
+            self._notices.note_link(key, None)
         else:
             try:
                 link = identifiers.decode(value)
             except UnreadableRecord as error:
-                log.error("record cannot be read", topic=self.topic.value, reason=str(error))
+                topic = self.topic.value
+                log.error("record cannot be read", topic=topic, key=key, reason=str(error))
+                self._notices.note_link(key, value)
                 return
+            self._notices.note_link(key, None)
             if not self._db.execute(_TAKE, (link.id, link.unit, link.version)).rowcount:
                 return  # read before, when this or an earlier process began
             self._db.execute("INSERT INTO untold (link) VALUES (?)", (value,))

@@ -6,7 +6,7 @@ import secrets
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import msgspec
 
@@ -53,7 +53,7 @@ YIELD_EVERY = 100
 UNKNOWN = "unknown"
 
 #: Reader, station, code, and what else is told of the unit: another story is another read.
-_Seen = tuple[str | None, ...]
+_Seen = tuple[str | date | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -527,4 +527,5 @@ def _as_sent(read: RejectedRead) -> Read:
 def _seen(reader: ReaderSettings, read: Read) -> _Seen:
     station = reader.station_at(read.antenna)
     told = read.order, read.rma, read.corrects, read.parent, read.same_as
-    return reader.id, station, read.text, *told, read.location, read.product
+    lot = read.lot, read.produced_on
+    return reader.id, station, read.text, *told, *lot, read.location, read.product

@@ -1,5 +1,6 @@
 """Recalls and holds in the gateway's memory, and how sure it is that nothing is missing that tells
-against a unit: of these, and of the links by which a unit has several keys.
+against a unit: of these, of the links by which a unit has several keys, and of the products by
+which its serial is spelled.
 
 There is no copy of recalls and holds on disk: a gateway that does not reach Kafka releases nothing
 anyway.
@@ -7,7 +8,7 @@ anyway.
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import date
 from functools import partial
 from typing import NamedTuple
@@ -22,8 +23,9 @@ from scantrail.infra.kafka import Mirror
 from scantrail.infra.notices import Unreadable, take_hold, take_recall
 from scantrail.infra.settings import Settings
 
-#: By an id whose link is missing, what speaks against its unit is not found.
-_CONFIRMED = (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS)
+#: By an id whose link is missing, what speaks against its unit is not found; nor by a serial in
+#: small letters, where its product tells that they are capitals.
+_CONFIRMED = (Topic.RECALLS, Topic.HOLDS, Topic.IDENTIFIERS, Topic.PRODUCTS)
 
 
 class Against(NamedTuple):
@@ -83,13 +85,30 @@ class Notices:
         may have serials, though none was read."""
         return self._recalls.meaning_some_of(product, has_serials=has_serials)
 
-    def unreadable(self, keys: Sequence[str]) -> list[str]:
-        """The ids of recalls that cannot be read, and may mean a unit with these keys."""
-        return self.unreadable_of(product_and_serial(key)[0] for key in keys)
+    def note_link(self, link_id: str, value: bytes | None) -> None:
+        """This record of `identifiers` cannot be read; None: it can, or is deleted."""
+        self._unreadable.link(link_id, value)
 
-    def unreadable_of(self, products: Iterable[str | None]) -> list[str]:
-        """The ids of recalls that cannot be read, and may mean units of these products."""
-        return self._unreadable.recalls_of(products)
+    def note_product(self, product_id: str, value: bytes | None) -> None:
+        """This record of `products` cannot be read; None: it can, or is deleted."""
+        self._unreadable.product(product_id, is_unreadable=value is not None)
+
+    def unreadable(self, keys: Sequence[str], *, of_product: str | None) -> dict[str, list[str]]:
+        """What cannot be read, and may speak against a unit with these keys, by topic: ids of
+        recalls, of links and of products. `of_product` is told beside its code."""
+        products = {product_and_serial(key)[0] for key in keys}
+        found = self.unreadable_of(products if of_product is None else {*products, of_product})
+        if links := self._unreadable.links_of(keys):
+            found[Topic.IDENTIFIERS] = links
+        return found
+
+    def unreadable_of(self, products: Collection[str | None]) -> dict[str, list[str]]:
+        """What cannot be read, and may speak against units of these products, by topic."""
+        told = {
+            Topic.RECALLS.value: self._unreadable.recalls_of(products),
+            Topic.PRODUCTS.value: self._unreadable.products_of(products),
+        }
+        return {topic: ids for topic, ids in told.items() if ids}
 
     def confirmed_s(self) -> float | None:
         """Seconds since when something may be missing; None until each topic was read once."""

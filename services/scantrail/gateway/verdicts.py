@@ -266,7 +266,9 @@ class Verdicts:
             against.reasons,
             for_order,
             undecided=against.undecided,
-            unreadable=self._notices.unreadable(keys),
+            unreadable=self._notices.unreadable(
+                keys, of_product=self._product_told(reader_id, asked)
+            ),
             confirmed_s=confirmed_s,
             stale_s=self._stale_s,
         )
@@ -310,6 +312,12 @@ class Verdicts:
         self._count(reader_id, "invalid")
         metrics.REJECTED.labels(Topic.READS_REJECTED.value, refusal).inc()
         return _Question(judged, [record])
+
+    def _product_told(self, reader_id: str | None, asked: Read | Invalid) -> str | None:
+        """The product by which a code without a mark of its own was read."""
+        reader = None if reader_id is None else self._known.readers.get(reader_id)
+        told = asked.product if isinstance(asked, Read) else None
+        return told or (None if reader is None else reader.product)
 
     def _for_order(self, reference: str, keys: Sequence[str], products: Sequence[str]) -> ForOrder:
         """The order that a question names, as far as it is known, for the unit of these keys and

@@ -126,17 +126,20 @@ VERDICT_SECONDS = Histogram(
 )
 RECORDS_UNREADABLE = Gauge(
     "scantrail_records_unreadable",
-    "Recalls, holds and alert policies whose newest record cannot be read: what a recall or a hold"
-    " may mean is not released, and no alert is switched off by a policy",
+    "Recalls, holds, links, products and alert policies whose newest record cannot be read: what"
+    " they may mean is not released, and no alert is switched off by a policy",
     ["topic"],
 )
 REJECTED = Counter(
     "scantrail_rejected_total",
-    "Records and reads that were set aside, or passed over as they cannot be read",
+    "Records and reads that were set aside, or passed over as they cannot be read, or are judged by"
+    " what can be read of them",
     ["topic", "reason"],
 )
 #: The reason of a record that this release cannot read.
 UNREADABLE = "unreadable"
+#: The reason of one of which recalls and holds are judged all the same.
+READ_IN_PART = "read_in_part"
 
 READY = Gauge("scantrail_ready", "1 while the process does its work")
 BUILD_INFO = Gauge("scantrail_build_info", "The running version", ["version"])

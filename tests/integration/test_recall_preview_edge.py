@@ -243,6 +243,69 @@ async def test_what_nobody_told_of_a_unit_is_for_a_person_to_decide(site: "Site"
     assert (page["units"][0]["lot"], page["units"][0]["produced_on"]) == ("L7", "2026-01-07")
 
 
+async def test_what_was_scanned_before_its_product_came_to_fold_case_is_of_the_recall(
+    site: "Site",
+) -> None:
+    await site.start("api")
+    late, other = "sn:PUMP-7.ab01", "sn:PUMP-8.ab01"
+    await ok(site, "PUT", "/products/PUMP-7", json={"name": "Pump", "fold_case": True})
+    for key in (late, other, "sn:PUMP-7.aB05"):  # their scans came after that
+        product, serial = key.removeprefix("sn:").split(".")
+        site.execute(
+            "INSERT INTO unit (unit, product, serial, version, phase, since, seen_at)"
+            " VALUES (%s, %s, %s, 1, 'shipped', now(), now())",
+            key,
+            product,
+            serial,
+        )
+    listing = {"kind": "list", "serials": ["AB01", "ab05", "AB99"]}
+    pumps = {"products": ["PUMP-7", "PUMP-8"], "selectors": [listing, *RECALL["selectors"]]}
+    ranged = {"kind": "range", "low": "AB01", "high": "AB09"}
+    await ok(site, "POST", "/recalls", json=RECALL | pumps)
+    await ok(site, "POST", "/recalls", json=RECALL | pumps | {"id": "R-2", "selectors": [ranged]})
+    told = await ok(site, "GET", "/recalls/R-1/preview")
+    assert (told["units"], told["shipped"]["units"], told["never_seen"]["listed"]) == (2, 2, 1)
+    told = await ok(site, "GET", "/recalls/R-2/preview")
+    assert (told["units"], told["never_seen"]["ranges"][0]["never_seen"]) == (2, 7)
+    page = await ok(site, "GET", "/recalls/R-1/units")
+    assert [each["unit"] for each in page["units"]] == ["sn:PUMP-7.aB05", late]
+    page = await ok(site, "GET", "/recalls/R-1/never-seen")
+    assert [each["serial"] for each in page["never_seen"]] == ["AB99"]
+    await ok(site, "POST", "/recalls/R-1/activate")
+    for key, recalls in ((late, ["R-1"]), (other, []), ("sn:PUMP-7.aB05", ["R-1"])):
+        warranty = await ok(site, "GET", f"/units/{key}/warranty")
+        assert (warranty["unit"], warranty["recalls"]) == (key, recalls)
+    # people name it as they read it
+    await ok(site, "PUT", f"/holds/{late}/seal", json={"text": "seal broken"})
+    for path in (f"/?q={late}", "/page/check/lines"):
+        more = {"data": {"codes": late}} if path.endswith("lines") else {}
+        screen = (await site.ask("POST" if more else "GET", path, **more)).text
+        assert "R-1" in screen, path
+    assert "seal broken" in (await site.ask("GET", f"/?q={late}")).text
+    for path, name in (("notified", "notified"), ("remedied", "remedied")):
+        said = await ok(site, "POST", f"/recalls/R-1/{path}", json={"units": [late]})
+        assert said["units"] == 1
+        assert (await ok(site, "GET", "/recalls/R-1/reach"))[name] == 1
+    query = "SELECT document -> 'cleared' -> 0 ->> 'recall' FROM hold WHERE id = %s"
+    assert site.rows(query, late) == [("R-1",)]
+    await refused(site, 409, "POST", "/recalls/R-1/remedied", json={"units": [other]})
+    # what holds it under either key is told and taken back by its one name
+    desk = {"id": late, "reasons": [{"id": "lot", "text": "by its lot"}], "version": 9}
+    site.execute("UPDATE hold SET document = %s WHERE id = %s", json.dumps(desk), late)
+    held = await ok(site, "GET", f"/holds/{late}")
+    assert [each["id"] for each in held["reasons"]] == ["seal", "lot"]
+    await ok(site, "DELETE", f"/holds/{late}/lot")
+    held = await ok(site, "GET", f"/holds/{late}")
+    assert [each["id"] for each in held["reasons"]] == ["seal"]
+    site.execute(
+        "INSERT INTO alert (id, kind, severity, unit, event_id, event_time, status, text)"
+        " VALUES ('a-1', 'recalled_already_shipped', 'critical', %s, 'e', now(), 'open', 't')",
+        late,
+    )
+    found = await ok(site, "GET", f"/alerts?unit={late}")
+    assert [each["id"] for each in found["alerts"]] == ["a-1"]
+
+
 async def test_of_more_ranges_than_are_counted_the_first_are_told(
     site: "Site", monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from prometheus_client import REGISTRY
 from integration.processes import Process
 from scantrail.contracts.records import alerts, encode, holds, recalls
 from scantrail.contracts.topics import Topic
+from scantrail.domain.hold import Clearance, Hold
 from scantrail.domain.recall import Recall, RecallStatus, Selector
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.failpoints import FAILPOINT
@@ -431,6 +432,51 @@ async def test_a_recalled_component_holds_its_parents_packed_before_or_after(sit
     await swept(site, "R-2")
     await move(site, site.scan("spare-2", 5, **(packing | {"parent": unit("spare")})))
     await until_held(site, unit("spare"), [("inside:R-2", "R-2")])
+
+
+async def test_a_scan_that_waited_while_its_product_came_to_fold_case_is_found(
+    site: "Site",
+) -> None:
+    await start(site, "alerter", "projector", "api")
+    before = judged()
+    pumps = "sn:PUMP-7"
+    packing = {"business_step": BusinessStep.PACKING, "parent": CARTON}
+    # Read before, and on a gateway's spool meanwhile.
+    late = [
+        site.scan("1", 0, unit=f"{pumps}.ab1", event_id="left", **OUT),
+        site.scan("2", 0, unit=f"{pumps}.Cd2", **packing),
+        site.scan("3", 0, unit=f"{pumps}.ef3", event_id="other", **OUT),
+        site.scan("4", 0, unit="sn:PUMP-8.ab1", event_id="as-it-is", **OUT),
+        site.scan("5", 0, unit=f"{pumps}.dd4", event_id="mended", **OUT),
+    ]
+    answer = await site.ask("PUT", "/products/PUMP-7", json={"name": "Pump", "fold_case": True})
+    assert answer.status_code == 200, answer.text
+    for scan in late:
+        await move(site, scan)
+    await site.until(lambda: judged() == before + len(late))
+    await enter(site, "R-1", notice("AB1", "CD2", products=["PUMP-7", "PUMP-8"]))
+    await swept(site, "R-1")
+    left = (f"{pumps}.ab1", "left", "R-1")
+    await until_raised(site, {left: 1})
+    await until_held(site, CARTON, [("inside:R-1", "R-1")])
+    # Of a lot that nobody told it is held until a person decides, who names it as it was told.
+    await enter(
+        site, "R-L", notice(products=["PUMP-7"], selectors=[{"kind": "lot", "lots": ["L1"]}])
+    )
+    await swept(site, "R-L")
+    await until_held(site, f"{pumps}.Cd2", [("recall:R-L", "R-L")])
+    await until_held(site, CARTON, [("inside:R-1", "R-1"), ("inside:R-L", "R-L")])
+    said = {"units": [f"{pumps}.Cd2"], "note": "label shows L2"}
+    answer = await site.ask("POST", "/recalls/R-L/cleared", json=said)
+    assert (answer.status_code, answer.json()["units"]) == (200, [f"{pumps}.Cd2"])
+    await until_held(site, CARTON, [("inside:R-1", "R-1")])
+    # That it was remedied is told of its capitals, as of what was scanned since.
+    remedied = Hold(id=f"{pumps}.DD4", reasons=(), cleared=(Clearance(recall="R-1"),))
+    told = msgspec.json.encode(remedied).decode()
+    site.execute("INSERT INTO hold VALUES (%s, 1, %s)", remedied.id, told)
+    await enter(site, "R-1", notice("AB1", "CD2", "DD4", "EF3", products=["PUMP-7"]))
+    await swept(site, "R-1", 2)
+    await until_raised(site, {left: 1, (f"{pumps}.ef3", "other", "R-1"): 1})
 
 
 # ------------------------------------------------------------------------------ died in between

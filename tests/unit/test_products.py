@@ -28,6 +28,7 @@ from scantrail.domain.product import (
     folded_key,
     policy_at,
     policy_of,
+    spellings_of,
     with_policy,
 )
 from scantrail.domain.scan import Scan
@@ -125,6 +126,22 @@ def test_a_letter_or_digit_of_another_script_is_none() -> None:
 def test_a_format_that_no_serial_has_is_refused(serial_format: str, folds: bool, told: str) -> None:
     with pytest.raises(BadFormat, match=told):
         check_format(serial_format, folds_case=folds)
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        (["sn:PUMP-7.ab1"], ["sn:PUMP-7.ab1", "sn:PUMP-7.AB1"]),
+        (["sn:PUMP-7.AB1"], ["sn:PUMP-7.AB1"]),
+        (["sn:PUMP-7.ab1", "sn:PUMP-7.AB1"], ["sn:PUMP-7.ab1", "sn:PUMP-7.AB1"]),
+        (["imei:1", "sn:PUMP-7.p.b"], ["imei:1", "sn:PUMP-7.p.b", "sn:PUMP-7.P.B"]),
+        (["sn:pump-8.ab1", "giai:ab1"], ["sn:pump-8.ab1", "giai:ab1"]),
+    ],
+)
+def test_a_unit_is_meant_in_capitals_too_where_its_product_folds(
+    keys: list[str], expected: list[str]
+) -> None:
+    assert spellings_of(keys, {"PUMP-7"}.__contains__) == expected
 
 
 def test_small_letters_of_a_format_count_where_case_does() -> None:

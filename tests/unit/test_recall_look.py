@@ -50,11 +50,11 @@ def ids(found: Concern) -> tuple[list[str], ...]:
 
 
 def about(
-    notice: Recall, told: list[Told], cleared: tuple[Clearance, ...] = ()
+    notice: Recall, told: list[Told], cleared: tuple[Clearance, ...] = (), folding: str = ""
 ) -> tuple[list[str], ...]:
     matcher = RecallMatcher()
     matcher.put(notice)
-    return ids(concern(matcher, told, cleared))
+    return ids(concern(matcher, told, cleared, folding.__eq__))
 
 
 R = ["R-1"]
@@ -79,6 +79,21 @@ def test_what_a_recall_has_to_do_with_a_unit(
     selectors: tuple[Selector, ...], told: Told, expected: tuple[list[str], ...]
 ) -> None:
     assert about(recall(*selectors), [told]) == expected
+
+
+@pytest.mark.parametrize(
+    ("serial", "folding", "expected"),
+    [("a1", GTIN, ["R-1"]), ("a1", "PUMP-7", []), ("a1", "", []), ("a2", GTIN, [])],
+    ids=["folds", "other-folds", "none-folds", "other-serial"],
+)
+def test_of_a_product_that_folds_case_capitals_are_meant_too(
+    serial: str, folding: str, expected: list[str]
+) -> None:
+    late = [Told(f"sgtin:{GTIN}.{serial}", "L2")]
+    assert about(recall(LISTED), late, folding=folding) == (expected, [], [], [], [])
+    assert about(recall(BY_LOT), late, folding=folding) == ([], [], [], R, [])
+    told = [Told("imei:35693803564380"), *late]  # as one into which it was joined
+    assert about(recall(LISTED), told, folding=folding) == (expected, [], [], [], [])
 
 
 def test_a_mark_that_was_told_of_one_key_is_the_units() -> None:

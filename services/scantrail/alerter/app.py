@@ -48,7 +48,7 @@ from scantrail.domain.alert_policy import AlertPolicy, by_policy
 from scantrail.domain.custody import Outcome
 from scantrail.domain.hold import Hold, HoldReason, standing
 from scantrail.domain.identifiers import product_and_serial
-from scantrail.domain.product import Product, folded_key
+from scantrail.domain.product import Product, spellings_of
 from scantrail.domain.recall import Marks, Recall
 from scantrail.domain.recall_match import Matched, RecallMatcher
 from scantrail.domain.scan import Scan, clock_skew_s
@@ -187,6 +187,11 @@ async def run_alerter(settings: Settings, health: Health) -> None:
 def read_movements(batch: Iterable[Iterable[Any]], known: Mapping[str, Product]) -> list[Moved]:
     """The movements of a batch of records, in their order, as far as each can be read."""
     found: list[Moved] = []
+
+    def folds(product: str) -> bool:  # or may, where its record cannot be read
+        of = known.get(product)
+        return of is not None and of.fold_case
+
     for record in chain.from_iterable(batch):
         movement = _read_movement(record)
         if movement is not None:
@@ -194,7 +199,7 @@ def read_movements(batch: Iterable[Iterable[Any]], known: Mapping[str, Product])
         else:
             keys = [(record.key or b"").decode(errors="replace")]
         if 0 < len(keys[0]) <= NAME_LENGTH_MAX:
-            found.append(Moved(movement, _in_capitals_too(keys, known), record))
+            found.append(Moved(movement, spellings_of(keys, folds), record))
     return found
 
 
@@ -317,18 +322,6 @@ def _is_held_where_staged(movement: Movement) -> bool:
 def _tells_of_others(movement: Movement) -> bool:
     """Whether it voids a scan, or says of two keys that they are one: no unit was seen by it."""
     return movement.scan.corrects is not None or movement.scan.same_as is not None
-
-
-def _in_capitals_too(keys: list[str], known: Mapping[str, Product]) -> list[str]:
-    """Every key by which a notice may name a unit with these: in capitals too where its product
-    came to fold case while the scan waited to be sent, or may have, as its record cannot be read.
-    """
-    every = list(keys)
-    for key in keys:
-        product = known.get(product_and_serial(key)[0] or "")
-        if product is not None and product.fold_case and (folded := folded_key(key)) not in every:
-            every.append(folded)
-    return every
 
 
 def recalls_of(scan: Scan, keys: Sequence[str], notices: Notices) -> list[Recall]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role, caller_of
 from scantrail.api.alert_samples import ALERT, ALERTS, RESOLUTION_OF_ALERT, STEP
-from scantrail.api.bodies import ResolveBody, StepBody, decode_body, maybe_note, unit_key
+from scantrail.api.bodies import ResolveBody, StepBody, decode_body, maybe_note, unit_keys
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.paging import Cursor, Limit, after, cursor_behind, number_behind, page
 from scantrail.api.preconditions import with_etag
@@ -194,6 +194,8 @@ def _unknown(alert_id: str) -> Problem:
 
 async def keys_of(engine: AsyncEngine, spelling: str) -> list[str]:
     """Every key of the unit of any spelling. Raises Problem 400 for what names no unit."""
-    key = unit_key(spelling, "unit")
-    found = await find_unit(engine, key)
-    return [key] if found is None else [found["unit"], *found["aliases"]]
+    every = list[str]()
+    for key in unit_keys(spelling, "unit"):
+        found = await find_unit(engine, key)
+        every += [key] if found is None else [found["unit"], *found["aliases"]]
+    return every

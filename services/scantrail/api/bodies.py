@@ -371,6 +371,15 @@ def unit_key(
     return identified(spelling, field, aim=aim, product=product).key
 
 
+def unit_keys(spelling: str, field: str) -> list[str]:
+    """The same, and behind it the key as it is spelled, where a scan may have brought it before the
+    product came to fold case. Raises Problem 400."""
+    try:
+        return folding.keys_told(spelling)
+    except NotIdentified as error:
+        raise bad_field(field, error.detail) from error
+
+
 def identified(
     spelling: str, field: str, *, aim: str | None = None, product: str | None = None
 ) -> Identified:

@@ -5,7 +5,7 @@ Which products fold is read before each request, and known to whatever the reque
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
 from typing import Any, Final
@@ -19,7 +19,7 @@ from scantrail.api.access import Role, role_of
 from scantrail.api.problems import Problem
 from scantrail.contracts.identity import identify
 from scantrail.domain.identifiers import Identified, is_gtin, product_and_serial
-from scantrail.domain.product import folded_key
+from scantrail.domain.product import folded_key, spellings_of
 from scantrail.domain.recall import Recall, Selector, SelectorKind
 from scantrail.infra import tables
 
@@ -33,6 +33,9 @@ _OF_SERIALS: Final = (
     SelectorKind.PREFIX,
     SelectorKind.PATTERN,
 )
+
+#: The products that fold case.
+FOLDING_PRODUCTS: Final = select(tables.product.c.id).where(tables.product.c.fold_case)
 
 #: Units that are told of those that stand in the way.
 _TOLD_MAX: Final = 5
@@ -81,9 +84,8 @@ class Folding:
         now = self._now()
         is_old = self._read_at is None or now - self._read_at > READS_S_MAX
         if is_old or method != "GET":
-            query = select(tables.product.c.id).where(tables.product.c.fold_case)
             async with self._engine.connect() as database:
-                self._known = frozenset((await database.execute(query)).scalars())
+                self._known = frozenset((await database.execute(FOLDING_PRODUCTS)).scalars())
             self._read_at = now
         _FOLDING.set(self._known)
         _ASKED.set(set())
@@ -98,8 +100,8 @@ async def check_still_folding(connection: AsyncConnection) -> None:
     if _FOLDS_ANEW.get() or not asked:
         return
     await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
-    query = select(tables.product.c.id).where(tables.product.c.fold_case)
-    if asked & (_FOLDING.get() ^ frozenset((await connection.execute(query)).scalars())):
+    now = frozenset((await connection.execute(FOLDING_PRODUCTS)).scalars())
+    if asked & (_FOLDING.get() ^ now):
         raise Problem(
             503,
             "Try again",
@@ -127,10 +129,35 @@ def identified(text: str, *, aim: str | None = None, product: str | None = None)
     return found._replace(key=key, serial=product_and_serial(key)[1])
 
 
+def keys_told(text: str) -> list[str]:
+    """The one key of the unit; behind it the one that is spelled, where that is another: a scan
+    may have it that was made before its product came to fold case. Raises NotIdentified."""
+    spelled = identify(text).key
+    return list(dict.fromkeys((folded(spelled), spelled)))
+
+
+async def folding_among(connection: AsyncConnection, keys: Iterable[str]) -> frozenset[str]:
+    """The products that fold case, of those of which a key has small letters: of most units nothing
+    is asked."""
+    small = {product_and_serial(key)[0] for key in keys if folded_key(key) != key}
+    if not small:
+        return frozenset()
+    query = FOLDING_PRODUCTS.where(tables.product.c.id == func.any(sorted(filter(None, small))))
+    return frozenset((await connection.execute(query)).scalars())
+
+
+async def every_spelling(
+    connection: AsyncConnection, units: Sequence[Sequence[str]]
+) -> list[list[str]]:
+    """For each of several units, told by its keys, all by which a recall or a hold may name it."""
+    folding = await folding_among(connection, (key for keys in units for key in keys))
+    return [spellings_of(keys, folding.__contains__) for keys in units]
+
+
 async def folded_recall(connection: AsyncConnection, recall: Recall) -> Recall:
     """The recall with its serials in capitals too, where it means a product that folds case."""
     await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
-    query = select(tables.product.c.id).where(tables.product.c.fold_case)
+    query = FOLDING_PRODUCTS
     if recall.products:
         query = query.where(tables.product.c.id.in_(recall.products))
     if (await connection.execute(query.limit(1))).first() is None:

@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api import answers, requested
 from scantrail.api.access import Role
-from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text, unit_key
+from scantrail.api.bodies import HoldBody, checked_id, decode_body, short_text, unit_keys
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.outbox import Outbox
 from scantrail.api.paging import Cursor, Limit, after, page
@@ -55,7 +55,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
             change.note("hold", unit, old=known.version, new=new.version)
         return new
 
-    async def told(hold: Hold, keys: Sequence[str]) -> dict[str, Any]:
+    async def shown(hold: Hold, keys: Sequence[str]) -> dict[str, Any]:
         """A hold, with whether anything of `keys` has yet to leave."""
         async with engine.connect() as connection:
             waiting = await outbox.waiting(connection, Topic.HOLDS)
@@ -70,7 +70,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
     @put("/holds/{place:path}", role=Role.QUALITY, takes=requested.HOLD, tells=answers.HOLD)
     async def put_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """`PUT /holds/{any spelling}/{reason}`: hold the unit, or change why."""
-        unit, reason_id = _unit_and_reason(request)
+        told, reason_id = _unit_and_reason(request)
         if reason_id.startswith(OF_RECALLS):
             detail = f"ids that begin with {' or '.join(OF_RECALLS)} are of recalls: give another"
             raise bad_field("reason", detail)
@@ -80,9 +80,9 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
         reason = HoldReason(id=reason_id, text=text, since=since, kind=body.kind)
 
         async def write(change: Change) -> Answer:
-            keys = await _keys_of(change.connection, unit)
-            change.expect(await _version(change.connection, {unit, *keys}, lock=True))
-            hold = await rewrite(change, unit, lambda known: with_reason(known, reason))
+            keys = await _keys_of(change.connection, told)
+            change.expect(await _version(change.connection, {*told, *keys}, lock=True))
+            hold = await rewrite(change, told[0], lambda known: with_reason(known, reason))
             return await answer(change, hold, keys)
 
         return await changes.make(request, write)
@@ -108,7 +108,7 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
     @get("/holds/{place:path}", role=Role.READ, tells=answers.HOLD)
     async def get_hold(place: FromPath[str], request: AnyRequest) -> Response[Any]:
         """All that holds one unit, under any of its ids. 404 where nothing does."""
-        asked = unit_key(unquote(_sent(request)), "unit")
+        asked = unit_keys(unquote(_sent(request)), "unit")
         async with engine.connect() as connection:
             keys = await _keys_of(connection, asked)
             query = select(holds.c.document).where(holds.c.id.in_(keys), _has_reasons())
@@ -116,10 +116,10 @@ def build_holds(engine: AsyncEngine, changes: Changes) -> list[Any]:
             holding = [msgspec.convert(each, Hold) for each in documents]
             version = await _version(connection, keys)
         if not holding:
-            raise Problem(404, "Not found", f"nothing holds {asked}")
+            raise Problem(404, "Not found", f"nothing holds {asked[0]}")
         holding.sort(key=lambda hold: keys.index(hold.id))
         hold = _together(keys[0], holding)
-        return with_etag(await told(hold, keys), version)
+        return with_etag(await shown(hold, keys), version)
 
     @get("/holds", role=Role.READ, tells=answers.HOLDS)
     async def list_holds(cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
@@ -236,10 +236,11 @@ def _nothing(unit: str) -> Hold:
     return Hold(id=unit, reasons=(), version=0)
 
 
-async def _keys_of(connection: AsyncConnection, asked: str) -> list[str]:
-    """All ids of the unit that has this one, its own key first."""
-    unit = await unit_of(connection, asked)
-    return [unit, *(link.id for link in await ids_of(connection, unit))]
+async def _keys_of(connection: AsyncConnection, asked: Sequence[str]) -> list[str]:
+    """All ids of the unit that has these, its own key first."""
+    units = [await unit_of(connection, key) for key in asked]
+    links = [link.id for unit in units for link in await ids_of(connection, unit)]
+    return list(dict.fromkeys((*units, *links)))
 
 
 async def _version(
@@ -273,9 +274,9 @@ def _sent(request: AnyRequest) -> str:
     return str(request.scope["raw_path"].decode("ascii", "replace")).removeprefix(_PREFIX)
 
 
-def _unit_and_reason(request: AnyRequest) -> tuple[str, str]:
-    """The key and the reason's id in an address. Raises Problem 400."""
+def _unit_and_reason(request: AnyRequest) -> tuple[list[str], str]:
+    """The keys of the unit, and the reason's id, in an address. Raises Problem 400."""
     spelling, slash, reason_id = _sent(request).rpartition("/")
     if not slash:
         raise bad_field("reason", "the address must end in the unit, a slash and the reason's id")
-    return unit_key(unquote(spelling), "unit"), checked_id(unquote(reason_id), "reason")
+    return unit_keys(unquote(spelling), "unit"), checked_id(unquote(reason_id), "reason")

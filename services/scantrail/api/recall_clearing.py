@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api.access import Role
-from scantrail.api.bodies import Body, decode_body, short_text, unit_key
+from scantrail.api.bodies import Body, decode_body, short_text, unit_keys
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.description import Sample
 from scantrail.api.problems import Problem, bad_field
@@ -69,7 +69,7 @@ def build_recall_clearing(changes: Changes, sweep: RecallSweep) -> list[Any]:
         note = short_text(body.note, "note")
         if not 1 <= len(body.units) <= UNITS_MAX:
             raise bad_field("units", f"give 1 to {UNITS_MAX}, and the rest by another request")
-        keys = [unit_key(each, f"units[{place}]") for place, each in enumerate(body.units)]
+        named = [unit_keys(each, f"units[{place}]") for place, each in enumerate(body.units)]
 
         async def write(change: Change) -> Answer:
             connection = change.connection
@@ -82,8 +82,7 @@ def build_recall_clearing(changes: Changes, sweep: RecallSweep) -> list[Any]:
             if of.status is not RecallStatus.ACTIVE:
                 detail = f"recall {recall_id} is {of.status}: it holds no unit"
                 raise Problem(409, "Not now", detail, reason="not_active")
-            units = sorted({await unit_of(connection, key) for key in keys})
-            await _check(connection, of, units)
+            units = sorted({key for keys in named for key in await _open(connection, of, keys)})
             now = datetime.now(UTC)
             new = upsert(recall_cleared).values(recall=of.id, version=of.version)
             await connection.execute(
@@ -103,15 +102,20 @@ def build_recall_clearing(changes: Changes, sweep: RecallSweep) -> list[Any]:
     return [clear_units]
 
 
-async def _check(connection: AsyncConnection, of: Recall, units: list[str]) -> None:
-    """Raise Problem 409 for units that the recall means by what is known, or that are not known."""
+async def _open(connection: AsyncConnection, of: Recall, named: list[str]) -> list[str]:
+    """The keys of one unit, told by its spellings, under which it was scanned. Raises Problem 409
+    where it never was, or where the recall means it by what is known."""
+    units = list(dict.fromkeys([await unit_of(connection, key) for key in named]))
+    scanned = list[str]()
     for each in units:
         keys = [each, *(link.id for link in await ids_of(connection, each))]
         query = select(means(of)).where(unit.c.unit == func.any(keys))
         found = (await connection.execute(query)).scalars().all()
-        if not found:
-            detail = f"{each} was never scanned: nothing is held"
-            raise Problem(409, "Not now", detail, reason="never_seen", field="units")
         if True in found:
             detail = f"recall {of.id} means {each} by what is told of it: amend the recall"
             raise Problem(409, "Recalled", detail, reason="recalled", field="units")
+        scanned += [each] * bool(found)
+    if not scanned:
+        detail = f"{units[0]} was never scanned: nothing is held"
+        raise Problem(409, "Not now", detail, reason="never_seen", field="units")
+    return scanned

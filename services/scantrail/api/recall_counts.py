@@ -39,7 +39,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from scantrail.api.folding import in_capitals
 from scantrail.api.problems import Problem
 from scantrail.api.queries import HAPPENED_AT
-from scantrail.api.recall_queries import means
+from scantrail.api.recall_queries import capitals_of, is_in_small_letters, means
 from scantrail.contracts.printed import other_clauses
 from scantrail.domain.custody import Outcome
 from scantrail.domain.party import PURCHASER
@@ -341,11 +341,16 @@ def never_seen(products: Sequence[str]) -> ColumnElement[bool]:
         named = bindparam("products", list(products), ARRAY(Text), unique=True)
         of_recall.append(or_(unit.c.product.is_(None), unit.c.product == func.any(named)))
     forms = recall_serial.c.forms
+    others = select(capitals_of(unit)).where(is_in_small_letters(unit), *of_recall)
     return and_(
+        recall_serial.c.serial.not_in(others),
         ~exists().where(unit.c.serial == recall_serial.c.serial, *of_recall),
         or_(
             forms.is_(None),
-            ~exists().where(unit.c.serial == func.any(forms), *of_recall),
+            and_(
+                ~forms.overlap(func.array(others.scalar_subquery())),
+                ~exists().where(unit.c.serial == func.any(forms), *of_recall),
+            ),
         ),
     )
 
@@ -360,7 +365,8 @@ async def count_never_seen(connection: AsyncConnection, recall: Recall) -> dict[
     for alike in islice(_ranges_of(recall), RANGES_MAX):
         numbers = [text_range(each, "selectors") for each in alike]
         one = replace(recall, selectors=alike)
-        seen = select(func.count(distinct(unit.c.serial))).where(
+        serial = case((is_in_small_letters(unit), capitals_of(unit)), else_=unit.c.serial)
+        seen = select(func.count(distinct(serial))).where(
             means(one), or_(unit.c.phase.is_not(None), unit.c.joined.is_not(None))
         )
         size = min(each.high - each.low + 1 for each in numbers)

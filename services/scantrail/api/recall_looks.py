@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api.findings import restate_findings, stated_findings
+from scantrail.api.folding import folding_among
 from scantrail.api.holds import change_holds
 from scantrail.api.outbox import Outbox
 from scantrail.api.queries import HAPPENED_AT
@@ -24,6 +25,7 @@ from scantrail.domain.custody import Outcome, Tie, Visit
 from scantrail.domain.departures import Departures, departures
 from scantrail.domain.finding import Finding
 from scantrail.domain.hold import Clearance, Hold, by_recalls, is_inside
+from scantrail.domain.product import spellings_of
 from scantrail.domain.recall_look import (
     NO_CONCERN,
     Concern,
@@ -97,7 +99,7 @@ async def look(
     looked = {lineage.unit_of(key) for key in looked}
     found = await _facts(connection, lineage, looked)
     concerns = {
-        key: concern(matcher, found[key].told, found[key].cleared)
+        key: concern(matcher, found[key].told, found[key].cleared, found[key].folds)
         if found[key].row is not None
         else NO_CONCERN
         for key in looked
@@ -201,6 +203,8 @@ class _Facts(NamedTuple):
     #: what people decided, and of what it was remedied
     cleared: list[Clearance]
     stated: list[Finding]
+    #: whether a product folds case
+    folds: Callable[[str], bool]
 
     @property
     def is_here(self) -> bool:
@@ -232,7 +236,6 @@ def _held_by(found: Concern) -> list[str]:
 async def _facts(
     connection: AsyncConnection, lineage: Lineage, looked: Collection[str]
 ) -> dict[str, _Facts]:
-    names = {key: [key] for key in looked}
     told = {key: [_told(row) if (row := lineage.row(key)) else Told(key)] for key in looked}
     unit_of, wanted = {key: key for key in looked}, set(looked)
     for _ in range(_LEVELS_MAX):  # the keys that were joined into them, one after another
@@ -243,19 +246,25 @@ async def _facts(
         for row in await connection.execute(query):
             if row.unit not in unit_of:
                 of = unit_of[row.unit] = unit_of[row.joined]
-                names[of].append(row.unit)
                 told[of].append(_told(row))
                 wanted.add(row.unit)
+    folds = (await folding_among(connection, unit_of)).__contains__
+    units_of: dict[str, list[str]] = {}
+    for key, of in unit_of.items():
+        for name in spellings_of([key], folds):
+            units_of.setdefault(name, []).append(of)
     cleared: dict[str, list[Clearance]] = {key: [] for key in looked}
-    people = select(recall_cleared).where(_among(recall_cleared.c.unit, unit_of))
+    people = select(recall_cleared).where(_among(recall_cleared.c.unit, units_of))
     for row in await connection.execute(people):
-        cleared[unit_of[row.unit]].append(Clearance(recall=row.recall, version=row.version))
-    for row in await connection.execute(select(hold).where(_among(hold.c.id, unit_of))):
+        for of in units_of[row.unit]:
+            cleared[of].append(Clearance(recall=row.recall, version=row.version))
+    for row in await connection.execute(select(hold).where(_among(hold.c.id, units_of))):
         known = msgspec.convert(row.document, Hold).cleared
-        cleared[unit_of[row.id]] += [each for each in known if each.version is None]
+        for of in units_of[row.id]:
+            cleared[of] += [each for each in known if each.version is None]
     stated = await stated_findings(connection, [_scope(key) for key in looked])
     return {
-        key: _Facts(lineage.row(key), told[key], cleared[key], stated.get(_scope(key), []))
+        key: _Facts(lineage.row(key), told[key], cleared[key], stated.get(_scope(key), []), folds)
         for key in looked
     }
 

@@ -9,6 +9,7 @@ from sqlalchemy import case, cast, func, literal, or_, select, true
 from sqlalchemy.dialects.postgresql import JSONB, JSONPATH
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from scantrail.api.folding import every_spelling
 from scantrail.api.histories import Keys
 from scantrail.api.recall_store import short_part
 from scantrail.contracts.notices import LISTED_MAX, clause_of
@@ -34,6 +35,7 @@ async def recalls_of_each(
     connection: AsyncConnection, units: Sequence[Sequence[str]]
 ) -> list[list[str]]:
     """The same of each of several units, all keys of which are given, in as many questions."""
+    units = await every_spelling(connection, units)
     told = {key: product_and_serial(key) for keys in units for key in keys}
     products = sorted({name for name, _ in told.values() if name is not None})
     is_of_any = any(name is None for name, _ in told.values())

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api import recall_bodies as bodies
 from scantrail.api.access import Role
-from scantrail.api.bodies import decode_body, maybe_note, unit_key
+from scantrail.api.bodies import decode_body, maybe_note, unit_keys
 from scantrail.api.changes import Answer, Change, Changes
 from scantrail.api.histories import keys_of
 from scantrail.api.holds import change_hold
@@ -143,21 +143,22 @@ async def _named(
     connection: AsyncConnection, recall: Recall, spellings: Sequence[str]
 ) -> list[str]:
     """The units' own keys. Raises Problem 400, and 409 for one that the recall does not mean."""
-    keys = dict[str, int]()
+    named = list[list[str]]()
     for place, spelling in enumerate(spellings):
-        found = await keys_of(connection, unit_key(spelling, f"units[{place}]"))
-        keys.setdefault(found.unit, place)
-    query = select(unit.c.unit).where(unit.c.unit.in_(keys), meant_by(recall).either)
+        keys = unit_keys(spelling, f"units[{place}]")
+        named.append([(await keys_of(connection, key)).unit for key in keys])
+    every = {key for keys in named for key in keys}
+    query = select(unit.c.unit).where(unit.c.unit.in_(every), meant_by(recall).either)
     meant = set((await connection.execute(query)).scalars())
-    for key, place in keys.items():
-        if key not in meant:
+    for place, keys in enumerate(named):
+        if meant.isdisjoint(keys):
             raise Problem(
                 409,
                 "Not of the recall",
-                f"recall {recall.id} does not mean {key}, or no scan told of it yet",
+                f"recall {recall.id} does not mean {keys[0]}, or no scan told of it yet",
                 field=f"units[{place}]",
             )
-    return sorted(keys)
+    return sorted(meant)
 
 
 def _are_shipped(recall: Recall) -> Any:

@@ -25,7 +25,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
-from sqlalchemy import ColumnElement, and_, func, or_, select, text, true, union
+from sqlalchemy import and_, func, or_, select, text, true, union
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
@@ -33,7 +33,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 from scantrail.api.findings import restate_findings, stated_findings
 from scantrail.api.outbox import Outbox
 from scantrail.api.recall_looks import is_written, look
-from scantrail.api.recall_queries import means
+from scantrail.api.recall_queries import means, meant_units
 from scantrail.contracts.records import encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.recall import (
@@ -387,9 +387,11 @@ async def _candidates(
     acted = select(recall_unit.c.unit).where(recall_unit.c.recalls.contains([recall_id]))
     if of is None:
         return (await connection.execute(acted)).scalars().all()
-    wanted: list[ColumnElement[bool]] = [means(of)]
     if goes_by_unread_marks(of):
         named = unit.c.product.in_(of.products) if of.products else true()
-        wanted.append(and_(named, or_(means(of).is_(None), unit.c.phase == "on_site")))
-    query = union(acted, select(unit.c.unit).where(or_(*wanted))).order_by("unit")
+        is_open = and_(named, or_(means(of).is_(None), unit.c.phase == "on_site"))
+        wanted = [select(unit.c.unit).where(or_(means(of), is_open))]
+    else:
+        wanted = meant_units(of)
+    query = union(acted, *wanted).order_by("unit")
     return (await connection.execute(query)).scalars().all()

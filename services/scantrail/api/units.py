@@ -10,14 +10,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api import answers
 from scantrail.api.access import Role
-from scantrail.api.folding import identified
+from scantrail.api.folding import identified, keys_told
 from scantrail.api.kinship import find_kinship
 from scantrail.api.preconditions import with_etag
 from scantrail.api.problems import Problem
 from scantrail.api.queries import count_removed, find_by_serial, find_trail
 from scantrail.api.warranties import find_warranty, warranty_in_short
 from scantrail.api.whereabouts import find_unit
-from scantrail.contracts.identity import identify
 from scantrail.contracts.records import NAME_LENGTH_MAX
 from scantrail.domain.identifiers import Identified, NotIdentified
 
@@ -76,10 +75,13 @@ async def _warranty(engine: AsyncEngine, sent: str) -> Response[Any]:
 async def _key(engine: AsyncEngine, text: str) -> str:
     """The key of the unit that `text` names, scanned or not. Raises Problem, as look_up."""
     try:
-        return identified(text).key
+        key, *spelled = keys_told(text)
     except NotIdentified:
         found = await look_up(engine, text)
         return str(found["unit"])
+    if spelled and await find_unit(engine, key) is None and await find_unit(engine, spelled[0]):
+        return spelled[0]  # scanned before its product came to fold case
+    return key
 
 
 async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:
@@ -90,9 +92,9 @@ async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:
         understood = {"input": text[:200], "reason": error.reason, "detail": error.detail}
         return await _by_serial(engine, text, understood)
     understood = _understood(text, found)
-    unit = await find_unit(engine, found.key)
-    if unit is None and (spelled := identify(text).key) != found.key:
-        unit = await find_unit(engine, spelled)  # scanned before its product came to fold case
+    unit = None
+    for key in keys_told(text):
+        unit = unit or await find_unit(engine, key)
     if unit is None:
         raise Problem(
             404,

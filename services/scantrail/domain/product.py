@@ -1,5 +1,6 @@
 """A product and what its owner decided about its units."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -131,3 +132,14 @@ def folded_key(unit: str) -> str:
     """The key of a unit whose product folds case: its serial in capitals."""
     product, serial = product_and_serial(unit)
     return unit if product is None else f"{unit.removesuffix(serial)}{serial.upper()}"
+
+
+def spellings_of(keys: Iterable[str], folds: Callable[[str], bool]) -> list[str]:
+    """Every key by which a recall or a hold may name a unit with these keys, which come first: in
+    capitals too where a product `folds` case now, for it came to while a scan waited to be sent."""
+    every = dict.fromkeys(keys)
+    for key in tuple(every):
+        product = product_and_serial(key)[0]
+        if product is not None and (capitals := folded_key(key)) != key and folds(product):
+            every.setdefault(capitals)
+    return list(every)

@@ -8,7 +8,7 @@
 | not recalled | leaves it open | cleared here, for this version of the recall |
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import date, datetime
 from typing import NamedTuple
 
@@ -17,6 +17,7 @@ from scantrail.domain.departures import Departures
 from scantrail.domain.finding import Finding, FindingKind
 from scantrail.domain.hold import Clearance, HoldReason, inside_id, is_remedied, standing
 from scantrail.domain.identifiers import product_and_serial
+from scantrail.domain.product import spellings_of
 from scantrail.domain.recall import BY_LOT, Marks, Recall, SelectorKind
 from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.scan import made_id
@@ -49,9 +50,14 @@ NO_CONCERN = Concern([], [], [], [], [])
 
 
 def concern(
-    matcher: RecallMatcher, told: Sequence[Told], cleared: Collection[Clearance]
+    matcher: RecallMatcher,
+    told: Sequence[Told],
+    cleared: Collection[Clearance],
+    folds: Callable[[str], bool],
 ) -> Concern:
-    """Of a unit with these keys, its own first, of which people decided `cleared`."""
+    """Of a unit with these keys, its own first, of which people decided `cleared`; `folds` says of
+    a product whether it folds case."""
+    told = [each._replace(key=key) for each in told for key in spellings_of([each.key], folds)]
     lots = [each.lot for each in told if each.lot is not None]
     days = [each.produced_on for each in told if each.produced_on is not None]
     lot, day = (lots[0] if lots else None), (days[0] if days else None)

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
 from scantrail.api.days import Days
+from scantrail.api.folding import every_spelling
 from scantrail.api.histories import as_keys
 from scantrail.api.keyed import near_units
 from scantrail.api.kinship import find_kinship
@@ -104,7 +105,8 @@ async def _shown(engine: AsyncEngine, text: str) -> dict[str, Any]:
     every = (unit["unit"], *unit["aliases"])
     async with engine.connect() as connection:
         times = Times(await Days.read(connection))
-        reasons = await reasons_by_key(connection, every)
+        (spellings,) = await every_spelling(connection, [every])
+        reasons = await reasons_by_key(connection, spellings)
         recalls = await recalls_of(connection, as_keys(every))
         named = select(tables.product.c.document["name"].astext)
         named = named.where(tables.product.c.id == unit["product"])
@@ -116,7 +118,7 @@ async def _shown(engine: AsyncEngine, text: str) -> dict[str, Any]:
         "sentence": sentence(unit, times),
         "trail": list(reversed(await find_trail(engine, unit))),
         "times": times,
-        "holds": [reason for key in every for reason in reasons.get(key, ())],
+        "holds": [reason for key in spellings for reason in reasons.get(key, ())],
         "recalls": recalls,
         "warranty": warranty,
     }

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from scantrail.api.days import Days
+from scantrail.api.folding import every_spelling
 from scantrail.api.pages.find import reasons_by_key, sentence
 from scantrail.api.pages.frame import Times
 from scantrail.api.problems import Problem
@@ -105,10 +106,11 @@ async def judged_each(engine: AsyncEngine, codes: Sequence[str]) -> list[Judged]
     """The same of each of several: what does not differ from unit to unit is asked once."""
     found = [await _found(engine, code) for code in codes]
     units = [each for each in found if not isinstance(each, Judged)]
-    every = [(unit["unit"], *unit["aliases"]) for unit in units]
     if not units:
         return [each for each in found if isinstance(each, Judged)]
     async with engine.connect() as connection:
+        told = [(unit["unit"], *unit["aliases"]) for unit in units]
+        every = await every_spelling(connection, told)
         reasons = await reasons_by_key(connection, [key for keys in every for key in keys])
         recalls = await recalls_of_each(connection, every)
         times = Times(await Days.read(connection))

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError, KafkaTimeoutError
 
 from scantrail.contracts.topics import Topic
+from scantrail.infra.connecting import begin
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.logs import logger
 from scantrail.infra.partitions import FixedPartitioner, partitions_of_topics
@@ -50,7 +51,7 @@ async def connect_producer(settings: Settings) -> AIOKafkaProducer:
             partitioner=FixedPartitioner(partitions_of_topics(settings).values()),
         )
         try:
-            await _begin(producer)
+            await begin(producer)
             return producer
         except KafkaError as error:
             log.warning("kafka is away", reason=str(error))
@@ -71,19 +72,6 @@ async def until_partitions_fit(
             log.warning("kafka is away", reason=str(error))
             on_wait()
             await asyncio.sleep(RETRY_S)
-
-
-async def _begin(client: AIOKafkaProducer | AIOKafkaConsumer) -> None:
-    """Start `client`; whatever comes in between, nothing half open is left behind."""
-    starting = asyncio.ensure_future(client.start())
-    try:
-        await asyncio.shield(starting)
-    except BaseException:
-        # Cancelled while it connects, aiokafka would forget the connection.
-        await asyncio.wait({starting}, timeout=FLUSH_S_MAX)
-        starting.cancel()
-        await client.stop()
-        raise
 
 
 async def stop_producer(producer: AIOKafkaProducer) -> None:
@@ -136,7 +124,7 @@ async def connect_consumer(
             metadata_max_age_ms=30_000,
         )
         try:
-            await _begin(consumer)
+            await begin(consumer)
             return consumer
         except KafkaError as error:
             log.warning("kafka is away", reason=str(error))

@@ -14,6 +14,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from scantrail.contracts.topics import Topic
 from scantrail.infra import metrics
+from scantrail.infra.connecting import begin
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.health import Health, Looks
 from scantrail.infra.logs import logger
@@ -80,11 +81,7 @@ async def _connected(settings: Settings) -> AIOKafkaConsumer:
         **kafka_access(settings),
         enable_auto_commit=False,
     )
-    try:
-        await asker.start()
-    except BaseException:
-        await asker.stop()
-        raise
+    await begin(asker)
     return asker
 
 

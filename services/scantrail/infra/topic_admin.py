@@ -11,6 +11,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaConnectionError, KafkaError, TopicAlreadyExistsError, for_code
 
 from scantrail.contracts.topics import FENCE, Topic, TopicSpec, topic_name, topic_specs
+from scantrail.infra.connecting import begin
 from scantrail.infra.credentials import kafka_access
 from scantrail.infra.partitions import check_numbers
 from scantrail.infra.settings import Settings, SettingsError
@@ -125,8 +126,8 @@ async def check_partitions(settings: Settings) -> None:
         **kafka_access(settings),
         request_timeout_ms=ASK_MS_MAX,
     )
+    await begin(admin)
     try:
-        await admin.start()
         check_numbers(settings, _numbers(await admin.describe_topics()))
     finally:
         await admin.close()
@@ -210,10 +211,9 @@ async def _connected(settings: Settings) -> AIOKafkaAdminClient:
             bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings)
         )
         try:
-            await admin.start()
+            await begin(admin)
             return admin
         except KafkaConnectionError as error:
-            await admin.close()
             if time.monotonic() > deadline:
                 raise SettingsError(
                     f"SCANTRAIL_KAFKA_BOOTSTRAP={settings.kafka_bootstrap}: no Kafka answers there"

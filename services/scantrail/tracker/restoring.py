@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
 from scantrail.contracts.records import Headers
+from scantrail.infra.connecting import begin
 from scantrail.infra.logs import logger
 
 log = logger(__name__)
@@ -119,7 +120,7 @@ async def restore(
         fetch_max_bytes=4 * FETCH_BYTES,
         fetch_max_wait_ms=100,
     )
-    await consumer.start()
+    await begin(consumer)
     try:
         partitions = {TopicPartition(changelog, number): store for number, store in stores.items()}
         if not partitions:

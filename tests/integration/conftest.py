@@ -224,14 +224,15 @@ def make_settings() -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def prepare_database() -> Callable[[str], str]:
-    """Makes the template in a server of the test's own; returns the URL of that database."""
-
-    def prepare(address: str) -> str:
-        make_template(address)
-        return database_at(address, TEMPLATE)
-
-    return prepare
+async def own_settings(
+    kafka: EmbeddedKafka, own_postgres: EmbeddedPostgres, tmp_path: Path
+) -> Settings:
+    """Of an installation whose PostgreSQL is the test's own; its topics and tables are there."""
+    await asyncio.to_thread(make_template, own_postgres.address)
+    database = database_at(own_postgres.address, TEMPLATE)
+    settings = private_settings(tmp_path, kafka.address, database)
+    await apply_topics(settings)
+    return settings
 
 
 def _awaited_by(task: "asyncio.Task[None]") -> list[str]:

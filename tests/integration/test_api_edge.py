@@ -5,9 +5,7 @@ import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -21,9 +19,9 @@ from scantrail.contracts.records import encode, orders, products, recalls, stati
 from scantrail.contracts.topics import Topic
 from scantrail.domain.scan import Scan
 from scantrail.domain.vocabulary import BusinessStep
-from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
-from scantrail.infra.topic_admin import apply_topics, name_of
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -932,16 +930,10 @@ async def test_many_changes_of_one_station_arrive_in_the_order_of_their_versions
 
 
 async def test_with_postgresql_away_the_api_says_try_again_and_recovers_by_itself(
-    kafka: EmbeddedKafka,
+    own_settings: Settings,
     own_postgres: EmbeddedPostgres,
-    tmp_path: Path,
-    make_settings: Any,
     open_site: Any,
-    prepare_database: Callable[[str], str],
 ) -> None:
-    database = await asyncio.to_thread(prepare_database, own_postgres.address)
-    settings = make_settings(tmp_path, kafka.address, database)
-    await apply_topics(settings)
     asked: list[tuple[str, str, Any]] = [
         ("GET", "/stations", None),
         ("GET", f"/units/01{GTIN}211", None),
@@ -952,7 +944,7 @@ async def test_with_postgresql_away_the_api_says_try_again_and_recovers_by_itsel
         ("POST", "/rejected/replay", {"reader": "r"}),
         ("GET", f"/?q=01{GTIN}211", None),
     ]
-    async with open_site(settings) as site:
+    async with open_site(own_settings) as site:
         running = await site.start("api")
         await ok(site, "PUT", "/stations/dock-1", json=STATION)
         own_postgres.kill()

@@ -22,10 +22,8 @@ from scantrail.cli.scrub import scrub
 from scantrail.contracts.topics import Topic
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.database import connect_database
-from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.settings import Settings, SettingsError
-from scantrail.infra.topic_admin import apply_topics
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -34,26 +32,20 @@ OpenSite = Callable[[Settings], AbstractAsyncContextManager["Site"]]
 
 
 async def test_an_erased_purchaser_is_in_no_file_of_the_database_and_the_trail_stays(
+    own_settings: Settings,
     own_postgres: EmbeddedPostgres,
-    kafka: EmbeddedKafka,
     open_site: OpenSite,
-    make_settings: Callable[..., Settings],
-    prepare_database: Callable[[str], str],
-    tmp_path: Path,
 ) -> None:
     mark = secrets.token_hex(4)
     name, address = f"Zoë O'Quux-{mark}", f"7 Zyzzyva{mark} Road,\nYork"
     planted = [f"Quux-{mark}", f"Zyzzyva{mark}"]
-    database = await asyncio.to_thread(prepare_database, own_postgres.address)
-    settings = make_settings(tmp_path, kafka.address, database)
-    await apply_topics(settings)
-    async with open_site(settings) as site:
+    async with open_site(own_settings) as site:
         site.readers(f'id = "{roads.READER}"\nstation = "dock"\nprotocol = "http-generic"')
         for process in ("projector", "gateway", "api"):
             await site.start(process)
         await _sell(site)
         for road in (*roads.roads(name, address), *roads.refused_reads(name, address)):
-            base = settings.gateway_url if road.at_gateway else _api(settings)
+            base = own_settings.gateway_url if road.at_gateway else _api(own_settings)
             answer = await site.http.request(road.method, base + road.path, **road.more)
             assert answer.status_code == road.status, (road.what, answer.text)
         await site.until(lambda: site.rows("SELECT count(*) FROM rejected") == [(2,)])
@@ -79,14 +71,14 @@ async def test_an_erased_purchaser_is_in_no_file_of_the_database_and_the_trail_s
         assert left == {"party.address", "party.name"} | reached
         said: list[str] = []
         with pytest.raises(SettingsError, match="does not own"):
-            await asyncio.to_thread(scrub, with_least_rights("api", settings), said.append)
-        with psycopg.connect(database) as holding:
+            await asyncio.to_thread(scrub, with_least_rights("api", own_settings), said.append)
+        with psycopg.connect(own_settings.database_url) as holding:
             holding.execute("LOCK TABLE party IN ACCESS SHARE MODE")
             with pytest.MonkeyPatch.context() as patched:
                 patched.setattr(scrubbing, "LOCK_S_MAX", 1)
                 with pytest.raises(SettingsError, match="party was held by others for 1 s"):
-                    await asyncio.to_thread(scrub, settings, said.append)
-        assert await asyncio.to_thread(scrub, settings, said.append) == 0
+                    await asyncio.to_thread(scrub, own_settings, said.append)
+        assert await asyncio.to_thread(scrub, own_settings, said.append) == 0
         assert sorted({path for path, _ in files_with(files, planted)}) == []
 
         unit = (await site.ask("GET", f"/units/{roads.barcode(roads.SOLD)}")).json()
@@ -100,7 +92,7 @@ async def test_an_erased_purchaser_is_in_no_file_of_the_database_and_the_trail_s
             Topic.READS_REJECTED  # for its time, as the answers told
         }
         assert not found_in(str(site.logs).encode(), planted)
-    assert not list(files_with(Path(settings.data_dir), planted))
+    assert not list(files_with(Path(own_settings.data_dir), planted))
 
 
 async def test_what_became_of_a_document_is_told_for_its_time(site: "Site") -> None:

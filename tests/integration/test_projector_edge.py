@@ -6,7 +6,6 @@ import json
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from datetime import date, datetime, timedelta
-from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -30,10 +29,10 @@ from scantrail.domain.scan import Origin
 from scantrail.domain.vocabulary import BusinessStep
 from scantrail.infra.child_processes import free_ports
 from scantrail.infra.database import connect_database
-from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
 from scantrail.infra.health import Health
-from scantrail.infra.topic_admin import apply_topics, name_of
+from scantrail.infra.settings import Settings
+from scantrail.infra.topic_admin import name_of
 from scantrail.projector import app
 from scantrail.projector.rows import Rows, rejected_read_id
 from scantrail.projector.writing import TOPICS, StaleWriter, Writer
@@ -706,17 +705,11 @@ async def test_a_database_restored_to_an_older_state_converges(site: "Site", age
 
 
 async def test_postgresql_is_killed_and_comes_back_and_nothing_is_lost(
-    kafka: EmbeddedKafka,
+    own_settings: Settings,
     own_postgres: EmbeddedPostgres,
-    tmp_path: Path,
-    make_settings: Any,
     open_site: Any,
-    prepare_database: Callable[[str], str],
 ) -> None:
-    database = await asyncio.to_thread(prepare_database, own_postgres.address)
-    settings = make_settings(tmp_path, kafka.address, database)
-    await apply_topics(settings)
-    async with open_site(settings) as site:
+    async with open_site(own_settings) as site:
         running = await site.start("projector")
         for number in range(20):
             await move(site, f"{number}")

@@ -1,7 +1,6 @@
 """What processes say of themselves while PostgreSQL or Kafka is away, and what waits meanwhile."""
 
 import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from scantrail.contracts.topics import Topic
 from scantrail.infra import database_watch, kafka_watch
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 from scantrail.infra.embedded_postgres import EmbeddedPostgres
+from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import apply_topics
 
 #: From a look that finds nobody to the third in a row, where each waits for its answer.
@@ -27,16 +27,11 @@ def status(process: Process) -> int | None:
 
 
 async def test_without_postgresql_api_and_projector_are_not_ready_though_nothing_is_asked(
-    kafka: EmbeddedKafka,
+    own_settings: Settings,
     own_postgres: EmbeddedPostgres,
     tmp_path: Path,
-    make_settings: Any,
-    prepare_database: Callable[[str], str],
 ) -> None:
-    database = await asyncio.to_thread(prepare_database, own_postgres.address)
-    settings = make_settings(tmp_path, kafka.address, database)
-    await apply_topics(settings)
-    with started(settings, tmp_path, "api", "projector") as processes:
+    with started(own_settings, tmp_path, "api", "projector") as processes:
         for process in processes:
             await asyncio.to_thread(process.await_ready)
         own_postgres.kill()
@@ -52,18 +47,12 @@ async def test_without_postgresql_api_and_projector_are_not_ready_though_nothing
 
 
 async def test_a_postgresql_that_is_restarted_makes_nobody_unready(
-    kafka: EmbeddedKafka,
+    own_settings: Settings,
     own_postgres: EmbeddedPostgres,
-    tmp_path: Path,
-    make_settings: Any,
     open_site: Any,
-    prepare_database: Callable[[str], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It is away for one look, or two."""
-    database = await asyncio.to_thread(prepare_database, own_postgres.address)
-    settings = make_settings(tmp_path, kafka.address, database)
-    await apply_topics(settings)
     looks: list[bool] = []
     asked = database_watch._answers
     restarted = asyncio.Event()
@@ -76,7 +65,7 @@ async def test_a_postgresql_that_is_restarted_makes_nobody_unready(
 
     monkeypatch.setattr(database_watch, "LOOK_EVERY_S", 0.2)
     monkeypatch.setattr(database_watch, "_answers", answers)
-    async with open_site(settings) as site:
+    async with open_site(own_settings) as site:
         projector = await site.start("projector")
         await site.until(lambda: looks)
         own_postgres.kill()

@@ -92,9 +92,9 @@ async def look_up(engine: AsyncEngine, text: str) -> dict[str, Any]:
         understood = {"input": text[:200], "reason": error.reason, "detail": error.detail}
         return await _by_serial(engine, text, understood)
     understood = _understood(text, found)
-    unit = None
-    for key in keys_told(text):
-        unit = unit or await find_unit(engine, key)
+    unit = await find_unit(engine, found.key)
+    for spelled in keys_told(text)[1:] if unit is None else ():
+        unit = await find_unit(engine, spelled)  # scanned before its product came to fold case
     if unit is None:
         raise Problem(
             404,

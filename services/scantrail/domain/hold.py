@@ -11,9 +11,6 @@ from scantrail.domain.recall_match import Matched
 #: Reasons that one unit may have: more are a slip of a program.
 REASONS_MAX = 50
 
-#: With these begin the ids of reasons that recalls put.
-OF_RECALLS = ("recall:", "inside:")
-
 #: Recalls by which one unit may be cleared.
 CLEARED_MAX = 500
 
@@ -38,9 +35,18 @@ class HoldReason:
     recall: str | None = None
 
 
+def itself_id(recall_id: str) -> str:
+    """The id of the reason by which a unit is held for what it is itself."""
+    return f"recall:{recall_id}"
+
+
 def inside_id(recall_id: str) -> str:
     """The id of the reason by which a unit is held for what is inside it."""
     return f"inside:{recall_id}"
+
+
+#: With these begin the ids of reasons that recalls put.
+OF_RECALLS = (itself_id(""), inside_id(""))
 
 
 def is_inside(reason: HoldReason) -> bool:

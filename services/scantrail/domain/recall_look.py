@@ -15,7 +15,7 @@ from typing import NamedTuple
 from scantrail.domain.custody import Visit
 from scantrail.domain.departures import Departures
 from scantrail.domain.finding import Finding, FindingKind
-from scantrail.domain.hold import Clearance, HoldReason, inside_id, is_remedied, standing
+from scantrail.domain.hold import Clearance, HoldReason, inside_id, is_remedied, itself_id, standing
 from scantrail.domain.identifiers import product_and_serial
 from scantrail.domain.product import spellings_of
 from scantrail.domain.recall import BY_LOT, Marks, Recall, SelectorKind
@@ -110,7 +110,7 @@ def reasons_of(found: Concern, told: Sequence[Told], now: datetime) -> list[Hold
 
 
 def _reason(recall: Recall, text: str, now: datetime) -> HoldReason:
-    return HoldReason(id=f"recall:{recall.id}", text=text, since=now, recall=recall.id)
+    return HoldReason(id=itself_id(recall.id), text=text, since=now, recall=recall.id)
 
 
 def _lacking(recall: Recall, lots: str, days: str) -> str:

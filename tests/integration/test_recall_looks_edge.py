@@ -48,6 +48,14 @@ async def sweep_until(site: "Site", sweep: RecallSweep, expected: set[tuple[str,
     await site.until(are_swept)
 
 
+async def until_taken_over(site: "Site", *recalls: str) -> None:
+    """Until the alerter told of every partition from where on it judges with each of them: before,
+    whichever is told first is swept first."""
+    query = "SELECT recall FROM recall_position GROUP BY recall, partitions"
+    query += " HAVING count(*) = partitions ORDER BY recall"
+    await site.until(lambda: [recall for (recall,) in site.rows(query)] == list(recalls))
+
+
 def held_for(site: "Site", key: str) -> list[str]:
     query = "SELECT document FROM hold WHERE id = %s"
     return [reason["id"] for (document,) in site.rows(query, key) for reason in document["reasons"]]
@@ -176,6 +184,7 @@ async def test_a_recall_whose_units_cannot_be_found_keeps_no_other_waiting(
     monkeypatch.setattr(recall_sweep, "_candidates", takes_too_long)
     await put(site, listed("R-0", "out"))
     await put(site, listed("R-1", "out"))
+    await until_taken_over(site, "R-0", "R-1")
     await sweep_until(site, sweeps[0], {("R-1", 1)})
     assert site.rows("SELECT recall FROM recall_sweep") == [("R-1",)]
     await site.until_logged("recall cannot be swept")
@@ -194,6 +203,7 @@ async def test_a_recall_of_many_units_keeps_no_other_waiting(
     monkeypatch.setattr(recall_sweep, "TURN", 2)
     await put(site, listed("R-0", *serials))
     await put(site, listed("R-1", "0"))
+    await until_taken_over(site, "R-0", "R-1")
     await sweep_until(site, sweeps[0], {("R-1", 1)})
     assert site.rows("SELECT recall FROM recall_sweep") == [("R-1",)]
     await sweep_until(site, sweeps[0], {("R-0", 1)})

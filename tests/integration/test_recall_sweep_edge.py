@@ -479,6 +479,29 @@ async def test_a_scan_that_waited_while_its_product_came_to_fold_case_is_found(
     await until_raised(site, {left: 1, (f"{pumps}.ef3", "other", "R-1"): 1})
 
 
+async def test_a_unit_that_was_judged_before_its_product_came_to_fold_case_is_found(
+    site: "Site",
+) -> None:
+    """Nothing stood in the product's way: the scan was not yet written."""
+    await start(site, "alerter", "api")
+    projector = await site.start("projector")
+    before = judged()
+    await enter(site, "R-1", notice("AB1", products=["PUMP-7"]))
+    await swept(site, "R-1")
+    await site.stop(projector)
+    scan = site.scan("1", 0, unit="sn:PUMP-7.ab1", event_id="left", **OUT)
+    other = site.scan("2", 0, unit="sn:PUMP-8.ab1", event_id="as-it-is", **OUT)
+    for each in (scan, other):
+        await move(site, each)
+    await site.until(lambda: judged() == before + 2)
+    answer = await site.ask("PUT", "/products/PUMP-7", json={"name": "Pump", "fold_case": True})
+    assert answer.status_code == 200, answer.text
+    await start(site, "projector")
+    await until_raised(site, {(scan.unit, "left", "R-1"): 1})
+    assert site.rows("SELECT 1 FROM unit WHERE unit = %s", other.unit) == [(1,)]
+    assert site.rows("SELECT unit FROM recall_unit") == [(scan.unit,)]
+
+
 # ------------------------------------------------------------------------------ died in between
 
 

@@ -122,6 +122,7 @@ _PROJECTOR: Final = (
     Granted("webhook", _READ, ("id", "kinds", "min_severity")),
     Granted("webhook", ("UPDATE",), ("id",)),  # to lock a row, of which nothing is changed
     Granted("regulation", _READ, ("id",)),
+    Granted("product", _READ, ("id", "fold_case")),
 )
 
 #: What people are told and enter. What is only added to (history, register, audit) it cannot

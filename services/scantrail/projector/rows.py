@@ -55,7 +55,7 @@ class Rows:
     read_at: list[datetime] = field(default_factory=list)
 
 
-UNIT_VERSION = 3
+UNIT_SERIAL, UNIT_VERSION = 2, 3
 UNIT_LOT, UNIT_PRODUCED_ON = -2, -1
 MOVEMENT_VERSION = 3
 

@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail import __version__
 from scantrail.api.access import Role
+from scantrail.api.taking_over import take_over
 from scantrail.cli.addresses import api_headers, page_address
 from scantrail.cli.check import CHECK_HELP, CannotCheck, check
 from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, reader_of
@@ -38,6 +39,7 @@ from scantrail.cli.scrub import SCRUB_HELP, scrub
 from scantrail.cli.secrets_command import SECRETS_HELP, add_secrets, run_secrets
 from scantrail.cli.simulate import simulate
 from scantrail.cli.stock import enter_stock
+from scantrail.cli.taking_over import TAKE_OVER_HELP, told_of_take_over
 from scantrail.cli.tokens import (
     TokenRefused,
     list_people,
@@ -134,6 +136,12 @@ def _parser() -> argparse.ArgumentParser:
         "rebuild",
         help="make the rows that come from topics anew, and exchange them",
         description=REBUILD_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    shapes.add_parser(
+        "take-over",
+        help="after PostgreSQL alone was restored: take over from Kafka what people entered since",
+        description=TAKE_OVER_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     shapes.add_parser(
@@ -259,6 +267,10 @@ def _run(asked: argparse.Namespace) -> int:
         case "db" if asked.action == "roles":
             apply_roles(settings, {})
             print("roles have their rights: " + ", ".join(map(role_of, ROLES)))
+        case "db" if asked.action == "take-over":
+            taken = asyncio.run(take_over(settings))
+            print(told_of_take_over(taken))
+            return 1 if taken.unreadable else 0
         case "db" if asked.action == "scrub":
             return scrub(settings, partial(print, flush=True))
         case "db":

@@ -173,7 +173,7 @@ class _Row:
     took_s: float = 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)  # each is itself: pytest keeps plugins by their hashes
 class Proving:
     """A plugin of pytest: of the files that it reads only the tests of these proofs are run, and
     what became of them is noted."""

@@ -77,6 +77,20 @@ def test_a_fault_is_proved_where_tests_of_it_ran_and_none_failed(
     assert proving.line(proof).endswith("BROKEN") != is_proved
 
 
+class _Conftest:
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        pass
+
+
+def test_tests_of_several_folders_are_noted_together() -> None:
+    """For a test pytest leaves out the conftest of other folders, and asks which plugin is one."""
+    plugins = pytest.PytestPluginManager()
+    plugins.register(Proving([]))
+    conftest = _Conftest()
+    plugins.register(conftest)
+    plugins.subset_hook_caller("pytest_runtest_logreport", [conftest])
+
+
 def test_every_file_with_a_long_form_is_run() -> None:
     run = {each.partition("::")[0] for proof in PROOFS for each in proof.tests} | set(BESIDE)
     is_long = re.compile(r"mark\.long\b|long_form: bool")

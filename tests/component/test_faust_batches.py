@@ -1,6 +1,7 @@
 """What surrounds Faust's loop, as far as it needs no broker."""
 
 import asyncio
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from scantrail.tracker import faust_batches
 from scantrail.tracker.app import Tracking
 from scantrail.tracker.failures import FailureLimit
 from scantrail.tracker.faust_batches import (
+    EXIT_FAILED,
     EXIT_HALTED,
     LOOK_S,
     RECORDS_PER_PART,
@@ -31,6 +33,7 @@ from scantrail.tracker.faust_batches import (
     Halt,
 )
 from scantrail.tracker.restoring import follows
+from scantrail.tracker.stores import StoreUnreadable, opened_store
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 CARTON = "sscc:095060001343520017"
@@ -60,11 +63,132 @@ def test_what_another_worker_wrote_before_or_between_is_seen() -> None:
     assert not follows(99, 100, 104, 4)  # between two record batches of one send
 
 
-# ------------------------------------------------------------------------------- the watchdog
-
-
 class Ended(Exception):
     """In place of the process."""
+
+
+# ---------------------------------------------------------------------------- stores that break
+
+
+UNITS_STORED = {f"sn:P.{number}".encode(): bytes(range(200)) for number in range(300)}
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[BatchApp]:
+    batches = BatchApp(
+        BatchSettings(
+            app_id="t.tracker",
+            bootstrap="nowhere:1",
+            source=SCANS,
+            changelog=UNITS,
+            partitions=12,
+            folder=tmp_path,
+            store="rocksdb",
+            ordinal=0,
+        ),
+        Tracking("t", FailureLimit(tmp_path, "1")).decide,
+        folded_up_to,
+        on_ready=lambda: None,
+        on_unready=lambda: None,
+        on_beat=lambda: None,
+    )
+    yield batches
+    batches._lock.close()
+
+
+def filled(batches: BatchApp, partition: int) -> Path:
+    """Store some units up to offset 41; the store's folder, in which all is in one table."""
+    store = batches._store(partition)
+    assert isinstance(store, faust_batches._Rocks)
+    store.write(list(UNITS_STORED.items()), 41)
+    store._db.flush()
+    return Path(batches._units.data.partition_path(partition))
+
+
+def kept(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name != "LOCK"}
+
+
+def told_by(db: Any, key: bytes) -> str:
+    try:
+        return "as stored" if db.get(key) == UNITS_STORED[key] else "wrong"
+    except Exception as error:  # noqa: BLE001  rocksdict raises plain exceptions
+        return "Corruption" if faust_batches._is_corruption(error) else str(error)
+
+
+def read_beside(folder: Path) -> tuple[int, dict[bytes, bytes]]:
+    with opened_store(folder) as store:
+        assert store is not None
+        return store.position, dict(store.states)
+
+
+def test_a_store_that_is_broken_anywhere_opens_right_or_empty(on_disk: BatchApp) -> None:
+    folder = filled(on_disk, 0)
+    on_disk._units.data._dbs.pop(0).close()
+    whole = kept(folder)
+    (table,) = (name for name in whole if name.endswith(".sst"))
+    places = [(name, place) for name in ("CURRENT", table) for place in range(0, 20_000, 97)]
+    opened = set()
+    for name, place in places:
+        if place >= len(whole[name]):
+            continue
+        shutil.rmtree(folder)
+        folder.mkdir()
+        for each, content in whole.items():
+            broken = bytearray(content)
+            if each == name:
+                broken[place] ^= 0x08
+            (folder / each).write_bytes(broken)
+        db = on_disk._open(0)
+        position = db.get(on_disk._units.data.offset_key)
+        assert position in (None, b"41")
+        opened.add(position)
+        told = [told_by(db, key) for key in UNITS_STORED] if position else []
+        wrong = [each for each in told if each not in ("as stored", "Corruption")]
+        assert wrong == [], (name, place)
+        db.close()
+    assert opened == {None, b"41"}
+
+
+@pytest.mark.parametrize("is_named", [True, False])
+def test_by_whatever_a_broken_store_lets_the_worker_crash_it_is_removed(
+    on_disk: BatchApp, monkeypatch: pytest.MonkeyPatch, is_named: bool
+) -> None:
+    folders = {partition: filled(on_disk, partition) for partition in (1, 11)}
+    where = f" in {folders[1]}/000009.sst offset 0" if is_named else ""
+
+    def end(status: int) -> None:
+        raise Ended(status)
+
+    monkeypatch.setattr(faust_batches, "os", SimpleNamespace(_exit=end))
+    recovery = on_disk.app.tables._recovery
+    with pytest.raises(Ended, match=str(EXIT_FAILED)):
+        recovery._crash(Exception(f"Corruption: block checksum mismatch{where}"))
+    assert {partition for partition in folders if folders[partition].exists()} == (
+        {11} if is_named else set()
+    )
+
+
+def test_a_worker_that_crashes_by_something_else_keeps_its_stores(on_disk: BatchApp) -> None:
+    folder = filled(on_disk, 1)
+    on_disk.app.tables._recovery._crash(RuntimeError("something else"))
+    assert folder.exists()
+    assert on_disk.app.tables._recovery.crashed
+
+
+def test_what_reads_a_broken_store_beside_its_tracker_says_so(on_disk: BatchApp) -> None:
+    folder = filled(on_disk, 0)
+    on_disk._units.data._dbs.pop(0).close()
+    assert read_beside(folder) == (41, UNITS_STORED)
+    (table,) = folder.glob("*.sst")
+    whole = table.read_bytes()
+    for place in (100, len(whole) // 2):  # where its position is, and where only units are
+        table.write_bytes(whole[:place] + bytes([whole[place] ^ 0x08]) + whole[place + 1 :])
+        with pytest.raises(StoreUnreadable, match="remove the folder"):
+            read_beside(folder)
+
+
+# ------------------------------------------------------------------------------- the watchdog
 
 
 async def look_on(batches: Any, monkeypatch: pytest.MonkeyPatch, *, for_s: float) -> None:

@@ -451,20 +451,27 @@ async def test_killed_after_states_were_written_again_it_writes_them_once_more(
         await compare(site)
 
 
+@pytest.mark.parametrize("every", [100, None], ids=["all over", "where the position is"])
 async def test_on_a_disk_whose_bytes_flipped_it_restores_its_units(
-    site: "Site", tmp_path: Path
+    site: "Site", tmp_path: Path, every: int | None
 ) -> None:
     settings = with_a_disk(site)
     folder = Path(settings.data_dir) / "tracker-0"
     count = 400
-    for turn in range(2):  # the second start moves what is only logged into tables
+    for turn in range(2):
         with started(settings, tmp_path, "tracker"):
             await send(site, scans_of_a_day(site, turn * count, count))
             await compare(site)
+
+    def is_in_tables() -> bool:
+        return not any(log.stat().st_size for log in folder.rglob("0*.log"))
+
+    with started(settings, tmp_path, "tracker"):  # a start moves what is only logged into tables
+        await site.until(is_in_tables)
     tables = sorted(folder.rglob("*.sst"))
     assert tables
     for table in tables:
-        flip_bytes(table)
+        flip_bytes(table, every)
     await send(site, scans_of_a_day(site, 2 * count, count))
     log = ""
     for _ in range(2 * settings.partitions + 1):  # as its supervisor would
@@ -478,10 +485,10 @@ async def test_on_a_disk_whose_bytes_flipped_it_restores_its_units(
     await compare(site)
 
 
-def flip_bytes(path: Path) -> None:
-    """One in a hundred, the first hundred left out."""
+def flip_bytes(path: Path, every: int | None) -> None:
+    """One of so many, from the hundredth on; none but that one where nothing is told."""
     content = bytearray(path.read_bytes())
-    for place in range(100, len(content), 100):
+    for place in range(100, len(content), every or len(content)):
         content[place] ^= 0xFF
     path.write_bytes(content)
 

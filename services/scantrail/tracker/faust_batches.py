@@ -271,7 +271,7 @@ class BatchApp:
         except BaseException as error:  # noqa: BLE001  Faust would acknowledge the batch and go on
             traceback.print_exc()
             if _is_corruption(error):
-                self._discard(event.message.partition)
+                self.discard_broken(error)
             os._exit(getattr(error, "exit_status", EXIT_FAILED))
 
     async def _process(self, message: Any) -> bool:
@@ -450,12 +450,25 @@ class BatchApp:
         """Open a partition's store; a broken one is removed, and restored from its changelog."""
         data = self._units.data
         try:
-            return RocksStore._open_for_partition(data, partition)
+            db = RocksStore._open_for_partition(data, partition)
+            try:
+                db.get(data.offset_key)  # which Faust reads next, and would crash by
+            except BaseException:
+                db.close()  # or it cannot be opened again
+                raise
         except Exception as error:
-            if not _is_corruption(error):
+            if not (_is_corruption(error) or _lacks_a_file(error)):
                 raise
             self._discard(partition)
             return RocksStore._open_for_partition(data, partition)
+        return db
+
+    def discard_broken(self, error: BaseException) -> None:
+        """Remove the store that `error` names, of those that are open; all where it names none."""
+        data = self._units.data
+        named = [each for each in data._dbs if f"{data.partition_path(each)}/" in str(error)]
+        for partition in named or list(data._dbs):
+            self._discard(partition)
 
     def _discard(self, partition: int) -> None:
         path = self._units.data.partition_path(partition)
@@ -471,6 +484,11 @@ class BatchApp:
 
 def _is_corruption(error: BaseException) -> bool:
     return "Corruption" in str(error)  # RocksDB's word; rocksdict raises plain exceptions
+
+
+def _lacks_a_file(error: BaseException) -> bool:
+    """Whether a store that is opened names a file that is not there."""
+    return "No such file" in str(error)
 
 
 class _Rocks:
@@ -556,9 +574,16 @@ class GuardedRecovery(Recovery):
                     raise
                 traceback.print_exc()
                 if _is_corruption(error):
-                    for tp in self.active_tps:
-                        self._batches._discard(tp.partition)
+                    self._batches.discard_broken(error)
                 os._exit(EXIT_FAILED)
+
+    def _crash(self, reason: BaseException) -> None:
+        """Whatever of the worker crashes, every part of it does: by a store that is broken it would
+        at every start."""
+        if _is_corruption(reason):
+            self._batches.discard_broken(reason)
+            os._exit(EXIT_FAILED)
+        super()._crash(reason)
 
     async def _restore(self, generation: int) -> None:
         async with self._restoring:

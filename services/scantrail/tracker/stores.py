@@ -56,20 +56,30 @@ def opened_store(folder: Path) -> Iterator[LocalStore | None]:
             if not left:
                 raise StoreUnreadable(_told(folder, error)) from error
     try:
-        position = db.get(RocksStore.offset_key)
-        if position is None:
-            yield None
-        else:
-            yield LocalStore(folder, int(position), _states(db, folder))
+        position = _position(db, folder)
+        yield None if position is None else LocalStore(folder, position, _states(db, folder))
     finally:
         db.close()
 
 
+def _position(db: rocksdict.Rdict, folder: Path) -> int | None:
+    try:
+        position = db.get(RocksStore.offset_key)
+    except Exception as error:  # rocksdict raises plain exceptions
+        raise StoreUnreadable(_told(folder, error)) from error
+    return None if position is None else int(position)
+
+
 def _states(db: rocksdict.Rdict, folder: Path) -> Iterator[tuple[bytes, bytes]]:
     try:
-        for key, value in db.items():
+        rows = db.iter()
+        rows.seek_to_first()
+        while rows.valid():
+            key, value = rows.key(), rows.value()
             if isinstance(key, bytes) and key != RocksStore.offset_key:
                 yield key, value
+            rows.next()
+        rows.status()  # at what cannot be read it ends as at the end
     except Exception as error:  # rocksdict raises plain exceptions
         raise StoreUnreadable(_told(folder, error)) from error
 

@@ -19,7 +19,6 @@ import pytest
 from prometheus_client import REGISTRY
 
 from integration.processes import Process
-from scantrail.api import recall_looks
 from scantrail.contracts.records import alerts, encode, holds, recalls
 from scantrail.contracts.topics import Topic
 from scantrail.domain.hold import Clearance, Hold
@@ -433,56 +432,6 @@ async def test_a_recalled_component_holds_its_parents_packed_before_or_after(sit
     await swept(site, "R-2")
     await move(site, site.scan("spare-2", 5, **(packing | {"parent": unit("spare")})))
     await until_held(site, unit("spare"), [("inside:R-2", "R-2")])
-
-
-async def test_what_is_inside_a_carton_that_is_too_full_to_follow_it_goes_out_with_it(
-    site: "Site", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As the tests' tracker does it: what is inside is told of no scan of its carton."""
-    monkeypatch.setattr(recall_looks, "CHILDREN_MAX", 1)
-    await start(site, "alerter", "projector", "api")
-    packing = {"business_step": BusinessStep.PACKING, "parent": CARTON}
-    for serial in ("a", "b", "c"):
-        await move(site, site.scan(serial, 0, event_id=f"packed-{serial}", **packing))
-    carton = site.movements(
-        site.scan("carton", 10, unit=CARTON, event_id="left", **OUT),
-        site.scan("carton", 20, unit=CARTON, business_step=BusinessStep.RECEIVING),
-    )
-    await enter(site, "R-1", notice("a", "b"))
-    await swept(site, "R-1")
-    await until_held(site, CARTON, [("inside:R-1", "R-1")])
-    assert await raised(site) == {}
-    await site.put_movement(carton[0], CARTON)
-    left = {(site.unit(each), "left", "R-1"): 1 for each in ("a", "b")}
-    await until_raised(site, left)
-    await until_held(site, CARTON, [])
-    await enter(site, "R-2", notice("c"))  # after it went out
-    await swept(site, "R-2")
-    await until_raised(site, left | {(site.unit("c"), "left", "R-2"): 1})
-    await site.put_movement(carton[1], CARTON)  # it comes back, and they with it
-    await until_held(site, CARTON, [("inside:R-1", "R-1"), ("inside:R-2", "R-2")])
-    await until_raised(site, left | {(site.unit("c"), "left", "R-2"): 1})
-
-
-async def test_what_is_too_deep_inside_a_pallet_to_be_told_goes_out_with_it(
-    site: "Site", monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recall_looks, "DEPTH_MAX", 1)
-    await start(site, "alerter", "projector", "api")
-    pallet = "sscc:106141411234567903"
-    packing = {"business_step": BusinessStep.PACKING}
-    await move(site, site.scan("a", 0, parent=CARTON, **packing))
-    carton = site.movements(
-        site.scan("carton", 5, unit=CARTON, parent=pallet, **packing),
-        site.scan("pallet", 10, unit=CARTON, event_id="left^", **OUT),  # which it was told
-    )
-    await site.put_movement(carton[0], CARTON)
-    await enter(site, "R-1", notice("a"))
-    await swept(site, "R-1")
-    await until_held(site, pallet, [("inside:R-1", "R-1")])
-    await site.put_movement(carton[1], CARTON)
-    await move(site, site.scan("pallet", 10, unit=pallet, event_id="left", **OUT))
-    await until_raised(site, {(site.unit("a"), "left^", "R-1"): 1})
 
 
 async def test_a_scan_that_waited_while_its_product_came_to_fold_case_is_found(

@@ -20,7 +20,7 @@ from scantrail.api.holds import change_holds
 from scantrail.api.outbox import Outbox
 from scantrail.api.queries import HAPPENED_AT
 from scantrail.domain.alert import AlertKind
-from scantrail.domain.children import CHILDREN_MAX, DEPTH_MAX
+from scantrail.domain.children import DEPTH_MAX
 from scantrail.domain.custody import Outcome, Tie, Visit
 from scantrail.domain.departures import Departures, departures
 from scantrail.domain.finding import Finding
@@ -65,8 +65,6 @@ _NO_VISIT = [
         Outcome.REPEAT_READ,
     )
 ]
-
-_HERE, _OUT = "on_site", "shipped"
 
 _ABOUT_RECALLS = [AlertKind.RECALLED_ALREADY_SHIPPED.value, AlertKind.RECALLED_AT_SHIPPING.value]
 
@@ -114,11 +112,7 @@ async def look(
         )
         for key in looked
     }
-    # With what went out they may come back.
-    parents_of = {
-        key: lineage.parents_of(key) if acting[key].held_by or found[key].left_inside else []
-        for key in looked
-    }
+    parents_of = {key: lineage.parents_of(key) if acting[key].held_by else [] for key in looked}
     parents = await _put_inside(connection, parents_of, {*before, *keys})
     inside = await _inside(connection, looked | parents, acting)
     await _hold(connection, outbox, looked, parents, found, concerns, inside, now)
@@ -211,16 +205,14 @@ class _Facts(NamedTuple):
     stated: list[Finding]
     #: whether a product folds case
     folds: Callable[[str], bool]
-    #: the unit inside which it went out, where it was not told so
-    left_inside: str | None
 
     @property
     def is_here(self) -> bool:
-        return self.row is not None and self.row.phase == _HERE and self.left_inside is None
+        return self.row is not None and self.row.phase == "on_site"
 
     @property
     def is_out(self) -> bool:
-        return self.row is not None and (self.row.phase == _OUT or self.left_inside is not None)
+        return self.row is not None and self.row.phase == "shipped"
 
 
 class _Acting(NamedTuple):
@@ -271,43 +263,10 @@ async def _facts(
         for of in units_of[row.id]:
             cleared[of] += [each for each in known if each.version is None]
     stated = await stated_findings(connection, [_scope(key) for key in looked])
-    left_inside = await _left_inside(connection, lineage, looked)
     return {
-        key: _Facts(
-            lineage.row(key),
-            told[key],
-            cleared[key],
-            stated.get(_scope(key), []),
-            folds,
-            left_inside.get(key),
-        )
+        key: _Facts(lineage.row(key), told[key], cleared[key], stated.get(_scope(key), []), folds)
         for key in looked
     }
-
-
-async def _left_inside(
-    connection: AsyncConnection, lineage: Lineage, looked: Collection[str]
-) -> dict[str, str]:
-    """Of the units that stand as here, those inside one that went out and by which nothing told
-    them so: it has more of them than the tracker follows (CHILDREN_MAX), or what was moved is too
-    many levels above them (DEPTH_MAX)."""
-
-    def is_out(key: str) -> bool:
-        row = lineage.row(key)
-        return row is not None and row.phase == _OUT
-
-    inside, deep = dict[str, str](), dict[str, str]()
-    for key in looked:
-        row, parents = lineage.row(key), lineage.parents_of(key)
-        if row is not None and row.phase == _HERE and parents and is_out(parents[0]):
-            is_deep = len(parents) > DEPTH_MAX and is_out(parents[DEPTH_MAX])
-            (deep if is_deep else inside)[key] = parents[0]
-    full = set[str]()
-    for parent in set(inside.values()):
-        query = select(unit.c.unit).where(unit.c.parent == parent).offset(CHILDREN_MAX).limit(1)
-        if (await connection.execute(query)).first() is not None:
-            full.add(parent)
-    return deep | {key: parent for key, parent in inside.items() if parent in full}
 
 
 def _told(row: Row[Any]) -> Told:
@@ -397,8 +356,7 @@ async def _state(
     concerned = out | {key for key in looked if found[key].stated}
     if not concerned:
         return
-    with_it = {key: found[key].left_inside or key for key in concerned}  # whose visits tell of it
-    visits, corrected = await _visits(connection, {*concerned, *with_it.values()})
+    visits, corrected = await _visits(connection, concerned)
     alerts = select(alert.c.unit, alert.c.recall, alert.c.event_id).where(
         _among(alert.c.unit, out),
         alert.c.kind.in_(_ABOUT_RECALLS),
@@ -410,7 +368,7 @@ async def _state(
         alerted.setdefault(row.unit, set()).add((row.recall, row.event_id))
     wanted = {}
     for key in sorted(concerned):
-        left, facts = departures(visits.get(with_it[key], ())), found[key]
+        left, facts = departures(visits.get(key, ())), found[key]
         wanted[_scope(key)] = findings_of(
             key,
             concerns[key],
@@ -418,7 +376,7 @@ async def _state(
             left,
             facts.stated,
             alerted.get(key, ()),
-            corrected.get(with_it[key], ()),
+            corrected.get(key, ()),
             matcher,
         )
     known = {_scope(key): found[key].stated for key in concerned}

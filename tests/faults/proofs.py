@@ -92,7 +92,11 @@ PROOFS = (
     Proof(
         "F18",
         "PostgreSQL is restored to an older state",
-        (f"{_PROJECTOR}::test_a_database_restored", "tests/system/test_backup.py"),
+        (
+            f"{_PROJECTOR}::test_a_database_restored",
+            "tests/system/test_backup.py",
+            "tests/integration/test_taking_over_edge.py",
+        ),
     ),
     Proof(
         "F20",

@@ -2,7 +2,7 @@
 
 import random
 
-from scantrail.api.taking_over import _as_entered
+from scantrail.api.taking_over import as_entered
 from scantrail.domain.recall import Recall, Selector
 
 
@@ -21,4 +21,20 @@ def test_of_the_forms_of_a_serial_the_printed_one_is_listed() -> None:
             Selector(kind="range", low="1", high="9"),
         )
         recall = Recall(id="R", title="t", reason="r", selectors=clauses)
-        assert _as_entered(recall) == printed
+        assert as_entered(recall) == printed
+
+
+def test_with_capitals_and_forms_of_forms_every_one_is_in_some_row() -> None:
+    barcode = "(01)09506000134352(21)490154203237518"
+    every = ["ab1", "AB1", "X9", "490154203237518", "49015420323751", barcode]
+    for seed in range(20):
+        random.Random(seed).shuffle(every)
+        recall = Recall(
+            id="R",
+            title="t",
+            reason="r",
+            selectors=(Selector(kind="list", serials=tuple(every)),),
+        )
+        listed = as_entered(recall)
+        assert set(listed) == {"ab1", "X9", barcode}
+        assert {form for serial, forms in listed.items() for form in (serial, *forms)} == set(every)

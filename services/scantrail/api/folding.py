@@ -22,6 +22,7 @@ from scantrail.domain.identifiers import Identified, is_gtin, product_and_serial
 from scantrail.domain.product import folded_key, spellings_of
 from scantrail.domain.recall import Recall, Selector, SelectorKind
 from scantrail.infra import tables
+from scantrail.infra.database import FOLDING_LOCK
 
 #: What only reads may go by products as they were so long ago.
 READS_S_MAX: Final = 1.0
@@ -39,10 +40,6 @@ FOLDING_PRODUCTS: Final = select(tables.product.c.id).where(tables.product.c.fol
 
 #: Units that are told of those that stand in the way.
 _TOLD_MAX: Final = 5
-
-#: Held by whoever changes anything, and alone by whoever has a product fold: neither misses the
-#: other.
-_LOCK: Final = 0x5CA17041
 
 _FOLDING: ContextVar[frozenset[str]] = ContextVar("folding", default=frozenset())
 
@@ -99,7 +96,9 @@ async def check_still_folding(connection: AsyncConnection) -> None:
     asked = _ASKED.get()
     if _FOLDS_ANEW.get() or not asked:
         return
-    await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+    await connection.execute(
+        text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": FOLDING_LOCK}
+    )
     now = frozenset((await connection.execute(FOLDING_PRODUCTS)).scalars())
     if asked & (_FOLDING.get() ^ now):
         raise Problem(
@@ -156,7 +155,9 @@ async def every_spelling(
 
 async def folded_recall(connection: AsyncConnection, recall: Recall) -> Recall:
     """The recall with its serials in capitals too, where it means a product that folds case."""
-    await connection.execute(text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": _LOCK})
+    await connection.execute(
+        text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": FOLDING_LOCK}
+    )
     query = FOLDING_PRODUCTS
     if recall.products:
         query = query.where(tables.product.c.id.in_(recall.products))
@@ -189,7 +190,7 @@ async def check_folding(connection: AsyncConnection, product: str, *, folds: boo
     """Raise Problem 409 where units, or notices, would be missed if the product's case were folded
     from now on, or not any more. Whatever is entered meanwhile waits, and is then told again."""
     _FOLDS_ANEW.set(True)
-    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    await connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": FOLDING_LOCK})
     scheme = "sgtin" if is_gtin(product) else "sn"
     found = list[str]()
     for column in _TOLD_OF_UNITS:

@@ -160,7 +160,7 @@ async def _linked(
             field="ids",
             units=[error.first_unit, error.other_unit],
         ) from error
-    joined_by = await _joined_by(connection, ids)
+    joined_by = await joined_by_readers(connection, ids)
     links = []
     # Units first: who has taken some of the links finds all ids of a unit by links to links.
     for id_ in dict.fromkeys([*sorted(units & several), *ids, *sorted(rows)]):
@@ -232,7 +232,7 @@ async def _joined(connection: AsyncConnection, keys: Collection[str]) -> dict[st
     return {row.unit: row.joined for row in await connection.execute(query)}
 
 
-async def _joined_by(connection: AsyncConnection, keys: Collection[str]) -> dict[str, str]:
+async def joined_by_readers(connection: AsyncConnection, keys: Collection[str]) -> dict[str, str]:
     """The scan that joined each of these keys into another, where a reader told it."""
     query = (
         select(movement.c.unit, movement.c.event_id)

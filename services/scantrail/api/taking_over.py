@@ -2,33 +2,37 @@
 
 In one transaction, entity by entity, where Kafka has a later version than PostgreSQL: the row is as
 its record says, with its version. Died before the end: nothing happened. What the dump's outbox
-has of such an entity is older, and leaves no more. A recall that is watched for becomes a version
-that all have yet to sweep: who swept it before was known to what was lost.
+has of such an entity is older, and leaves no more. A recall becomes a version that all have yet to
+sweep: who swept it before was known to what was lost. A hold of which Kafka tells nothing at all
+may have been taken back or not: it is put again, and a person, or its recall, lets it go. Of what
+the desk stated of recalls the rows come back, or nothing would ever withdraw it.
 
 Orders, people, claims and the rest of what the api keeps are in no topic, or not whole.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Table, delete, func, insert, select
+from sqlalchemy import Table, delete, func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from scantrail.api.access import Caller, Role
 from scantrail.api.auditing import MadeBy, add_rows
 from scantrail.api.changes import Change
-from scantrail.api.outbox import Outbox
+from scantrail.api.identifiers import joined_by_readers
+from scantrail.api.outbox import RELAY_LOCK, Outbox
 from scantrail.api.preconditions import Precondition
 from scantrail.api.recall_store import lock_recall, store_recall
 from scantrail.contracts import records
 from scantrail.contracts.printed import Forms, other_forms
-from scantrail.contracts.records import Codec, UnreadableRecord
+from scantrail.contracts.records import Codec, UnreadableRecord, encode
 from scantrail.contracts.topics import Topic
+from scantrail.domain.finding import Finding, FindingKind, FindingStatus
 from scantrail.domain.hold import Hold
 from scantrail.domain.product import Product, policy_of
 from scantrail.domain.recall import Recall, SelectorKind
@@ -67,67 +71,79 @@ _ENTITIES: Final[Mapping[Topic, str]] = {
     Topic.RECALLS: "recall",
 }
 
+#: What the desk states of recalls, and under which scope; of others whoever watches states it anew.
+_SCOPES: Final[Mapping[FindingKind, Callable[[Finding], str]]] = {
+    FindingKind.RECALLED_ALREADY_SHIPPED: lambda finding: f"recalled {finding.unit}",
+    FindingKind.RECALL_UNDECIDED: lambda finding: f"left open by {finding.recall}",
+}
+
 _WHO: Final = Caller(id="command line", role=Role.ADMIN)
 _COMMAND: Final = "db take-over"
+
+_ROWS_AT_ONCE: Final = 1_000
+
+
+class CannotTakeOver(Exception):
+    """The text says why, and the mend."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakenOver:
-    """The keys that were taken over, by topic, and the records that cannot be read, with why."""
+    """The keys that were taken over, by topic, and the records that cannot be read, with why.
+    `held_again` are units of which Kafka tells no hold."""
 
     keys: dict[Topic, list[str]] = field(default_factory=dict)
+    held_again: list[str] = field(default_factory=list)
     unreadable: list[tuple[Topic, str, str]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class _Told:
-    """What a topic tells: the newest entity by key, None where it is gone; of links all that are
-    still there, for which scan told the tracker is seen by those before."""
+    """What a topic tells: the last entity by key, None where it is gone, and that of the highest
+    version; of links every one that is still there, in their order."""
 
-    newest: dict[str, Any] = field(default_factory=dict)
+    last: dict[str, Any] = field(default_factory=dict)
+    highest: dict[str, Any] = field(default_factory=dict)
     links: dict[str, list[Identifier]] = field(default_factory=dict)
     unreadable: dict[str, str] = field(default_factory=dict)
 
 
-async def take_over(settings: Settings) -> TakenOver:
-    """Take over what Kafka has of a later version. Waits for Kafka."""
-    told = {topic: await _read(settings, topic, codec) for topic, codec in _CODECS.items()}
+async def take_over(settings: Settings, say: Callable[[str], None]) -> TakenOver:
+    """Take over what Kafka has of a later version; `say` is told of progress, a line each time.
+
+    Waits for Kafka. Raises CannotTakeOver while an api sends what its outbox has.
+    """
+    told = dict[Topic, _Told]()
+    for topic, codec in _CODECS.items():
+        told[topic] = await _read(settings, topic, codec)
+        say(f"{topic}: {len(told[topic].last):,} read")
+    findings = await _read(settings, Topic.FINDINGS, records.findings)
+    say(f"{Topic.FINDINGS}: {len(findings.last):,} read")
     engine = connect_database(settings, statement_timeout_s=0)
+    done = TakenOver()
     try:
-        return await _write(Outbox(settings, engine), engine, settings, told)
+        async with engine.begin() as connection:
+            lock = text("SELECT pg_try_advisory_xact_lock(:lock)")
+            if not (await connection.execute(lock, {"lock": RELAY_LOCK})).scalar_one():
+                raise CannotTakeOver(
+                    "an api sends what PostgreSQL has: stop all apis, run it again"
+                )
+            outbox = Outbox(settings, engine)
+            change = Change(connection, outbox, _WHO, Precondition(None, None, is_demanded=False))
+            for topic, each in told.items():
+                work = _TakingOver(change, outbox, topic, name_of(settings, topic), each, done)
+                await work.run()
+            await _take_findings(connection, name_of(settings, Topic.FINDINGS), findings, done)
+            made_by = MadeBy(
+                who=_WHO.id,
+                role=_WHO.role.value,
+                method="COMMAND",
+                route=f"scantrail {_COMMAND}",
+                request_sha256=sha256(_COMMAND.encode()).hexdigest(),
+            )
+            await add_rows(connection, made_by, change.noted)
     finally:
         await engine.dispose()
-
-
-async def _write(
-    outbox: Outbox, engine: AsyncEngine, settings: Settings, told: Mapping[Topic, _Told]
-) -> TakenOver:
-    done = TakenOver()
-    async with engine.begin() as connection:
-        change = Change(connection, outbox, _WHO, Precondition(None, None, is_demanded=False))
-        for topic, each in told.items():
-            done.unreadable.extend((topic, key, why) for key, why in each.unreadable.items())
-            later = await _later(connection, outbox, topic, each.newest)
-            if not later:
-                continue
-            name = name_of(settings, topic)
-            waiting = tables.outbox
-            await connection.execute(
-                delete(waiting).where(
-                    waiting.c.topic == name, waiting.c.key == func.any(sorted(later))
-                )
-            )
-            for key, (version, entity) in sorted(later.items()):
-                await _take(change, topic, entity, version, each.links.get(key, ()))
-            done.keys[topic] = sorted(later)
-        made_by = MadeBy(
-            who=_WHO.id,
-            role=_WHO.role.value,
-            method="COMMAND",
-            route=f"scantrail {_COMMAND}",
-            request_sha256=sha256(_COMMAND.encode()).hexdigest(),
-        )
-        await add_rows(connection, made_by, change.noted)
     return done
 
 
@@ -141,9 +157,14 @@ async def _read(settings: Settings, topic: Topic, codec: Codec[Any]) -> _Told:
             entity = None if value is None else codec.decode(value)
         except UnreadableRecord as error:
             told.unreadable[key] = str(error)
-            told.newest.pop(key, None)
+            told.last.pop(key, None)
+            told.highest.pop(key, None)
             return
-        told.newest[key] = entity
+        told.last[key] = entity
+        if entity is None or topic is Topic.FINDINGS:
+            return
+        if key not in told.highest or told.highest[key].version <= entity.version:
+            told.highest[key] = entity
         if isinstance(entity, Identifier):
             told.links.setdefault(key, []).append(entity)
 
@@ -155,101 +176,190 @@ async def _read(settings: Settings, topic: Topic, codec: Codec[Any]) -> _Told:
     return told
 
 
-async def _later(
-    connection: AsyncConnection, outbox: Outbox, topic: Topic, newest: Mapping[str, Any]
-) -> dict[str, tuple[int, Any]]:
-    """The entities of which Kafka has a later version than the rows, with the version of these, 0
-    where there is none. Of what is gone in Kafka no version is told: a hold that the rows have, and
-    of which nothing waits to leave, was taken back since."""
-    table = _TABLES[topic]
-    known = {
-        row.id: row.version
-        for row in await connection.execute(select(table.c.id, table.c.version).with_for_update())
-    }
-    later = {
-        key: (known.get(key, 0), entity)
-        for key, entity in newest.items()
-        if entity is not None and entity.version > known.get(key, 0)
-    }
-    if topic is Topic.HOLDS:
-        gone = {key for key, hold in newest.items() if hold is None and key in known}
-        query = select(table.c.document).where(table.c.id == func.any(sorted(gone)))
-        held = [msgspec.convert(each, Hold) for each in await connection.scalars(query)]
-        waiting = await outbox.waiting(connection, topic)
-        for hold in held:
-            if (hold.reasons or hold.cleared) and hold.id not in waiting:
-                nothing = Hold(id=hold.id, reasons=(), version=known[hold.id] + 1)
-                later[hold.id] = (known[hold.id], nothing)
-    return later
+@dataclass(slots=True)
+class _TakingOver:
+    """One topic, in the transaction of `change`."""
 
+    change: Change
+    outbox: Outbox
+    topic: Topic
+    name: str
+    told: _Told
+    done: TakenOver
 
-async def _take(
-    change: Change, topic: Topic, entity: Any, old: int, links: Iterable[Identifier]
-) -> None:
-    if isinstance(entity, Recall):
-        await lock_recall(change.connection, entity.id)
-        listed = await asyncio.to_thread(_as_entered, entity)
-        note = "taken over from Kafka, since PostgreSQL was restored"
-        await store_recall(change, entity, entity.version, note=note, listed=listed)
-        return
-    if isinstance(entity, Identifier):
-        values = await _link_row(change.connection, entity, links)
-    else:
-        values = {"version": entity.version, "document": msgspec.to_builtins(entity)}
-    if isinstance(entity, Product):
-        values["fold_case"] = entity.fold_case
-        await _add_policies(change.connection, entity)
-    table = _TABLES[topic]
-    row = upsert(table).values(id=entity.id, **values)
-    await change.connection.execute(
-        row.on_conflict_do_update(index_elements=[table.c.id], set_=values)
-    )
-    change.note(_ENTITIES[topic], entity.id, old=old, new=entity.version)
-
-
-async def _link_row(
-    connection: AsyncConnection, newest: Identifier, links: Iterable[Identifier]
-) -> dict[str, Any]:
-    """A link's columns; the tracker goes by the first scan that told it of the link, until it was
-    taken back."""
-    query = select(tables.identifier).where(tables.identifier.c.id == newest.id)
-    known = (await connection.execute(query)).first()
-    told_by = None if known is None else known.joined_by
-    for link in sorted(links, key=lambda each: each.version):
-        if known is not None and link.version <= known.version:
-            continue
-        is_link = link.unit != link.id
-        told_by = (told_by or join_id(link.id, link.unit, link.version)) if is_link else None
-    return {
-        "unit": newest.unit,
-        "version": newest.version,
-        "linked_at": newest.linked_at,
-        "joined_by": told_by,
-    }
-
-
-async def _add_policies(connection: AsyncConnection, product: Product) -> None:
-    """What was decided since of a product: each decision made a version of it."""
-    query = select(tables.product.c.document).where(tables.product.c.id == product.id)
-    document = (await connection.execute(query)).scalar()
-    known = msgspec.convert(document, Product) if document else None
-    before = () if known is None else known.policies or (policy_of(known),)
-    new = [each for each in product.policies or (policy_of(product),) if each not in before]
-    first = product.version - len(new) + 1
-    for version, policy in enumerate(new, first):
-        await connection.execute(
-            insert(tables.product_policy).values(
-                product=product.id,
-                version=version,
-                valid_from=policy.valid_from,
-                entered_at=func.now(),
-                document=msgspec.to_builtins(policy),
-            )
+    async def run(self) -> None:
+        connection, table = self.change.connection, _TABLES[self.topic]
+        self.done.unreadable.extend(
+            (self.topic, key, why) for key, why in sorted(self.told.unreadable.items())
         )
+        rows = await connection.execute(select(table.c.id, table.c.version).with_for_update())
+        known = {row.id: row.version for row in rows}
+        waiting = await self.outbox.waiting(connection, self.topic)
+        later = {
+            key: entity
+            for key, entity in self.told.highest.items()
+            if self.told.last[key] is not None and entity.version > known.get(key, 0)
+        }
+        sent = [
+            key
+            for key, entity in self.told.highest.items()
+            if key in later or (entity is self.told.last[key] and entity.version == known.get(key))
+        ]
+        await _drop_waiting(connection, self.name, sent)
+        gone = list[Hold]()
+        if self.topic is Topic.HOLDS:
+            gone = await self._gone(known, waiting)
+        if keys := sorted({*later, *(hold.id for hold in gone)}):
+            self.done.keys[self.topic] = keys
+        for key, entity in sorted(later.items()):
+            if isinstance(entity, Recall):
+                await self._take_recall(entity)
+            elif isinstance(entity, Product):
+                await self._add_policies(entity)
+            if not isinstance(entity, Recall | Hold):
+                old = known.get(key, 0)
+                self.change.note(_ENTITIES[self.topic], key, old=old, new=entity.version)
+        entities = [each for each in (*later.values(), *gone) if not isinstance(each, Recall)]
+        await self._put([await self._row(each) for each in entities])
+        # An api that ran before this sent an older version after the newer one.
+        again = [
+            (key, encode(entity))
+            for key, entity in later.items()
+            if entity is not self.told.last[key] and not isinstance(entity, Recall)
+        ]
+        await self.outbox.add_all(connection, self.topic, again)
+
+    async def _gone(self, known: Mapping[str, int], waiting: set[str]) -> list[Hold]:
+        """The holds that the rows have, as they are to be, of which Kafka says that they are gone;
+        and those of which it says nothing, which are put again. Whatever waits to leave stays."""
+        missing = [
+            key
+            for key in known
+            if self.told.last.get(key) is None
+            and key not in self.told.unreadable
+            and key not in waiting
+        ]
+        query = select(tables.hold.c.document).where(tables.hold.c.id == func.any(missing))
+        found = await self.change.connection.scalars(query)
+        holds = [msgspec.convert(document, Hold) for document in found]
+        holding = [hold for hold in holds if hold.reasons or hold.cleared]
+        again = [
+            replace(hold, version=known[hold.id] + 1)
+            for hold in holding
+            if hold.id not in self.told.last
+        ]
+        records = [(hold.id, encode(hold)) for hold in again]
+        await self.outbox.add_all(self.change.connection, Topic.HOLDS, records)
+        self.done.held_again.extend(sorted(hold.id for hold in again if hold.reasons))
+        nothing = [
+            Hold(id=hold.id, reasons=(), version=known[hold.id] + 1)
+            for hold in holding
+            if hold.id in self.told.last
+        ]
+        return [*again, *nothing]
+
+    async def _take_recall(self, recall: Recall) -> None:
+        await lock_recall(self.change.connection, recall.id)
+        listed = await asyncio.to_thread(as_entered, recall)
+        note = "taken over from Kafka, since PostgreSQL was restored"
+        await store_recall(self.change, recall, recall.version, note=note, listed=listed)
+
+    async def _row(self, entity: Any) -> dict[str, Any]:
+        if isinstance(entity, Identifier):
+            return await self._link_row(entity)
+        row = {
+            "id": entity.id,
+            "version": entity.version,
+            "document": msgspec.to_builtins(entity),
+        }
+        return row | ({"fold_case": entity.fold_case} if isinstance(entity, Product) else {})
+
+    async def _put(self, rows: Sequence[dict[str, Any]]) -> None:
+        table = _TABLES[self.topic]
+        for first in range(0, len(rows), _ROWS_AT_ONCE):
+            some = upsert(table)
+            names = [name for name in rows[first] if name != "id"]
+            written = some.on_conflict_do_update(
+                index_elements=[table.c.id], set_={name: some.excluded[name] for name in names}
+            )
+            await self.change.connection.execute(written, rows[first : first + _ROWS_AT_ONCE])
+
+    async def _link_row(self, newest: Identifier) -> dict[str, Any]:
+        """The tracker goes by the first scan that told it of the link, until it was taken back."""
+        query = select(tables.identifier).where(tables.identifier.c.id == newest.id)
+        known = (await self.change.connection.execute(query)).first()
+        if known is None:
+            readers = await joined_by_readers(self.change.connection, [newest.id])
+            told_by = readers.get(newest.id)
+        else:
+            told_by = known.joined_by
+        for link in sorted(self.told.links[newest.id], key=lambda each: each.version):
+            if known is None or link.version > known.version:
+                is_link = link.unit != link.id
+                told_by = told_by or join_id(link.id, link.unit, link.version)
+                told_by = told_by if is_link else None
+        return {
+            "id": newest.id,
+            "unit": newest.unit,
+            "version": newest.version,
+            "linked_at": newest.linked_at,
+            "joined_by": told_by,
+        }
+
+    async def _add_policies(self, product: Product) -> None:
+        """What was decided since of a product: each decision made a version of it."""
+        query = select(tables.product.c.document).where(tables.product.c.id == product.id)
+        document = (await self.change.connection.execute(query)).scalar()
+        known = msgspec.convert(document, Product) if document else None
+        before = () if known is None else known.policies or (policy_of(known),)
+        new = [each for each in product.policies or (policy_of(product),) if each not in before]
+        for version, policy in enumerate(new, product.version - len(new) + 1):
+            row = {
+                "product": product.id,
+                "version": version,
+                "valid_from": policy.valid_from,
+                "entered_at": func.now(),
+                "document": msgspec.to_builtins(policy),
+            }
+            await self.change.connection.execute(insert(tables.product_policy).values(**row))
 
 
-def _as_entered(recall: Recall) -> dict[str, Forms]:
-    """The serials that a recall lists, of which its record has every form: each with its others."""
+async def _take_findings(
+    connection: AsyncConnection, name: str, told: _Told, done: TakenOver
+) -> None:
+    """Let rows say what was last told of each finding that recalls made."""
+    done.unreadable.extend(
+        (Topic.FINDINGS, key, why) for key, why in sorted(told.unreadable.items())
+    )
+    table = tables.desk_finding
+    await _drop_waiting(connection, name, sorted(told.last))
+    known = set((await connection.execute(select(table.c.id))).scalars())
+    withdrawn = [
+        key for key in known & told.last.keys() if told.last[key].status is FindingStatus.WITHDRAWN
+    ]
+    await connection.execute(delete(table).where(table.c.id == func.any(withdrawn)))
+    stated = [
+        {"id": key, "scope": _SCOPES[each.kind](each), "document": msgspec.to_builtins(each)}
+        for key, each in told.last.items()
+        if key not in known and each.status is FindingStatus.STATED and each.kind in _SCOPES
+    ]
+    if stated:
+        await connection.execute(insert(table), stated)
+    if keys := sorted([*withdrawn, *(row["id"] for row in stated)]):
+        done.keys[Topic.FINDINGS] = keys
+
+
+async def _drop_waiting(connection: AsyncConnection, name: str, keys: Sequence[str]) -> None:
+    """What waits to leave of these: it left before, or something newer did."""
+    waiting = tables.outbox
+    await connection.execute(
+        delete(waiting).where(waiting.c.topic == name, waiting.c.key == func.any(list(keys)))
+    )
+
+
+def as_entered(recall: Recall) -> dict[str, Forms]:
+    """The serials that a recall lists, of which its record has every form: each with its others,
+    in capitals too."""
     every = dict.fromkeys(
         serial
         for selector in recall.selectors
@@ -260,7 +370,19 @@ def _as_entered(recall: Recall) -> dict[str, Forms]:
     others = set[str]()
     for serial in every:
         if serial not in others:
-            forms = tuple(form for form in other_forms(serial) if form in every)
-            listed[serial] = forms
-            others.update(forms)
+            listed[serial] = _forms_among(every, serial)
+            others.update(listed[serial])
     return {serial: forms for serial, forms in listed.items() if serial not in others}
+
+
+def _forms_among(every: Mapping[str, None], serial: str) -> Forms:
+    """The forms of a serial, and theirs, as far as they are listed."""
+    found = dict.fromkeys([serial])
+    left = [serial]
+    while left:
+        each = left.pop()
+        for form in (*other_forms(each), each.upper()):
+            if form in every and form not in found:
+                found[form] = None
+                left.append(form)
+    return tuple(found)[1:]

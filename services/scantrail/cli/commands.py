@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from scantrail import __version__
 from scantrail.api.access import Role
-from scantrail.api.taking_over import take_over
+from scantrail.api.taking_over import CannotTakeOver, take_over
 from scantrail.cli.addresses import api_headers, page_address
 from scantrail.cli.check import CHECK_HELP, CannotCheck, check
 from scantrail.cli.decode import CannotDecode, bytes_of_hex, print_decoded, reader_of
@@ -79,6 +79,7 @@ def run(arguments: Sequence[str] | None) -> int | str:
         CannotCheck,
         CannotRefold,
         CannotRebuild,
+        CannotTakeOver,
         CannotThin,
         CannotDecode,
         CannotMatch,
@@ -268,7 +269,8 @@ def _run(asked: argparse.Namespace) -> int:
             apply_roles(settings, {})
             print("roles have their rights: " + ", ".join(map(role_of, ROLES)))
         case "db" if asked.action == "take-over":
-            taken = asyncio.run(take_over(settings))
+            say = partial(print, file=sys.stderr, flush=True)
+            taken = asyncio.run(take_over(settings, say))
             print(told_of_take_over(taken))
             return 1 if taken.unreadable else 0
         case "db" if asked.action == "scrub":

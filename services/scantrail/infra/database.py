@@ -44,6 +44,10 @@ MIGRATION_LOCK = 7_264_501
 #: As much for two that make the tables anew, which are exchanged, or exchange parts of them.
 REBUILD_LOCK = 7_264_505
 
+#: Held by whoever changes anything in which units are named, and alone by whoever has a product
+#: fold case: neither misses the other.
+FOLDING_LOCK = 0x5CA17041
+
 #: So long whoever changes a table's shape waits for it, as all who come after wait behind him: then
 #: he lets them go first, and tries again.
 LOCK_WAIT_MS = 500

@@ -33,7 +33,7 @@ from scantrail.infra.logs import logger
 from scantrail.infra.regulated import tell_written
 from scantrail.projector.alerts import write_alerts
 from scantrail.projector.corrected import tell_marks_anew
-from scantrail.projector.recalled import mark_folded, mark_recalled
+from scantrail.projector.recalled import mark_recalled
 from scantrail.projector.rows import Row, Rows, add_records, refused_row
 
 log = logger(__name__)
@@ -215,8 +215,7 @@ class Writer:
         await merge(tables.rejected, rows.rejected, _REJECTED)
         await merge(tables.reader_status, rows.readers, _LAST)
         await merge(tables.recall_position, rows.recall_positions, _LATEST)
-        await mark_recalled(connection, rows.recall_hits)
-        await mark_folded(connection, rows.units)
+        await mark_recalled(connection, rows.recall_hits, rows.units)
         await _advance(connection, self.next, nexts)
 
 

@@ -10,12 +10,12 @@ import psycopg
 import pytest
 
 from integration.conftest import GTIN, NOON
-from scantrail.api import folding
 from scantrail.contracts.minting import is_minted, minted_serial
 from scantrail.contracts.records import alerts, decode_scan, products, recalls, rejected_reads
 from scantrail.contracts.topics import Topic
 from scantrail.domain.product import Serials, policy_at
 from scantrail.domain.vocabulary import BusinessStep
+from scantrail.infra.database import FOLDING_LOCK
 
 if TYPE_CHECKING:
     from integration.conftest import Site
@@ -235,7 +235,7 @@ async def test_what_is_entered_while_a_product_comes_to_fold_case_is_told_again(
     await ok(site, "PUT", PUMP, json={"name": "Pump"})
     held = {"text": "inspection 7"}
     with psycopg.connect(site.settings.database_url) as other:  # as a PUT of another api
-        other.execute("SELECT pg_advisory_xact_lock(%s)", [folding._LOCK])
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [FOLDING_LOCK])
         holding = asyncio.create_task(site.ask("PUT", "/holds/sn:PUMP-7.ab1/quality", json=held))
         waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
         await site.until(lambda: site.rows(waits))
@@ -246,6 +246,23 @@ async def test_what_is_entered_while_a_product_comes_to_fold_case_is_told_again(
     assert site.rows("SELECT id FROM hold") == []
     assert (await site.ask("PUT", "/holds/sn:PUMP-7.ab1/quality", json=held)).is_success
     assert site.rows("SELECT id FROM hold") == [("sn:PUMP-7.AB1",)]
+
+
+async def test_a_unit_that_is_written_while_its_product_comes_to_fold_case_is_looked_at(
+    site: "Site",
+) -> None:
+    await site.start("projector")
+    site.execute("INSERT INTO product (id, version, document) VALUES ('PUMP-7', 1, '{}')")
+    scan = site.scan("1", 0, unit="sn:PUMP-7.ab1")
+    (movement,) = site.movements(scan)
+    with psycopg.connect(site.settings.database_url) as other:  # as a PUT of an api
+        other.execute("SELECT pg_advisory_xact_lock(%s)", [FOLDING_LOCK])
+        await site.put_movement(movement, scan.unit)
+        waits = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        await site.until(lambda: site.rows(waits))
+        other.execute("UPDATE product SET fold_case = true")
+    await site.until(lambda: site.rows("SELECT unit FROM unit") == [(scan.unit,)])
+    assert site.rows("SELECT unit, is_stale FROM recall_unit") == [(scan.unit, True)]
 
 
 async def test_a_notice_and_opening_stock_are_of_the_folded_unit(site: "Site") -> None:

@@ -40,12 +40,14 @@ Make = Callable[[Setting], Awaitable[float]]
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """`number`: as docs/faults.md has it. `within_s`: recovery takes no longer."""
+    """`number`: as docs/faults.md has it. `within_s`: recovery takes no longer, which is that of
+    alerts where it is they that have to wait (`of_alerts`)."""
 
     number: str
     name: str
     make: Make
     within_s: float = 60.0
+    of_alerts: bool = False
 
 
 #: A broker without room on its disk has ended by then.
@@ -448,8 +450,8 @@ FAULTS = (
     Fault("F20", "projectors die", kill("projector")),
     Fault("F25", "the code fails on some scans", fail_on_scans),
     Fault("F27", "PostgreSQL is slow", slow_database),
-    Fault("F30", "alerters die", kill("alerter")),
-    Fault("F30", "a paused alerter returns", pause("alerter")),
+    Fault("F30", "alerters die", kill("alerter"), of_alerts=True),
+    Fault("F30", "a paused alerter returns", pause("alerter"), of_alerts=True),
     Fault("F1", "gateways die", kill("gateway")),
     Fault("F1", "apis die", kill("api")),
     Fault("F33", "a release takes another's place", upgrade),

@@ -9,12 +9,11 @@ import psycopg
 from aiokafka import TopicPartition
 
 from faults.installation import Installation
-from faults.load import Ledger, short
+from faults.load import OF_RECALLS, Ledger, short
 from faults.releases import DEFECT
 from scantrail.cli.check import CannotCheck, check
 from scantrail.contracts.records import alerts, decode_scan, decode_state, is_link, movements
 from scantrail.contracts.topics import Topic
-from scantrail.domain.alert import AlertKind
 from scantrail.domain.custody import UnitState, observe
 from scantrail.domain.scan import Scan, ordered_at
 from scantrail.infra.kafka import connect_consumer
@@ -24,10 +23,6 @@ from scantrail.tracker.app import CODE_FAILED
 
 #: More than that of one kind is not told.
 TOLD_MAX = 5
-
-
-#: One alert, whichever comes first (domain.alert.alert_id).
-OF_RECALLS = (AlertKind.RECALLED_AT_SHIPPING, AlertKind.RECALLED_ALREADY_SHIPPED)
 
 
 #: Columns of the table, besides the invariants.
@@ -218,8 +213,7 @@ def each_alerted(
     id, kind, unit, status and repeats of each alert."""
     recalled = Counter(unit for _, kind, unit, *_ in rows if kind in OF_RECALLS)
     for sent in ledger.accepted:
-        is_recalled = sent.unit.rpartition(".")[2].startswith("R")
-        if sent.station == "gate" and is_recalled:
+        if sent.is_to_alert:
             told = f"{sent.unit} was shipped: {recalled[sent.unit]} alerts that it is recalled"
             if not recalled[sent.unit]:
                 found.add("I3", told)

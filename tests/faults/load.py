@@ -12,6 +12,7 @@ import aiohttp
 import psycopg
 
 from faults.installation import PATH, Installation
+from scantrail.domain.alert import AlertKind
 
 GTIN = "09506000134352"
 UNITS_PER_S = 8.0
@@ -21,15 +22,21 @@ AGAIN, LATE = 0.1, 0.08
 LATE_S = (2.0, 7.0)
 BETWEEN_S = (0.6, 2.0)
 
-#: Each so-and-so-manieth unit is recalled: its serial begins with R.
-RECALLED_EACH = 5
+#: Each so-and-so-manieth unit is recalled: its serial begins so.
+RECALLED_EACH, RECALLED = 5, "R"
 RECALL = {
     "id": "R-1",
     "title": "Battery",
     "reason": "may overheat",
     "products": [GTIN],
-    "selectors": [{"kind": "prefix", "prefix": "R"}],
+    "selectors": [{"kind": "prefix", "prefix": RECALLED}],
 }
+
+#: The station at which units leave.
+LAST = list(PATH)[-1]
+
+#: One alert, whichever comes first (domain.alert.alert_id).
+OF_RECALLS = (AlertKind.RECALLED_AT_SHIPPING, AlertKind.RECALLED_ALREADY_SHIPPED)
 
 _LOOK_EVERY_S = 0.1
 _TRY_AGAIN_S = 0.25
@@ -44,6 +51,13 @@ class Sent:
     station: str
     accepted_at: float | None = None
     seen_at: float | None = None
+    #: when a recall's alert of its unit was there, of a shipping of a recalled one
+    alerted_at: float | None = None
+
+    @property
+    def is_to_alert(self) -> bool:
+        """Whether a recalled unit was shipped."""
+        return self.station == LAST and self.unit.rpartition(".")[2].startswith(RECALLED)
 
 
 @dataclass(slots=True)
@@ -60,6 +74,10 @@ class Ledger:
     def unseen(self) -> list[Sent]:
         """Accepted, and not in the database yet."""
         return [each for each in self.accepted if each.seen_at is None]
+
+    def unalerted(self) -> list[Sent]:
+        """Accepted shippings of recalled units that have no alert yet."""
+        return [each for each in self.accepted if each.is_to_alert and each.alerted_at is None]
 
 
 def short(event_id: str) -> str:
@@ -109,7 +127,7 @@ class Load:
 
     def _begin(self, http: aiohttp.ClientSession, number: int, stage: int) -> None:
         chosen = self._chosen
-        serial = f"{'R' if number % RECALLED_EACH == 0 else 'S'}{number}"
+        serial = f"{RECALLED if number % RECALLED_EACH == 0 else 'S'}{number}"
         station = list(PATH)[stage]
         gateway = chosen.randrange(len(self._urls))
         event_id = f"{number}-{stage}"
@@ -141,7 +159,8 @@ async def _post(
 
 
 async def watch(database_url: str, ledger: Ledger) -> None:
-    """Note when each accepted scan is first seen in the database, until cancelled."""
+    """Note when each accepted scan, and each alert, is first seen in the database, until
+    cancelled."""
     while True:
         with contextlib.suppress(psycopg.Error):
             waiting = ledger.unseen()
@@ -152,6 +171,11 @@ async def watch(database_url: str, ledger: Ledger) -> None:
                     sent = ledger.sent.get(short(event_id))
                     if sent is not None and sent.seen_at is None:
                         sent.seen_at = now
+            if wanted := ledger.unalerted():
+                units = await asyncio.to_thread(_alerted, database_url, {s.unit for s in wanted})
+                now = time.monotonic()
+                for sent in wanted:
+                    sent.alerted_at = now if sent.unit in units else None
         await asyncio.sleep(_LOOK_EVERY_S)
 
 
@@ -165,3 +189,11 @@ def _events(database_url: str, units: Iterable[str]) -> list[str]:
     with psycopg.connect(database_url, connect_timeout=3) as connection:
         found = connection.execute(query, {"units": list(units)})
         return [event_id for (event_id,) in found]
+
+
+def _alerted(database_url: str, units: Iterable[str]) -> set[str]:
+    """Those of the units of which an alert tells that they are recalled."""
+    query = "SELECT unit FROM alert WHERE unit = ANY(%s) AND kind = ANY(%s)"
+    with psycopg.connect(database_url, connect_timeout=3) as connection:
+        found = connection.execute(query, [list(units), [kind.value for kind in OF_RECALLS]])
+        return {unit for (unit,) in found}

@@ -19,14 +19,14 @@ from faults.load import GTIN, RECALL, Ledger, Load, watch
 from scantrail.cli.addresses import page_address
 
 BEFORE_S, AFTER_S = 3.0, 4.0
-#: So long after the end of the load everything accepted is in the database.
+#: So long after the end of the load everything accepted is in the database, and its alerts.
 DRAIN_S_MAX = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """What came of one fault. `recovered_s`: from its beginning, or its end where nothing can pass
-    meanwhile, to when the last scan that had to wait was in the database."""
+    meanwhile, to when the last scan, or alert, that had to wait was in the database."""
 
     fault: Fault
     scans: int
@@ -127,25 +127,29 @@ async def run_fault(
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(sending, watching, return_exceptions=True)
-    recovered = _recovered(load.ledger, begin, counted_from)
+    recovered = _recovered(load.ledger, begin, counted_from, of_alerts=fault.of_alerts)
     scans = len(load.ledger.accepted)
     return Result(fault, scans, recovered, undrained, found), load.next_unit
 
 
 async def _drained(ledger: Ledger) -> int:
-    """Wait for all that was accepted; how many are not there in time."""
+    """Wait for all that was accepted, and its alerts; how many scans are not there in time. Of
+    alerts that are not the checker tells."""
     deadline = time.monotonic() + DRAIN_S_MAX
-    while (left := len(ledger.unseen())) and time.monotonic() < deadline:
+    while (ledger.unseen() or ledger.unalerted()) and time.monotonic() < deadline:
         await asyncio.sleep(0.2)
-    return left
+    return len(ledger.unseen())
 
 
-def _recovered(ledger: Ledger, begin: float, counted_from: float) -> float:
-    """The longest that a scan of the fault's time waited, not before `counted_from`."""
+def _recovered(ledger: Ledger, begin: float, counted_from: float, *, of_alerts: bool) -> float:
+    """The longest that a scan, or an alert, of the fault's time waited, not before
+    `counted_from`."""
     waits = [
-        each.seen_at - max(each.accepted_at, counted_from)
+        there_at - max(each.accepted_at, counted_from)
         for each in ledger.accepted
-        if each.accepted_at is not None and each.seen_at is not None and each.seen_at > begin
+        if each.accepted_at is not None
+        and (there_at := each.alerted_at if of_alerts else each.seen_at) is not None
+        and there_at > begin
     ]
     return max([0.0, *waits])
 

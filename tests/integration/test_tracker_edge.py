@@ -739,7 +739,7 @@ async def test_a_batch_in_parts_that_a_rebalance_interrupts_is_exact(
     """It stands between two parts when the group forgets it: of the rest no part is begun, or the
     group would wait for it. What it had done by then is read again, and skipped."""
     settings = with_a_disk(site)
-    children, moves = 1_000, 24
+    children, moves = 1_000, 48  # for seconds: a heartbeat tells it within one
     packing: dict[str, Any] = {"business_step": BusinessStep.PACKING, "parent": CARTON}
     with started(settings, tmp_path, "tracker") as (tracker,):
         await send(site, [site.scan(f"{n}", 1, **packing) for n in range(children)])

@@ -73,25 +73,30 @@ class Ended(Exception):
 UNITS_STORED = {f"sn:P.{number}".encode(): bytes(range(200)) for number in range(300)}
 
 
-@pytest.fixture
-def on_disk(tmp_path: Path) -> Iterator[BatchApp]:
-    batches = BatchApp(
-        BatchSettings(
-            app_id="t.tracker",
-            bootstrap="nowhere:1",
-            source=SCANS,
-            changelog=UNITS,
-            partitions=12,
-            folder=tmp_path,
-            store="rocksdb",
-            ordinal=0,
-        ),
-        Tracking("t", FailureLimit(tmp_path, "1")).decide,
+def batches_in(folder: Path, *, partitions: int, store: str) -> BatchApp:
+    settings = BatchSettings(
+        app_id="t.tracker",
+        bootstrap="nowhere:1",
+        source=SCANS,
+        changelog=UNITS,
+        partitions=partitions,
+        folder=folder,
+        store=store,
+        ordinal=0,
+    )
+    return BatchApp(
+        settings,
+        Tracking("t", FailureLimit(folder, "1")).decide,
         folded_up_to,
         on_ready=lambda: None,
         on_unready=lambda: None,
         on_beat=lambda: None,
     )
+
+
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[BatchApp]:
+    batches = batches_in(tmp_path, partitions=12, store="rocksdb")
     yield batches
     batches._lock.close()
 
@@ -301,23 +306,7 @@ def broker() -> Broker:
 def batches(broker: Broker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchApp]:
     """Of generation 1, its partition restored and empty; two links make a part."""
     monkeypatch.setattr(tracker_app, "TOLD_MAX", 2)
-    batches = BatchApp(
-        BatchSettings(
-            app_id="t.tracker",
-            bootstrap="nowhere:1",
-            source=SCANS,
-            changelog=UNITS,
-            partitions=1,
-            folder=tmp_path,
-            store="memory",
-            ordinal=0,
-        ),
-        Tracking("t", FailureLimit(tmp_path, "1")).decide,
-        folded_up_to,
-        on_ready=lambda: None,
-        on_unready=lambda: None,
-        on_beat=lambda: None,
-    )
+    batches = batches_in(tmp_path, partitions=1, store="memory")
     batches.app = SimpleNamespace(
         consumer=SimpleNamespace(flow_active=True),
         consumer_generation_id=1,

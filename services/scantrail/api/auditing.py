@@ -3,16 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import Any
+from hashlib import sha256
+from typing import Any, Final
 
 from sqlalchemy import Row, insert, select, text
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from scantrail.api.access import Caller, Role
 from scantrail.domain.audit import FIRST, AuditEntry, AuditRow, Broken, Verifier, chained
 from scantrail.infra.tables import audit
 
 #: One change at a time stands at the end of the chain: until it is committed, or undone.
 AUDIT_LOCK = 7_264_504
+
+#: Who changes something by a command, straight in the database.
+COMMAND_LINE: Final = Caller(id="command line", role=Role.ADMIN)
 
 #: Rows that are checked at a time: others have their turn every some milliseconds.
 VERIFIED_ROWS = 500
@@ -37,6 +42,17 @@ class MadeBy:
     method: str
     route: str
     request_sha256: str
+
+
+def by_command(command: str, told: str = "") -> MadeBy:
+    """What is changed by `scantrail COMMAND`; `told` is what the command was given."""
+    return MadeBy(
+        who=COMMAND_LINE.id,
+        role=COMMAND_LINE.role.value,
+        method="COMMAND",
+        route=f"scantrail {command}",
+        request_sha256=sha256(f"{command} {told}".rstrip().encode()).hexdigest(),
+    )
 
 
 async def add_rows(connection: AsyncConnection, made_by: MadeBy, noted: Sequence[Noted]) -> None:

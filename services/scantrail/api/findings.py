@@ -15,6 +15,16 @@ from scantrail.domain.finding import Finding, FindingStatus
 from scantrail.infra.tables import desk_finding
 
 
+def recalled_scope(unit: str) -> str:
+    """Of what is stated of a unit that recalls mean."""
+    return f"recalled {unit}"
+
+
+def left_open_scope(recall_id: str) -> str:
+    """Of what is stated of a recall that leaves it open whether it means units."""
+    return f"left open by {recall_id}"
+
+
 async def state_findings(
     connection: AsyncConnection, outbox: Outbox, scope: str, wanted: Iterable[Finding]
 ) -> int:

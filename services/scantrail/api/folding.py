@@ -22,7 +22,7 @@ from scantrail.domain.identifiers import Identified, is_gtin, product_and_serial
 from scantrail.domain.product import folded_key, spellings_of
 from scantrail.domain.recall import Recall, Selector, SelectorKind
 from scantrail.infra import tables
-from scantrail.infra.database import FOLDING_LOCK
+from scantrail.infra.database import FOLDING_LOCK, keep_folding
 
 #: What only reads may go by products as they were so long ago.
 READS_S_MAX: Final = 1.0
@@ -96,9 +96,7 @@ async def check_still_folding(connection: AsyncConnection) -> None:
     asked = _ASKED.get()
     if _FOLDS_ANEW.get() or not asked:
         return
-    await connection.execute(
-        text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": FOLDING_LOCK}
-    )
+    await keep_folding(connection)
     now = frozenset((await connection.execute(FOLDING_PRODUCTS)).scalars())
     if asked & (_FOLDING.get() ^ now):
         raise Problem(
@@ -155,9 +153,7 @@ async def every_spelling(
 
 async def folded_recall(connection: AsyncConnection, recall: Recall) -> Recall:
     """The recall with its serials in capitals too, where it means a product that folds case."""
-    await connection.execute(
-        text("SELECT pg_advisory_xact_lock_shared(:lock)"), {"lock": FOLDING_LOCK}
-    )
+    await keep_folding(connection)
     query = FOLDING_PRODUCTS
     if recall.products:
         query = query.where(tables.product.c.id.in_(recall.products))

@@ -27,6 +27,7 @@ from scantrail.domain.product import (
     POLICIES_MAX,
     Policy,
     Product,
+    policies_of,
     policy_at,
     policy_of,
     under,
@@ -73,9 +74,9 @@ def build_products(engine: AsyncEngine, changes: Changes) -> list[Any]:
             elif new.fold_case and known is None:
                 await check_folding(connection, product, folds=True)
             change.note("product", product, old=version - 1, new=version)
-            policies = new.policies or (policy_of(new),)
+            policies = policies_of(new)
             stored = replace(new, version=version, policies=policies if len(policies) > 1 else ())
-            before = () if known is None else known.policies or (policy_of(known),)
+            before = () if known is None else policies_of(known)
             for policy in policies:
                 if policy not in before:
                     row = {
@@ -223,7 +224,7 @@ def _decided(product: str, body: ProductBody, known: Product | None, now: dateti
     )
     if known is None:
         return replace(under(new, policy), policies=(policy,))
-    before = known.policies or (policy_of(known),)
+    before = policies_of(known)
     if policy.valid_from is None:
         current = policy_of(policy_at(known, now))
         # The same again begins nothing.

@@ -14,7 +14,7 @@ from sqlalchemy import Row, delete, exists, func, insert, or_, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scantrail.api.findings import restate_findings, stated_findings
+from scantrail.api.findings import recalled_scope, restate_findings, stated_findings
 from scantrail.api.folding import folding_among
 from scantrail.api.holds import change_holds
 from scantrail.api.outbox import Outbox
@@ -262,19 +262,17 @@ async def _facts(
         known = msgspec.convert(row.document, Hold).cleared
         for of in units_of[row.id]:
             cleared[of] += [each for each in known if each.version is None]
-    stated = await stated_findings(connection, [_scope(key) for key in looked])
+    stated = await stated_findings(connection, [recalled_scope(key) for key in looked])
     return {
-        key: _Facts(lineage.row(key), told[key], cleared[key], stated.get(_scope(key), []), folds)
+        key: _Facts(
+            lineage.row(key), told[key], cleared[key], stated.get(recalled_scope(key), []), folds
+        )
         for key in looked
     }
 
 
 def _told(row: Row[Any]) -> Told:
     return Told(row.unit, row.lot, row.produced_on)
-
-
-def _scope(key: str) -> str:
-    return f"recalled {key}"
 
 
 async def _inside_of(connection: AsyncConnection, parents: Collection[str]) -> set[str]:
@@ -369,7 +367,7 @@ async def _state(
     wanted = {}
     for key in sorted(concerned):
         left, facts = departures(visits.get(key, ())), found[key]
-        wanted[_scope(key)] = findings_of(
+        wanted[recalled_scope(key)] = findings_of(
             key,
             concerns[key],
             _out(facts.row, left) if key in out else None,
@@ -379,7 +377,7 @@ async def _state(
             corrected.get(key, ()),
             matcher,
         )
-    known = {_scope(key): found[key].stated for key in concerned}
+    known = {recalled_scope(key): found[key].stated for key in concerned}
     await restate_findings(connection, outbox, known, wanted)
 
 

@@ -30,7 +30,7 @@ from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from scantrail.api.findings import restate_findings, stated_findings
+from scantrail.api.findings import left_open_scope, restate_findings, stated_findings
 from scantrail.api.outbox import Outbox
 from scantrail.api.recall_looks import is_written, look
 from scantrail.api.recall_queries import means, meant_units
@@ -338,7 +338,7 @@ class RecallSweep:
             swept = select(recall_sweep.c.recall, recall_sweep.c.version)
             versions = {row.recall: row.version for row in await connection.execute(swept)}
             done = {
-                f"left open by {of.id}": of
+                left_open_scope(of.id): of
                 for of in self._recalls.values()
                 if versions.get(of.id) == of.version
             }

@@ -13,17 +13,16 @@ Orders, people, claims and the rest of what the api keeps are in no topic, or no
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from sqlalchemy import Table, delete, func, insert, select, text
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scantrail.api.access import Caller, Role
-from scantrail.api.auditing import MadeBy, add_rows
+from scantrail.api.auditing import COMMAND_LINE, add_rows, by_command
 from scantrail.api.changes import Change
+from scantrail.api.findings import left_open_scope, recalled_scope
 from scantrail.api.identifiers import joined_by_readers
 from scantrail.api.outbox import RELAY_LOCK, Outbox
 from scantrail.api.preconditions import Precondition
@@ -34,7 +33,7 @@ from scantrail.contracts.records import Codec, UnreadableRecord, encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain.finding import Finding, FindingKind, FindingStatus
 from scantrail.domain.hold import Hold
-from scantrail.domain.product import Product, policy_of
+from scantrail.domain.product import Product, policies_of
 from scantrail.domain.recall import Recall, SelectorKind
 from scantrail.domain.unit_ids import Identifier, join_id
 from scantrail.infra import tables
@@ -43,42 +42,30 @@ from scantrail.infra.kafka import Mirror
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 
+
+class _Kind(NamedTuple):
+    """How entities are read and kept, and what the audit calls them."""
+
+    codec: Codec[Any]
+    table: Table
+    entity: str
+
+
 #: In this order: what a recall means depends on products.
-_CODECS: Final[Mapping[Topic, Codec[Any]]] = {
-    Topic.STATIONS: records.stations,
-    Topic.PRODUCTS: records.products,
-    Topic.ALERT_POLICIES: records.alert_policies,
-    Topic.IDENTIFIERS: records.identifiers,
-    Topic.HOLDS: records.holds,
-    Topic.RECALLS: records.recalls,
-}
-
-_TABLES: Final[Mapping[Topic, Table]] = {
-    Topic.STATIONS: tables.station,
-    Topic.PRODUCTS: tables.product,
-    Topic.ALERT_POLICIES: tables.alert_policy,
-    Topic.IDENTIFIERS: tables.identifier,
-    Topic.HOLDS: tables.hold,
-    Topic.RECALLS: tables.recall,
-}
-
-_ENTITIES: Final[Mapping[Topic, str]] = {
-    Topic.STATIONS: "station",
-    Topic.PRODUCTS: "product",
-    Topic.ALERT_POLICIES: "alert_policy",
-    Topic.IDENTIFIERS: "identifier",
-    Topic.HOLDS: "hold",
-    Topic.RECALLS: "recall",
+_KINDS: Final[Mapping[Topic, _Kind]] = {
+    Topic.STATIONS: _Kind(records.stations, tables.station, "station"),
+    Topic.PRODUCTS: _Kind(records.products, tables.product, "product"),
+    Topic.ALERT_POLICIES: _Kind(records.alert_policies, tables.alert_policy, "alert_policy"),
+    Topic.IDENTIFIERS: _Kind(records.identifiers, tables.identifier, "identifier"),
+    Topic.HOLDS: _Kind(records.holds, tables.hold, "hold"),
+    Topic.RECALLS: _Kind(records.recalls, tables.recall, "recall"),
 }
 
 #: What the desk states of recalls, and under which scope; of others whoever watches states it anew.
 _SCOPES: Final[Mapping[FindingKind, Callable[[Finding], str]]] = {
-    FindingKind.RECALLED_ALREADY_SHIPPED: lambda finding: f"recalled {finding.unit}",
-    FindingKind.RECALL_UNDECIDED: lambda finding: f"left open by {finding.recall}",
+    FindingKind.RECALLED_ALREADY_SHIPPED: lambda finding: recalled_scope(finding.unit or ""),
+    FindingKind.RECALL_UNDECIDED: lambda finding: left_open_scope(finding.recall or ""),
 }
-
-_WHO: Final = Caller(id="command line", role=Role.ADMIN)
-_COMMAND: Final = "db take-over"
 
 _ROWS_AT_ONCE: Final = 1_000
 
@@ -114,8 +101,8 @@ async def take_over(settings: Settings, say: Callable[[str], None]) -> TakenOver
     Waits for Kafka. Raises CannotTakeOver while an api sends what its outbox has.
     """
     told = dict[Topic, _Told]()
-    for topic, codec in _CODECS.items():
-        told[topic] = await _read(settings, topic, codec)
+    for topic, kind in _KINDS.items():
+        told[topic] = await _read(settings, topic, kind.codec)
         say(f"{topic}: {len(told[topic].last):,} read")
     findings = await _read(settings, Topic.FINDINGS, records.findings)
     say(f"{Topic.FINDINGS}: {len(findings.last):,} read")
@@ -129,19 +116,14 @@ async def take_over(settings: Settings, say: Callable[[str], None]) -> TakenOver
                     "an api sends what PostgreSQL has: stop all apis, run it again"
                 )
             outbox = Outbox(settings, engine)
-            change = Change(connection, outbox, _WHO, Precondition(None, None, is_demanded=False))
+            change = Change(
+                connection, outbox, COMMAND_LINE, Precondition(None, None, is_demanded=False)
+            )
             for topic, each in told.items():
                 work = _TakingOver(change, outbox, topic, name_of(settings, topic), each, done)
                 await work.run()
             await _take_findings(connection, name_of(settings, Topic.FINDINGS), findings, done)
-            made_by = MadeBy(
-                who=_WHO.id,
-                role=_WHO.role.value,
-                method="COMMAND",
-                route=f"scantrail {_COMMAND}",
-                request_sha256=sha256(_COMMAND.encode()).hexdigest(),
-            )
-            await add_rows(connection, made_by, change.noted)
+            await add_rows(connection, by_command("db take-over"), change.noted)
     finally:
         await engine.dispose()
     return done
@@ -188,13 +170,12 @@ class _TakingOver:
     done: TakenOver
 
     async def run(self) -> None:
-        connection, table = self.change.connection, _TABLES[self.topic]
+        connection, (_, table, kind) = self.change.connection, _KINDS[self.topic]
         self.done.unreadable.extend(
             (self.topic, key, why) for key, why in sorted(self.told.unreadable.items())
         )
         rows = await connection.execute(select(table.c.id, table.c.version).with_for_update())
         known = {row.id: row.version for row in rows}
-        waiting = await self.outbox.waiting(connection, self.topic)
         later = {
             key: entity
             for key, entity in self.told.highest.items()
@@ -206,9 +187,7 @@ class _TakingOver:
             if key in later or (entity is self.told.last[key] and entity.version == known.get(key))
         ]
         await _drop_waiting(connection, self.name, sent)
-        gone = list[Hold]()
-        if self.topic is Topic.HOLDS:
-            gone = await self._gone(known, waiting)
+        gone = await self._gone(known) if self.topic is Topic.HOLDS else []
         if keys := sorted({*later, *(hold.id for hold in gone)}):
             self.done.keys[self.topic] = keys
         for key, entity in sorted(later.items()):
@@ -218,7 +197,7 @@ class _TakingOver:
                 await self._add_policies(entity)
             if not isinstance(entity, Recall | Hold):
                 old = known.get(key, 0)
-                self.change.note(_ENTITIES[self.topic], key, old=old, new=entity.version)
+                self.change.note(kind, key, old=old, new=entity.version)
         entities = [each for each in (*later.values(), *gone) if not isinstance(each, Recall)]
         await self._put([await self._row(each) for each in entities])
         # An api that ran before this sent an older version after the newer one.
@@ -229,9 +208,10 @@ class _TakingOver:
         ]
         await self.outbox.add_all(connection, self.topic, again)
 
-    async def _gone(self, known: Mapping[str, int], waiting: set[str]) -> list[Hold]:
+    async def _gone(self, known: Mapping[str, int]) -> list[Hold]:
         """The holds that the rows have, as they are to be, of which Kafka says that they are gone;
         and those of which it says nothing, which are put again. Whatever waits to leave stays."""
+        waiting = await self.outbox.waiting(self.change.connection, self.topic)
         missing = [
             key
             for key in known
@@ -275,7 +255,7 @@ class _TakingOver:
         return row | ({"fold_case": entity.fold_case} if isinstance(entity, Product) else {})
 
     async def _put(self, rows: Sequence[dict[str, Any]]) -> None:
-        table = _TABLES[self.topic]
+        table = _KINDS[self.topic].table
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             some = upsert(table)
             names = [name for name in rows[first] if name != "id"]
@@ -311,8 +291,8 @@ class _TakingOver:
         query = select(tables.product.c.document).where(tables.product.c.id == product.id)
         document = (await self.change.connection.execute(query)).scalar()
         known = msgspec.convert(document, Product) if document else None
-        before = () if known is None else known.policies or (policy_of(known),)
-        new = [each for each in product.policies or (policy_of(product),) if each not in before]
+        before = () if known is None else policies_of(known)
+        new = [each for each in policies_of(product) if each not in before]
         for version, policy in enumerate(new, product.version - len(new) + 1):
             row = {
                 "product": product.id,

@@ -3,14 +3,13 @@ administrator has no token yet."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from hashlib import sha256
 from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scantrail.api.access import Role
-from scantrail.api.auditing import MadeBy, Noted, add_rows, verify
+from scantrail.api.auditing import Noted, add_rows, by_command, verify
 from scantrail.api.bodies import TokenBody
 from scantrail.api.problems import Problem
 from scantrail.api.tokens import checked_token, keep_token, make_token, revoke_token
@@ -32,7 +31,7 @@ def make_person(settings: Settings, token_id: str, role: str, sites: Sequence[st
         body = TokenBody(id=token_id, role=Role(role), sites=tuple(sites))
         checked_id, checked_role, checked_sites = checked_token(body)
         token, noted = await make_token(connection, checked_id, checked_role, checked_sites)
-        await add_rows(connection, _made_by("token person", token_id), [noted])
+        await add_rows(connection, by_command("token person", token_id), [noted])
         return token
 
     token = changed(settings, work)
@@ -51,7 +50,7 @@ async def enter_token(connection: AsyncConnection, token_id: str, role: Role, di
     if (await connection.execute(query)).first() is not None:
         noted.append(await revoke_token(connection, token_id))
     noted.append(await keep_token(connection, token_id, role, [], digest))
-    await add_rows(connection, _made_by("token person", token_id), noted)
+    await add_rows(connection, by_command("token person", token_id), noted)
 
 
 def revoke_person(settings: Settings, token_id: str) -> str:
@@ -59,7 +58,7 @@ def revoke_person(settings: Settings, token_id: str) -> str:
 
     async def work(connection: AsyncConnection) -> Noted:
         noted = await revoke_token(connection, token_id)
-        await add_rows(connection, _made_by("token revoke", token_id), [noted])
+        await add_rows(connection, by_command("token revoke", token_id), [noted])
         return noted
 
     changed(settings, work)
@@ -91,16 +90,6 @@ def verify_audit(settings: Settings) -> tuple[int, str]:
         return 0, f"{verifier.rows} rows verify; the last hash is {verifier.last_hash}"
 
     return asyncio.run(_with_engine(settings, work))
-
-
-def _made_by(command: str, token_id: str) -> MadeBy:
-    return MadeBy(
-        who="command line",
-        role=Role.ADMIN.value,
-        method="COMMAND",
-        route=f"scantrail {command}",
-        request_sha256=sha256(f"{command} {token_id}".encode()).hexdigest(),
-    )
 
 
 def changed(settings: Settings, work: Callable[[AsyncConnection], Awaitable[T]]) -> T:

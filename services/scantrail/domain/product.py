@@ -88,6 +88,11 @@ def policy_of(product: Product) -> Policy:
     return Policy(**{name: getattr(product, name) for name in _POLICY})
 
 
+def policies_of(product: Product) -> tuple[Policy, ...]:
+    """All its policies, in the order of their `valid_from`."""
+    return product.policies or (policy_of(product),)
+
+
 def under(product: Product, policy: Policy) -> Product:
     """The product with `policy` as its own."""
     return replace(product, **{name: getattr(policy, name) for name in _POLICY})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import psycopg
 from sqlalchemy import Connection, Engine, create_engine, event, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings, SettingsError
@@ -170,6 +170,12 @@ def sqlstate_of(error: DBAPIError | psycopg.Error) -> str | None:
 
 def _cause(error: DBAPIError | psycopg.Error) -> BaseException | None:
     return error.orig if isinstance(error, DBAPIError) else error
+
+
+async def keep_folding(connection: AsyncConnection) -> None:
+    """Until the transaction ends no product comes to fold case, or not to."""
+    lock = text("SELECT pg_advisory_xact_lock_shared(:lock)")
+    await connection.execute(lock, {"lock": FOLDING_LOCK})
 
 
 async def until_answers(engine: AsyncEngine) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from scantrail.infra.database import FOLDING_LOCK
+from scantrail.infra.database import keep_folding
 from scantrail.projector.rows import UNIT_SERIAL, Row
 
 #: In their order, so that two writers do not wait for each other.
@@ -32,10 +32,9 @@ async def mark_recalled(
     that is to be written before anybody looks, and of `rows`, which are just written, those in
     small letters though their product folds case. The alerter may have judged these before it did,
     when no recall meant them."""
-    marked: dict[str, tuple[int | None, int | None]] = {
-        unit: hits.get(unit, (None, None)) for unit in await _folded(connection, rows)
-    }
-    marked |= hits
+    folded = await _folded(connection, rows)
+    marked: dict[str, tuple[int | None, int | None]]
+    marked = {**dict.fromkeys(folded, (None, None)), **hits}
     if not marked:
         return
     units = sorted(marked)
@@ -54,6 +53,5 @@ async def _folded(connection: AsyncConnection, rows: Mapping[str, Row]) -> Seque
     if not small:
         return ()
     # Whoever lets a product fold case from now on finds these units, or did it before.
-    lock = text("SELECT pg_advisory_xact_lock_shared(:lock)")
-    await connection.execute(lock, {"lock": FOLDING_LOCK})
+    await keep_folding(connection)
     return (await connection.execute(_FOLDED, {"units": small})).scalars().all()

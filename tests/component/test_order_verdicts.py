@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 
 from component.belt import CONFIRMED, GTIN, NOW, READERS, RECALL, Belt, Line, code, unit
 from scantrail.contracts.records import encode
@@ -25,6 +26,10 @@ from scantrail.gateway.readers import ReaderSettings
 from scantrail.gateway.spool import SpoolFull
 
 PHONE = "imei:35693803564380"
+
+
+def unreadable_orders() -> float | None:
+    return REGISTRY.get_sample_value("scantrail_records_unreadable", {"topic": "orders"})
 
 
 @pytest.fixture
@@ -243,12 +248,31 @@ async def test_an_order_without_lines_says_nothing(belt: Belt) -> None:
     assert await reasons(belt, "A3", "A2") == ["one_too_many", "clear"]
 
 
-async def test_of_an_order_whose_newest_record_cannot_be_read_the_one_before_stands(
-    belt: Belt,
+@pytest.mark.parametrize("unknown", [Verdict.HOLD, Verdict.RELEASE])
+async def test_of_an_order_whose_newest_record_cannot_be_read_nothing_is_released(
+    tmp_path: Path, unknown: Verdict
 ) -> None:
+    belt = Belt(tmp_path, unknown_order=unknown).ready()
+    cancelled = b'{"id": "SO-1", "lines": [{"product": "cable", "quantity": 0}]}'
+    belt.order("SO-1", cable=1)
+    belt.orders.take("SO-1", cancelled)
+    belt.orders.take("SO-2", cancelled)
+    assert unreadable_orders() == 2
+    assert await reasons(belt, "A1") == ["wrong_product"]  # the one before it has no line either
+    judged = await belt.ask("A1", "SO-2")
+    told = "what was entered last of order SO-2 cannot be read: PUT it again"
+    assert (judged.verdict, judged.reason, judged.detail) == (Verdict.HOLD, "not_ready", told)
+    assert (await belt.ask("A1")).reason == "clear"
     belt.order("SO-1", _=1)
-    belt.orders.take("SO-1", b'{"id": "SO-1", "lines": [{"product": "cable", "quantity": 0}]}')
+    belt.order("SO-2", _=1)
+    assert unreadable_orders() == 0
     assert await reasons(belt, "A1") == ["clear"]
+    assert await reasons(belt, "A1", order="SO-2") == ["clear"]
+    belt.orders.take("SO-2", cancelled)
+    assert unreadable_orders() == 1
+    belt.orders.take("SO-2", None)
+    assert unreadable_orders() == 0
+    await belt.close()
 
 
 async def test_what_is_known_against_a_unit_is_told_before_its_order(belt: Belt) -> None:
@@ -293,12 +317,16 @@ def test_the_copy_begins_empty_at_every_start_whatever_the_file_is(tmp_path: Pat
         assert (orders.find("SO-1"), orders.confirmed_s()) == (None, None)
         orders.take("SO-1", encode(Order(id="SO-1", version=7)))
         assert orders.find("SO-1") == Order(id="SO-1", version=7)
+        orders.take("SO-2", b"{")
+        assert orders.is_unreadable("SO-2")
         orders.close()
     with sqlite3.connect(tmp_path / "orders.db") as db:
         assert db.execute("SELECT ref FROM known").fetchall() == [("SO-1",)]
     db.close()
     orders = Orders(tmp_path)
     assert orders.find("SO-1") is None
+    assert not orders.is_unreadable("SO-2")
+    assert unreadable_orders() == 0
     orders.close()
 
 

@@ -122,7 +122,11 @@ def for_order(order: Order | None, *products: str, released: int = 0, **more: An
         (for_order(None, GTIN), None, Why.NOT_READY),
         (for_order(None, GTIN), 99.0, Why.STALE),
         (for_order(None, GTIN, must_be_known=False), 0.0, Why.CLEAR),
+        (for_order(None, GTIN, must_be_known=False, is_unreadable=True), 0.0, Why.NOT_READY),
+        (for_order(None, GTIN, must_be_known=False, is_unreadable=True), 99.0, Why.STALE),
         (for_order(None, must_be_known=False), 99.0, Why.STALE),
+        (for_order(CABLES, "cable", is_unreadable=True), 0.0, Why.NOT_READY),
+        (for_order(CABLES, GTIN, is_unreadable=True), 0.0, Why.WRONG_PRODUCT),
     ],
 )
 def test_what_an_order_says_of_a_unit(asked: ForOrder, confirmed_s: float | None, why: Why) -> None:

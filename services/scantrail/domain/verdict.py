@@ -15,6 +15,7 @@ The first that is true decides:
 | a recall, a link or its product cannot be read, and may mean the unit | hold | `not_ready` |
 | recalls, holds, links, products, or orders for one, were not read yet | hold | `not_ready` |
 | nobody confirmed for too long that none is missing | hold | `stale` |
+| the order was changed, and the change cannot be read | hold | `not_ready` |
 | nobody entered the order, and it has to be known | hold | `unknown_order` |
 | nothing tells the unit's product, and the order asks for some | hold | `unknown_product` |
 | none of these | release | `clear` |
@@ -93,7 +94,8 @@ class Judgement:
 class ForOrder:
     """The order for which a unit is to leave.
 
-    `order` is what was entered, None: nothing; then a unit is held where it `must_be_known`.
+    `order` is what was entered, None: nothing; then a unit is held where it `must_be_known`. Where
+    it `is_unreadable`, something was entered after that, which cannot be read.
     `products` are the unit's, by all its keys; `released` how many other units of each were
     released for the order.
     """
@@ -103,6 +105,7 @@ class ForOrder:
     products: Sequence[str]
     released: Mapping[str, int]
     must_be_known: bool = True
+    is_unreadable: bool = False
 
 
 def judge_unit(
@@ -229,6 +232,9 @@ def _misfit(unit: str, asked: ForOrder) -> Judgement | None:
 
 def _untold(unit: str, asked: ForOrder) -> Judgement | None:
     """The hold of a unit of which nobody can say whether its order asks for it."""
+    if asked.is_unreadable:
+        told = f"what was entered last of order {asked.reference} cannot be read: PUT it again"
+        return Judgement(Verdict.HOLD, Why.NOT_READY, told)
     if asked.order is None:
         if not asked.must_be_known:
             return None

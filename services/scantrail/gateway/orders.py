@@ -16,6 +16,7 @@ from scantrail.contracts.records import UnreadableRecord, orders
 from scantrail.contracts.topics import Topic
 from scantrail.domain.order import Order
 from scantrail.gateway.confirmed import follow_confirmed
+from scantrail.infra import metrics
 from scantrail.infra.logs import logger
 from scantrail.infra.settings import Settings
 
@@ -43,7 +44,9 @@ class Orders:
         self._path = folder / "orders.db"
         self._clock = clock
         self._confirmed: float | None = None
-        self._db = _made_anew(self._path)
+        self._unreadable = set[str]()
+        self._unreadable_count = metrics.RECORDS_UNREADABLE.labels(self.topic.value)
+        self._begin()
 
     def find(self, reference: str) -> Order | None:
         """The order of that reference, None where there is none.
@@ -59,20 +62,27 @@ class Orders:
             return None
         return None if found is None else orders.decode(found[0])
 
+    def is_unreadable(self, reference: str) -> bool:
+        """Whether the newest record of that order cannot be read: `find` has one before it."""
+        return reference in self._unreadable
+
     def take(self, key: str, value: bytes | None) -> None:
         """Take over one record of `orders`; of one that cannot be read the version before stands.
 
         Raises sqlite3.Error where the disk fails.
         """
-        if value is None:
-            self._db.execute("DELETE FROM known WHERE ref = ?", (key,))
-            return
         try:
-            orders.decode(value)
+            if value is None:
+                self._db.execute("DELETE FROM known WHERE ref = ?", (key,))
+            else:
+                orders.decode(value)
+                self._db.execute(_TAKE, (key, value))
         except UnreadableRecord as error:
             log.error("record cannot be read", topic=self.topic.value, key=key, reason=str(error))
-            return
-        self._db.execute(_TAKE, (key, value))
+            self._unreadable.add(key)
+        else:
+            self._unreadable.discard(key)
+        self._unreadable_count.set(len(self._unreadable))
 
     def confirm(self, at: float) -> None:
         """All records that the topic had when the clock showed `at` were taken."""
@@ -87,12 +97,18 @@ class Orders:
         while True:
             try:
                 self._db.close()
-                self._db = _made_anew(self._path)
+                self._begin()
                 await follow_confirmed(settings, self.topic, self.take, self.confirm, self._clock)
             except* sqlite3.Error as errors:
                 self._confirmed = None
                 log.error("orders cannot be written", reason=repr(errors.exceptions[0]))
                 await asyncio.sleep(RETRY_S)
+
+    def _begin(self) -> None:
+        """With nothing read yet."""
+        self._db = _made_anew(self._path)
+        self._unreadable.clear()
+        self._unreadable_count.set(0)
 
     def close(self) -> None:
         """Close the file."""

@@ -331,6 +331,7 @@ class Verdicts:
                 for each in products
             },
             must_be_known=self._unknown_order is not Verdict.RELEASE,
+            is_unreadable=self._orders.is_unreadable(reference),
         )
 
     def _taken_back(self, question: _Question) -> list[Change]:

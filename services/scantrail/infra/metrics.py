@@ -126,8 +126,8 @@ VERDICT_SECONDS = Histogram(
 )
 RECORDS_UNREADABLE = Gauge(
     "scantrail_records_unreadable",
-    "Recalls, holds, links, products and alert policies whose newest record cannot be read: what"
-    " they may mean is not released, and no alert is switched off by a policy",
+    "Recalls, holds, links, products, orders and alert policies whose newest record cannot be read:"
+    " what they may mean is not released, and no alert is switched off by a policy",
     ["topic"],
 )
 REJECTED = Counter(

@@ -97,6 +97,12 @@ class Process:
             assert time.monotonic() < deadline, (answer and answer.text, self.log)
             time.sleep(0.05)
 
+    def await_logged(self, text: str) -> None:
+        deadline = time.monotonic() + READY_S_MAX
+        while text not in self.log:
+            assert time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+
     def resident_mib(self) -> float:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024

@@ -1,6 +1,8 @@
 """The five processes as operations runs them: ready on their port, and ended by SIGTERM."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -148,5 +150,37 @@ async def test_with_kafka_killed_each_process_still_ends_on_sigterm(
                 await asyncio.sleep(0.05)
             tracker.terminate()
             assert tracker.status_within(10.0) == 0, tracker.log
+    finally:
+        kafka.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_process_that_is_told_to_end_a_second_time_ends_at_once(
+    tmp_path: Path,
+    stack_cache: Path,
+    database_url: str,
+    make_settings: Callable[..., Settings],
+    number: signal.Signals,
+) -> None:
+    """Kafka stands still: who has to take leave of it waits for it, until told again."""
+    kafka = EmbeddedKafka(tmp_path / "kafka", stack_cache)
+    try:
+        settings = make_settings(tmp_path, kafka.start(), database_url)
+        await apply_topics(settings)
+        with started(settings, tmp_path, *PROCESSES) as processes:
+            for process in processes:
+                process.await_ready()
+            assert kafka.pid is not None
+            os.kill(kafka.pid, signal.SIGSTOP)
+            for process in processes:
+                process.process.send_signal(number)
+                process.await_logged("stopping")
+            for process in processes:
+                process.process.send_signal(number)
+            for process in processes:
+                status = process.status_within(3.0)
+                assert status in (0, 1), (process.name, status, process.log)
+                if process.name == "tracker":
+                    assert status == 1, process.log
     finally:
         kafka.kill()

@@ -28,6 +28,7 @@ import asyncio
 import fcntl
 import os
 import shutil
+import signal
 import threading
 import time
 import traceback
@@ -66,6 +67,7 @@ log = logger(__name__)
 #: Read in source and run together; another version may break what is shimmed here.
 TESTED = {"faust-streaming": "0.15.3", "mode-streaming": "0.7.1", "aiokafka": "0.14.0"}
 
+EXIT_TOLD_TWICE = 1
 EXIT_FAILED = 70
 EXIT_HALTED = 71
 EXIT_STOP_TOO_SLOW = 72
@@ -664,13 +666,17 @@ class Halt:
 
 
 class BoundedWorker(faust.Worker):
-    """Ends on SIGTERM within STOP_S_MAX, the broker away or not."""
+    """Ends on SIGTERM and SIGINT within STOP_S_MAX, the broker away or not, and at once when it is
+    told a second time, which mode's worker does not hear."""
 
-    def _on_sigterm(self) -> None:
+    def _schedule_shutdown(self, number: signal.Signals) -> None:
+        if self._signal_stop_time:
+            os._exit(EXIT_TOLD_TWICE)
+        log.info("stopping")
         timer = threading.Timer(STOP_S_MAX, os._exit, [EXIT_STOP_TOO_SLOW])
         timer.daemon = True
         timer.start()
-        super()._on_sigterm()
+        super()._schedule_shutdown(number)
 
 
 class BatchConsumer(driver.Consumer):

@@ -3,6 +3,7 @@
 import re
 import secrets
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
@@ -14,9 +15,8 @@ from alembic.migration import MigrationContext
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 
-from scantrail.cli import rotating
 from scantrail.cli.commands import run
-from scantrail.cli.rotating import exchange_owner_password, take_up_owner_password
+from scantrail.cli.rotating import exchange, take_up_owner_password
 from scantrail.infra import tables
 from scantrail.infra.database import is_away, is_refusal, make_tables, migrate, sqlalchemy_url
 from scantrail.infra.database_roles import set_owner_password
@@ -188,32 +188,28 @@ def connects(settings: Settings) -> bool:
 
 
 def test_an_exchange_that_died_before_postgresql_had_the_password_is_begun_anew(
-    own_role: Settings, monkeypatch: pytest.MonkeyPatch
+    own_role: Settings,
 ) -> None:
     path = Path(own_role.database_password_file)
-    with monkeypatch.context() as dying:
-        dying.setattr(rotating, "set_owner_password", died)
-        with pytest.raises(KeyboardInterrupt):
-            exchange_owner_password(own_role, path)
+    with pytest.raises(KeyboardInterrupt):
+        exchange(path, died)
     take_up_owner_password(own_role, path)
     assert connects(own_role)
-    exchange_owner_password(own_role, path)
+    exchange(path, partial(set_owner_password, own_role))
     assert connects(own_role)
     assert path.read_text() != "first"
 
 
 def test_an_exchange_that_died_when_postgresql_had_the_password_is_ended(
-    own_role: Settings, monkeypatch: pytest.MonkeyPatch
+    own_role: Settings,
 ) -> None:
-    def die_after(settings: Settings, password: str) -> None:
-        set_owner_password(settings, password)
-        died()
+    def die_after(password: str) -> None:
+        set_owner_password(own_role, password)
+        died(password)
 
     path = Path(own_role.database_password_file)
-    with monkeypatch.context() as dying:
-        dying.setattr(rotating, "set_owner_password", die_after)
-        with pytest.raises(KeyboardInterrupt):
-            exchange_owner_password(own_role, path)
+    with pytest.raises(KeyboardInterrupt):
+        exchange(path, die_after)
     assert not connects(own_role)
     take_up_owner_password(own_role, path)
     assert connects(own_role)

@@ -5,7 +5,10 @@ None of it is run here: no container engine is needed, and what is compared is w
 
 import copy
 import json
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from importlib.metadata import requires
@@ -18,6 +21,7 @@ from jsonschema import Draft201909Validator
 from packaging.requirements import Requirement
 
 from scantrail.cli.commands import run
+from scantrail.cli.rotating import exchange
 from scantrail.gateway.readers_file import load_readers
 from scantrail.infra.embedded_kafka import JARS_LOCK
 from scantrail.infra.keyring import Keyring
@@ -469,6 +473,80 @@ def test_the_broker_in_a_container_is_told_as_the_embedded_one(made_secrets: Pat
             name, _, value = line.partition("=")
             variable = "KAFKA_" + name.upper().replace(".", "_")
             assert str(base[variable]).lower() == value.lower() or variable == "KAFKA_LOG_DIRS"
+
+
+ROTATES = """
+import sys
+from pathlib import Path
+from scantrail.cli.rotating import exchange
+from scantrail.infra.keyring import Keyring, keep, new_password
+from scantrail.infra.rights import PRINCIPALS, ROLES
+
+keyring = Keyring(Path(sys.argv[1]))
+for name in PRINCIPALS:
+    exchange(keyring.kafka_password(name), len)
+for name in ROLES:
+    exchange(keyring.database_password(name), len)
+for name in ("gateway", "api"):
+    keep(keyring.service_token(name), new_password())
+keyring.begin_authority()
+keyring.sign_with_new_authority()
+for name in keyring.certified():
+    keyring.issue(name)
+keyring.end_authority()
+keyring.tell_broker_anew()
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has rights to drop")
+def test_the_container_that_exchanges_secrets_may_write_what_belongs_to_others(
+    tmp_path: Path,
+) -> None:
+    folder, setup = tmp_path / "secrets", SECURED["services"]["setup"]
+    told = SECURED["services"]["secrets"]["command"][4:]
+    assert run(["secrets", "make", str(folder), *(a for a in told if "--readers" not in a)]) == 0
+    assert setup["user"] == "0:0"
+    assert SERVICES["setup"]["cap_drop"] == ["ALL"]
+    has = ",".join(f"+{each.lower()}" for each in setup["cap_add"])
+    done = subprocess.run(
+        ["setpriv", f"--bounding-set=-all,{has}", sys.executable, "-c", ROTATES, str(folder)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    owners = {
+        path: (path.parent.stat().st_uid, path.stat().st_uid)
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+    assert {uid for _, uid in owners.values()} == {0, 999, 1000, 10001}
+    assert [path for path, (folder_s, own) in owners.items() if folder_s != own] == []
+
+
+def test_a_password_that_cannot_be_written_is_told_to_nobody(tmp_path: Path) -> None:
+    path = tmp_path / "password"
+    path.write_text("first")
+    path.with_name("password.next.new").mkdir()  # as a disk that refuses
+    told: list[str] = []
+    with pytest.raises(OSError, match=r"password\.next"):
+        exchange(path, told.append)
+    assert (path.read_text(), told) == ("first", [])
+
+
+def test_postgresql_is_tuned_where_it_is_secured_too() -> None:
+    told, secured = SERVICES["postgres"]["command"], SECURED["services"]["postgres"]["command"]
+    assert secured[: len(told)] == told
+
+
+def test_kafka_s_words_go_to_the_container_s_log_alone() -> None:
+    environment, volumes = SERVICES["kafka"]["environment"], SERVICES["kafka"]["volumes"]
+    path = "/etc/scantrail/kafka-log4j2.properties"
+    assert environment["KAFKA_LOG4J_OPTS"] == f"-Dlog4j2.configurationFile={path}"
+    assert f"./deploy/kafka-log4j2.properties:{path}:ro" in volumes
+    told = (DEPLOY / "kafka-log4j2.properties").read_text()
+    assert set(re.findall(r"^appender\.\w+\.type = (\w+)$", told, re.MULTILINE)) == {"Console"}
+    assert environment["KAFKA_GC_LOG_OPTS"].isspace(), "its script has a file of its own else"
 
 
 def test_the_readers_in_a_container_have_tokens(made_secrets: Path) -> None:

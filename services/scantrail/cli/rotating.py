@@ -9,6 +9,7 @@ import ssl
 import struct
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -54,16 +55,13 @@ class Rotation:
         if told:
             take_up_owner_password(self._settings, Path(told))
         for name in PRINCIPALS:
-            password = new_password()
-            run_clients(set_password(self._brokers(), name, password))
-            keep(self._keyring.kafka_password(name), password)
+            exchange(self._keyring.kafka_password(name), partial(self._tell_kafka, name))
         self._say("Kafka's principals have new passwords")
         for name in ROLES:
-            password = new_password()
-            set_role_password(self._settings, name, password)
-            keep(self._keyring.database_password(name), password)
+            path = self._keyring.database_password(name)
+            exchange(path, partial(set_role_password, self._settings, name))
         if told:
-            exchange_owner_password(self._settings, Path(told))
+            exchange(Path(told), partial(set_owner_password, self._settings))
         self._say("PostgreSQL's roles have new passwords")
         self._service_token()
         self._say("the api shows the gateway a new token")
@@ -84,11 +82,11 @@ class Rotation:
         old = broker.principal()
         (new,) = (name for name in BROKERS if name != old)
         password = new_password()
-        run_clients(set_password(self._brokers(), new, password))
+        self._tell_kafka(new, password)
         keep(broker.password_file(new), password)
         self._keyring.tell_broker_anew()
         self._new_certificate_of_kafka()
-        run_clients(set_password(self._brokers(), old, new_password()))
+        self._tell_kafka(old, new_password())
         broker.password_file(old).unlink()
 
     def _certificates(self) -> None:
@@ -134,6 +132,9 @@ class Rotation:
                 )
             time.sleep(_LOOK_S)
 
+    def _tell_kafka(self, name: str, password: str) -> None:
+        run_clients(set_password(self._brokers(), name, password))
+
     def _brokers(self) -> Settings:
         return self._keyring.broker.settings(self._settings.kafka_bootstrap)
 
@@ -141,12 +142,13 @@ class Rotation:
         return address_of(self._settings.secret("database_url"))
 
 
-def exchange_owner_password(settings: Settings, path: Path) -> None:
-    """A new one for the user of these settings, whose password is in the file `path`. It lies
-    beside that before PostgreSQL has it: who dies in between has not lost it."""
+def exchange(path: Path, tell: Callable[[str], None]) -> None:
+    """A new password in the file `path`, of which `tell` tells who asks for it. It lies beside the
+    file before it is told: who dies in between has not lost it, and one that cannot be written, or
+    not be given to the file's owner, is told to nobody."""
     owner, password = path.stat(), new_password()
     write_private(_next_to(path), password, owner=(owner.st_uid, owner.st_gid))
-    set_owner_password(settings, password)
+    tell(password)
     _next_to(path).replace(path)
 
 

@@ -11,6 +11,7 @@ import pytest
 from bench import __main__ as bench
 from bench import inventory
 from bench.feed import Feed
+from bench.goals import AT_LEAST, AT_MOST
 from bench.measure import Measure, Part, Unfinished
 from bench.registry import PARTS, names, select
 from bench.workload import PATH, scans
@@ -26,6 +27,28 @@ PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 def test_every_name_is_documented_and_every_documented_name_is_measured() -> None:
     meanings = PAGE.read_text().partition("## What each name means")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", meanings, re.MULTILINE) == names()
+
+
+def test_goals_are_those_of_the_page() -> None:
+    row = r"^\| `(\w+)` \|[^|]*Goal: ([\d,.]+)(?: \S+)? at (most|least)\. \|$"
+    told = re.findall(row, PAGE.read_text(), re.MULTILINE)
+    for goals, word in ((AT_MOST, "most"), (AT_LEAST, "least")):
+        assert {n: float(goal.replace(",", "")) for n, goal, at in told if at == word} == goals
+
+
+def test_goals_that_are_missed_are_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    values = {"verdict_p99_ms": 10.1, "lookup_p99_ms": 10, "projector_scans_per_s": 19_999}
+    measures = [Measure(name=name, value=value, unit="x") for name, value in values.items()]
+    parts = [Part(names=tuple(values), run=lambda: measures)]
+    monkeypatch.setattr(bench, "select", lambda prefix: parts)
+    assert bench.main([]) == 0
+    told = re.findall("goal missed: (.*)", capsys.readouterr().err)
+    assert told == [
+        "verdict_p99_ms 10.1 x: 10 at most",
+        "projector_scans_per_s 19,999 x: 20,000 at least",
+    ]
 
 
 def test_names_are_given_once() -> None:

@@ -1,12 +1,15 @@
 """What Kustomize makes of deploy/kubernetes, and what the schemas of Kubernetes say of it."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import yaml
@@ -24,8 +27,29 @@ QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 
 @cache
 def rendered(overlay: str) -> list[Manifest]:
-    """The objects of `overlays/<overlay>`, or of `base`, as they would be applied."""
-    return render(FOLDER / overlay if overlay == "base" else FOLDER / "overlays" / overlay)
+    """The objects of `base`, `cluster` or `overlays/<overlay>`, as they would be applied; those of
+    `hub+commands` with that component too."""
+    name, *components = overlay.split("+")
+    if components:
+        return render_with(name, components=[FOLDER / "components" / each for each in components])
+    return render(_folder(name))
+
+
+def render_with(overlay: str, *, components: Sequence[Path] = (), **more: Any) -> list[Manifest]:
+    """The objects of a copy of an overlay with components and `more`, as a site would write it."""
+    with TemporaryDirectory() as folder:
+        above = [Path(os.path.relpath(path, folder)) for path in (_folder(overlay), *components)]
+        written = {
+            "resources": [str(above[0])],
+            "components": [str(path) for path in above[1:]],
+            **more,
+        }
+        Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(written))
+        return render(Path(folder))
+
+
+def _folder(name: str) -> Path:
+    return FOLDER / name if name in ("base", "cluster") else FOLDER / "overlays" / name
 
 
 def render(folder: Path) -> list[Manifest]:

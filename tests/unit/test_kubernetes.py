@@ -1,17 +1,24 @@
 """deploy/kubernetes as it is rendered: by the schemas, against the code, and what it must have."""
 
-import os
 import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from manifests import FOLDER, QUANTITY, TOP, Manifest, faults, of_kind, render, rendered
+from manifests import (
+    FOLDER,
+    QUANTITY,
+    TOP,
+    Manifest,
+    faults,
+    of_kind,
+    render_with,
+    rendered,
+)
 from scantrail.contracts.topics import Topic, topic_name, topic_specs
 from scantrail.gateway.readers_file import load_readers
 from scantrail.infra.process import STOP_S_MAX
@@ -20,18 +27,31 @@ from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
 from scantrail.infra.topic_admin import topic_config
 
 OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
-SHAPES = ["base", *OVERLAYS]
+README = (FOLDER / "README.md").read_text()
+
+SHAPES = ["base", *OVERLAYS, "hub+commands"]
 
 PROCESSES = sorted(
     f.name.removesuffix("_health_port") for f in fields(Settings) if f.name.endswith("_health_port")
 )
-WORKLOADS = ("Deployment", "StatefulSet", "Job")
+WORKLOADS = ("Deployment", "StatefulSet", "CronJob")
 CLUSTER = "scantrail"
 
 
 def pod_of(workload: Manifest) -> dict[str, Any]:
-    spec: dict[str, Any] = workload["spec"]["template"]["spec"]
+    spec: dict[str, Any] = template_of(workload)["spec"]
     return spec
+
+
+def template_of(workload: Manifest) -> dict[str, Any]:
+    spec = workload["spec"]
+    template: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec)["template"]
+    return template
+
+
+def beside(shape: str) -> list[str]:
+    """What there is beside the processes."""
+    return ["setup", "commands", "months"] if shape.endswith("+commands") else ["setup"]
 
 
 def container_of(workload: Manifest) -> dict[str, Any]:
@@ -50,12 +70,13 @@ def settings_of(manifests: list[Manifest]) -> dict[str, str]:
 
 def environ_of(manifests: list[Manifest], workload: Manifest) -> dict[str, str]:
     """Every variable; of those that the cluster tells, one that it may tell."""
-    own = container_of(workload)["env"]
-    return settings_of(manifests) | {each["name"]: each.get("value", "0") for each in own}
+    container = container_of(workload)
+    shared = settings_of(manifests) if "envFrom" in container else {}
+    return shared | {each["name"]: each.get("value", "0") for each in container["env"]}
 
 
 def workloads(shape: str) -> dict[str, Manifest]:
-    """By the name of the process; the Job is `setup`."""
+    """By the name of the process; others are `setup`, `commands` and `months`."""
     found = of_kind(rendered(shape), *WORKLOADS)
     return {one["metadata"]["labels"]["app.kubernetes.io/name"]: one for one in found.values()}
 
@@ -137,7 +158,7 @@ NUMBERS = ("SCANTRAIL_PARTITIONS", "SCANTRAIL_REPLICATION", "SCANTRAIL_TRACKER_F
 def test_a_user_may_what_its_process_does_and_no_more() -> None:
     users = of_kind(rendered("base"), "KafkaUser")
     setup = users.pop("setup")
-    assert sorted(users) == PROCESSES
+    assert sorted(users) == PROCESSES, "nobody is admin but who says so"
     for name, user in users.items():
         rights = {"Read": set[Topic](), "Write": set[Topic]()}
         for acl in user["spec"]["authorization"]["acls"]:
@@ -193,15 +214,65 @@ def settings_of_numbers(shape: str) -> dict[str, str]:
     return {name: found[name] for name in NUMBERS if name in found}
 
 
+# ------------------------------------------------------------------------------------ the cluster
+
+
+def rules_of(policy: str) -> dict[str, list[str]]:
+    """What each operation is refused of, as a policy in force in the namespace says."""
+    manifests = rendered("cluster")
+    spec = of_kind(manifests, "ValidatingAdmissionPolicy")[policy]["spec"]
+    assert spec["failurePolicy"] == "Fail"
+    binding = of_kind(manifests, "ValidatingAdmissionPolicyBinding")[policy]["spec"]
+    assert (binding["policyName"], binding["validationActions"]) == (policy, ["Deny"])
+    [namespace] = of_kind(manifests, "Namespace")
+    assert binding["matchResources"] == {
+        "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    }
+    found: dict[str, list[str]] = {}
+    for rule in spec["matchConstraints"]["resourceRules"]:
+        for operation in rule["operations"]:
+            found.setdefault(operation, []).extend(rule["resources"])
+    return found
+
+
 def test_the_number_of_partitions_cannot_be_changed() -> None:
-    policies = of_kind(rendered("base"), "ValidatingAdmissionPolicy")
-    [policy] = policies.values()
-    assert policy["spec"]["failurePolicy"] == "Fail"
-    [rule] = policy["spec"]["matchConstraints"]["resourceRules"]
-    assert (rule["operations"], rule["resources"]) == (["UPDATE"], ["kafkatopics"])
-    [binding] = of_kind(rendered("base"), "ValidatingAdmissionPolicyBinding").values()
-    assert binding["spec"]["policyName"] in policies
-    assert binding["spec"]["validationActions"] == ["Deny"]
+    assert rules_of("scantrail-fixed-partitions") == {"UPDATE": ["kafkatopics"]}
+
+
+def test_what_cannot_be_made_again_is_deleted_only_on_purpose() -> None:
+    [(operation, kept)] = rules_of("scantrail-kept").items()
+    assert operation == "DELETE"
+    assert set(kept) == {
+        "kafkatopics",
+        "kafkas",
+        "kafkanodepools",
+        "persistentvolumeclaims",
+        "namespaces",
+    }
+    policy = of_kind(rendered("cluster"), "ValidatingAdmissionPolicy")["scantrail-kept"]
+    [validation] = policy["spec"]["validations"]
+    [annotation] = set(re.findall(r"'(scantrail\.io/[a-z-]+)'", validation["expression"]))
+    assert f"{annotation}=true" in validation["message"]
+    assert f"{annotation}=true" in README
+    # Whoever deletes it is asked about what there is: the object of a DELETE is null.
+    assert not re.search(r"\bobject\b", validation["expression"])
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_kafka_deletes_no_topic(shape: str) -> None:
+    [kafka] = of_kind(rendered(shape), "Kafka").values()
+    assert kafka["spec"]["kafka"]["config"]["delete.topic.enable"] is False
+    for pool in of_kind(rendered(shape), "KafkaNodePool").values():
+        for volume in pool["spec"]["storage"]["volumes"]:
+            assert volume["deleteClaim"] is False
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_what_is_applied_and_deleted_has_no_namespace_and_none_of_its_guards(shape: str) -> None:
+    """Whoever deletes an overlay's objects deletes neither the disks nor what holds them."""
+    for manifest in rendered(shape):
+        assert manifest["kind"] not in {one["kind"] for one in rendered("cluster")}
+        assert manifest["metadata"].get("namespace") == "scantrail", "only what is in it"
 
 
 # ------------------------------------------------------------------------------------- processes
@@ -210,12 +281,10 @@ def test_the_number_of_partitions_cannot_be_changed() -> None:
 @pytest.mark.parametrize("shape", SHAPES)
 def test_one_workload_per_process_the_tracker_with_a_disk_per_ordinal(shape: str) -> None:
     found = workloads(shape)
-    assert sorted(found) == sorted([*PROCESSES, "setup"])
+    assert sorted(found) == sorted([*PROCESSES, *beside(shape)])
     kinds = {name: one["kind"] for name, one in found.items()}
-    assert kinds == {name: "Deployment" for name in PROCESSES} | {
-        "tracker": "StatefulSet",
-        "setup": "Job",
-    }
+    others = {"tracker": "StatefulSet", "setup": "CronJob", "months": "CronJob"}
+    assert kinds == {name: others.get(name, "Deployment") for name in found}
     for name in PROCESSES:
         assert container_of(found[name])["command"] == ["python", "-m", f"scantrail.{name}"]
     tracker = found["tracker"]
@@ -249,9 +318,10 @@ def test_every_variable_is_a_setting_and_its_value_can_be_used(shape: str) -> No
         environ = environ_of(rendered(shape), workload)
         known = {ENV_PREFIX + f.name.upper() for f in fields(Settings)}
         assert set(environ) <= known, name
-        assert environ["SCANTRAIL_LISTEN_HOST"] == "0.0.0.0"
-        assert environ["SCANTRAIL_KAFKA_USER"] == name
-        assert environ["SCANTRAIL_KAFKA_BOOTSTRAP"] == f"{CLUSTER}-kafka-bootstrap:9093"
+        if name != "months":
+            assert environ["SCANTRAIL_LISTEN_HOST"] == ("api" if name == "commands" else "0.0.0.0")
+            assert environ["SCANTRAIL_KAFKA_USER"] == ("admin" if name == "commands" else name)
+            assert environ["SCANTRAIL_KAFKA_BOOTSTRAP"] == f"{CLUSTER}-kafka-bootstrap:9093"
         of_files = {v for k, v in environ.items() if k.endswith(("_FILE", "_CA"))}
         mounts = [m["mountPath"] for m in container_of(workload)["volumeMounts"]]
         for path in of_files:
@@ -343,7 +413,7 @@ def test_all_that_is_asked_for_is_there_on_the_machines_that_the_docs_name(shape
     machines, cores, gib = MACHINES[shape]
     asked: list[tuple[int, Manifest]] = [
         (one["spec"].get("replicas", 1), container_of(one)["resources"]["requests"])
-        for one in workloads(shape).values()
+        for one in workloads(f"{shape}+commands").values()
     ]
     pools = of_kind(rendered(shape), "KafkaNodePool").values()
     asked += [(one["spec"]["replicas"], one["spec"]["resources"]["requests"]) for one in pools]
@@ -376,7 +446,9 @@ def test_no_secret_is_in_a_file(shape: str) -> None:
     assert of_kind(manifests, "Secret") == {}
     for workload in workloads(shape).values():
         for each in container_of(workload)["env"]:
-            if re.search(r"PASSWORD|TOKEN|URL", each["name"]):
+            if "valueFrom" in each:
+                assert "value" not in each
+            elif re.search(r"PASSWORD|TOKEN|URL", each["name"]):
                 assert each["name"].endswith("_FILE"), each["name"]
                 assert each["value"].startswith("/etc/scantrail/")
     secret = {ENV_PREFIX + f.name.upper() for f in fields(Settings) if f.metadata["secret"]}
@@ -385,14 +457,9 @@ def test_no_secret_is_in_a_file(shape: str) -> None:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_readers_come_by_tls_where_an_overlay_says_so(tmp_path: Path, overlay: str) -> None:
+def test_readers_come_by_tls_where_an_overlay_says_so(overlay: str) -> None:
     """The settings that both processes need for it, each file of them mounted."""
-    above = Path(os.path.relpath(FOLDER, tmp_path))
-    (tmp_path / "kustomization.yaml").write_text(
-        f"resources: [{above / 'overlays' / overlay}]\n"
-        f"components: [{above / 'components' / 'readers-tls'}]\n"
-    )
-    manifests = render(tmp_path)
+    manifests = rendered(f"{overlay}+readers-tls")
     for manifest in manifests:
         assert faults(manifest) == []
     pods = of_kind(manifests, "Deployment")
@@ -428,7 +495,7 @@ def test_the_network_is_closed_but_for_what_is_named(shape: str) -> None:
     kafka = policies["to-kafka"]["spec"]
     assert kafka["podSelector"]["matchLabels"] == {"app.kubernetes.io/part-of": "scantrail"}
     for workload in workloads(shape).values():
-        labels = workload["spec"]["template"]["metadata"]["labels"]
+        labels = template_of(workload)["metadata"]["labels"]
         assert labels["app.kubernetes.io/part-of"] == "scantrail"
     [database] = policies["to-database"]["spec"]["podSelector"]["matchExpressions"]
     with_database = {
@@ -436,7 +503,7 @@ def test_the_network_is_closed_but_for_what_is_named(shape: str) -> None:
         for name, workload in workloads(shape).items()
         if any(volume["name"] == "database" for volume in pod_of(workload)["volumes"])
     }
-    assert set(database["values"]) == with_database == {"projector", "api", "setup"}
+    assert set(database["values"]) == with_database == {"projector", "api", *beside(shape)}
     for policy in policies.values():
         for rule in policy["spec"].get("ingress", []):
             assert rule.get("from"), "from anywhere"
@@ -477,13 +544,61 @@ def test_the_monitor_scrapes_every_process_at_its_health_port() -> None:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_the_image_and_the_job_are_those_of_this_release(shape: str) -> None:
+def test_the_image_and_what_comes_before_it_are_those_of_this_release(shape: str) -> None:
     project = tomllib.loads((TOP / "pyproject.toml").read_text())["project"]
     for workload in workloads(shape).values():
         assert container_of(workload)["image"] == f"scantrail:{project['version']}"
     setup = workloads(shape)["setup"]
-    assert setup["metadata"]["name"] == f"setup-{project['version'].replace('.', '-')}"
     assert container_of(setup)["command"][-1] == (
         "scantrail topics check && scantrail db migrate && scantrail db roles"
     )
-    assert pod_of(setup)["restartPolicy"] == "OnFailure"
+    assert setup["spec"]["suspend"] is True, "it runs when it is told to"
+    for each in beside(shape):
+        if workloads(shape)[each]["kind"] == "CronJob":
+            assert pod_of(workloads(shape)[each])["restartPolicy"] == "Never", "logs are kept"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_changed_setting_is_taken_by_what_is_there(shape: str) -> None:
+    """A Job could not be changed: `kubectl apply` would be refused whenever a setting was."""
+    changed = with_a_setting_changed(shape)
+    assert settings_of(changed) != settings_of(rendered(shape))
+    for manifests in (changed, rendered(shape)):
+        assert of_kind(manifests, "Job") == {}
+    for kind, *path in FIXED:
+        before, after = of_kind(rendered(shape), kind), of_kind(changed, kind)
+        assert before.keys() == after.keys()
+        for name in before:
+            assert [at(before[name], each) for each in path] == [
+                at(after[name], each) for each in path
+            ]
+
+
+#: What Kubernetes refuses to change of an object that is there.
+FIXED = (
+    ("Deployment", "spec.selector"),
+    ("StatefulSet", "spec.selector", "spec.serviceName", "spec.volumeClaimTemplates"),
+    ("PersistentVolumeClaim", "spec.accessModes", "spec.storageClassName"),
+)
+
+
+def at(manifest: Manifest, path: str) -> object:
+    value: Any = manifest
+    for key in path.split("."):
+        value = value.get(key)
+    return value
+
+
+def with_a_setting_changed(shape: str) -> list[Manifest]:
+    name, *components = shape.split("+")
+    generated = {
+        "name": "settings",
+        "namespace": "scantrail",
+        "behavior": "merge",
+        "literals": ["SCANTRAIL_LOG_LEVEL=debug"],
+    }
+    return render_with(
+        name,
+        components=[FOLDER / "components" / each for each in components],
+        configMapGenerator=[generated],
+    )

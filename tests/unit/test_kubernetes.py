@@ -1,9 +1,10 @@
 """deploy/kubernetes as it is rendered: by the schemas, against the code, and what it must have."""
 
+import ipaddress
 import re
 import tomllib
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -19,10 +20,15 @@ from manifests import (
     render_with,
     rendered,
 )
+from scantrail.api.delivering import is_public
+from scantrail.api.recalls import CSV_BYTES_MAX
+from scantrail.cli.addresses import page_address
 from scantrail.contracts.topics import Topic, topic_name, topic_specs
+from scantrail.gateway.app import JOURNAL_SHARE
 from scantrail.gateway.readers_file import load_readers
+from scantrail.infra.kafka_rights import rights_of
 from scantrail.infra.process import STOP_S_MAX
-from scantrail.infra.rights import GROUPS, READS, writers
+from scantrail.infra.rights import ADMIN, GROUPS, READS, writers
 from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
 from scantrail.infra.topic_admin import topic_config
 
@@ -97,7 +103,7 @@ def told(value: Any) -> Iterator[str]:
 # ------------------------------------------------------------------------------------ the schemas
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", [*SHAPES, "cluster"])
 def test_every_object_is_as_its_schema_says(shape: str) -> None:
     found = [fault for manifest in rendered(shape) for fault in faults(manifest)]
     assert found == []
@@ -180,6 +186,30 @@ def test_a_user_may_what_its_process_does_and_no_more() -> None:
             "operations": ["Describe", "DescribeConfigs"],
         }
     ]
+
+
+def test_whoever_runs_commands_may_what_admin_does_but_to_make_and_set_topics() -> None:
+    admin = of_kind(rendered("hub+commands"), "KafkaUser")[ADMIN]
+    found = {
+        (RESOURCES[acl["resource"]["type"]], acl["resource"]["name"], PATTERNS[pattern], operation)
+        for acl in admin["spec"]["authorization"]["acls"]
+        for pattern in [acl["resource"]["patternType"]]
+        for operation in acl["operations"]
+    }
+    rights = {
+        (each.resource_type, each.resource_name, each.pattern, OPERATIONS[each.operation])
+        for each in rights_of(Settings(), ADMIN)
+    }
+    assert found == {each for each in rights if each[-1] not in ("Create", "AlterConfigs")}
+    assert len(found) < len(rights)
+
+
+#: As Kafka's protocol numbers them.
+RESOURCES = {"topic": 2, "group": 3}
+PATTERNS = {"literal": 3, "prefix": 4}
+OPERATIONS = {3: "Read", 4: "Write", 5: "Create", 8: "Describe", 10: "DescribeConfigs"} | {
+    11: "AlterConfigs"
+}
 
 
 @pytest.mark.parametrize("name", sorted(GROUPS))
@@ -310,6 +340,64 @@ def test_a_gateway_never_runs_twice_on_one_disk(shape: str) -> None:
     assert gateway["spec"]["strategy"] == {"type": "Recreate"}
     [claim] = of_kind(rendered(shape), "PersistentVolumeClaim").values()
     assert claim["spec"]["accessModes"] == ["ReadWriteOncePod"]
+
+
+#: Of the spool's bytes, what SQLite needs beside them; and what else is on that disk.
+SQLITE_SHARE = 1.25
+COPIES_GIB = 1.0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_gateways_disk_has_room_for_all_that_it_may_keep(shape: str) -> None:
+    environ = environ_of(rendered(shape), workloads(shape)["gateway"])
+    name = f"{ENV_PREFIX}SPOOL_BYTES_MAX"
+    settings = load_settings({name: environ[name]} if name in environ else {})
+    kept_gib = settings.spool_bytes_max * (1 + 1 / JOURNAL_SHARE) / (1 << 30)
+    [claim] = of_kind(rendered(shape), "PersistentVolumeClaim").values()
+    room_gib = amount(claim["spec"]["resources"]["requests"]["storage"])
+    assert kept_gib * SQLITE_SHARE + COPIES_GIB <= room_gib
+
+
+def test_the_page_says_for_how_long_a_hubs_gateway_keeps_reads() -> None:
+    page = (TOP / "docs" / "scale.md").read_text()
+    [each] = re.findall(r"`bytes_per_scan_scans` \| (\d+)", page)
+    for shape, per_s in (("hub", 2000), ("base", 2000)):
+        told = settings_of(rendered(shape)).get(f"{ENV_PREFIX}SPOOL_BYTES_MAX")
+        minutes = int(told or Settings().spool_bytes_max) / int(each) / per_s / 60
+        assert f"{minutes:.0f} minutes" in page, shape
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_where_a_disk_belongs_to_one_pod_a_lost_node_is_told_soon(shape: str) -> None:
+    for name in PROCESSES:
+        told = pod_of(workloads(shape)[name]).get("tolerations", [])
+        lost = {each["key"]: each["tolerationSeconds"] for each in told}
+        wanted = ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+        assert lost == (dict.fromkeys(wanted, 30) if name in ("gateway", "tracker") else {}), name
+        assert all(each["effect"] == "NoExecute" for each in told)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_postgresql_has_to_show_a_certificate_of_the_authority_in_the_secret(shape: str) -> None:
+    secrets = set()
+    for workload in workloads(shape).values():
+        for volume in pod_of(workload)["volumes"]:
+            if volume["name"] == "database":
+                items = {each["key"]: each["path"] for each in volume["secret"]["items"]}
+                assert items == {"url": "url", "ca.crt": "ca.crt"}
+                secrets.add(volume["secret"]["secretName"])
+                [at] = [
+                    each["mountPath"]
+                    for each in container_of(workload)["volumeMounts"]
+                    if each["name"] == "database"
+                ]
+                assert f"CHECKED='sslmode=verify-full&sslrootcert={at}/ca.crt'" in README
+    assert secrets == {"database-setup", "database-projector", "database-api"}
+    for secret in secrets:
+        [line] = re.findall(rf"^kubectl .*secret generic {secret} .*$", README, re.MULTILINE)
+        assert "--from-file=ca.crt" in line
+        assert re.search(r'url="postgresql://\S+\?\$CHECKED"', line)
+    assert README.count("postgresql://") == len(secrets), "no address without"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -510,6 +598,48 @@ def test_the_network_is_closed_but_for_what_is_named(shape: str) -> None:
             assert rule["ports"]
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_names_are_asked_where_clusters_answer_them(shape: str) -> None:
+    [rule] = of_kind(rendered(shape), "NetworkPolicy")["names"]["spec"]["egress"]
+    assert {"ipBlock": {"cidr": "169.254.20.10/32"}} in rule["to"], "NodeLocal DNSCache"
+    assert {(each["protocol"], each["port"]) for each in rule["ports"]} == {
+        ("UDP", 53),
+        ("TCP", 53),
+    }
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_webhooks_leave_for_public_addresses_alone(shape: str) -> None:
+    rules = of_kind(rendered(shape), "NetworkPolicy")["api"]["spec"]["egress"]
+    [(block, ports)] = [
+        (each["to"][0]["ipBlock"], each["ports"]) for each in rules if "ipBlock" in each["to"][0]
+    ]
+    assert ports == [{"protocol": "TCP", "port": 443}]
+    kept_in = [ipaddress.ip_network(each) for each in block["except"]]
+    for address in ("10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1"):
+        assert not is_public(address)
+        assert any(ipaddress.ip_address(address) in network for network in kept_in), address
+    for network in kept_in:
+        assert str(network).replace(".0.0.0/", "/").replace(".0.0/", "/") in README
+
+
+def test_commands_reach_the_api_and_it_lets_them_in() -> None:
+    manifests = rendered("hub+commands")
+    commands = of_kind(manifests, "Deployment")["commands"]
+    assert commands["spec"]["replicas"] == 0
+    settings = replace(Settings(), listen_host=environ_of(manifests, commands)[LISTEN_HOST])
+    assert page_address(settings) == f"http://api:{settings.api_port}/"
+    rules = of_kind(manifests, "NetworkPolicy")["api"]["spec"]["ingress"]
+    labels = {"matchLabels": {"app.kubernetes.io/name": "commands"}}
+    assert {
+        "from": [{"podSelector": labels}],
+        "ports": [{"protocol": "TCP", "port": settings.api_port}],
+    } in rules
+
+
+LISTEN_HOST = f"{ENV_PREFIX}LISTEN_HOST"
+
+
 @pytest.mark.parametrize("shape", OVERLAYS)
 def test_an_overlays_readers_can_be_read_and_reach_the_gateway(shape: str) -> None:
     path = FOLDER / "overlays" / shape / "readers.toml"
@@ -601,4 +731,84 @@ def with_a_setting_changed(shape: str) -> list[Manifest]:
         name,
         components=[FOLDER / "components" / each for each in components],
         configMapGenerator=[generated],
+    )
+
+
+#: The plurals of step 3 in docs/operations.md.
+IN_WORDS = {f"{name}s": name for name in PROCESSES}
+
+
+def test_the_readme_replaces_processes_in_the_order_of_the_page() -> None:
+    page = (TOP / "docs" / "operations.md").read_text()
+    [told] = re.findall(r"One process after the other.*?: ([a-z, ]+)\. End", page, re.DOTALL)
+    order = [IN_WORDS[each] for each in told.split(", ")]
+    assert sorted(order) == PROCESSES
+    workload = r"(?:statefulset|deployment)/([a-z]+)"
+    [loop] = re.findall(r"^for each in (.*); do$", README, re.MULTILINE)
+    assert re.findall(workload, loop) == order
+    [back] = re.findall(r"in the opposite order: `(.*?)`", README, re.DOTALL)
+    assert re.findall(workload, back) == order[::-1]
+    kinds = {name: workloads("base")[name]["kind"].lower() for name in order}
+    for text in (loop, back):
+        assert {f"{kinds[name]}/{name}" for name in order} == set(text.split())
+    [not_yet] = re.findall(r"notin \((.*?)\)", README)
+    assert not_yet.split(",") == order
+    assert README.index("create job") < README.index("for each in"), "the tables come first"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_process_is_chosen_by_its_label_and_all_it_needs_comes_before(shape: str) -> None:
+    """`kubectl apply -l` takes the workload, and no other object has such a label."""
+    for manifest in rendered(shape):
+        name = manifest["metadata"].get("labels", {}).get("app.kubernetes.io/name")
+        assert (name is not None) == (manifest["kind"] in WORKLOADS)
+        if name is not None:
+            assert name == manifest["metadata"]["name"]
+
+
+# ------------------------------------------------------------------------------ what the page shows
+
+SHOWN = [yaml.safe_load(each) for each in re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S)]
+PATCHES = [each for each in SHOWN if "patches" in each]
+
+
+@pytest.mark.parametrize("number", range(len(PATCHES)))
+def test_a_patch_that_the_readme_shows_can_be_applied(number: int) -> None:
+    patched = render_with("hub", patches=PATCHES[number]["patches"])
+    assert [fault for manifest in patched for fault in faults(manifest)] == []
+    assert patched != rendered("hub")
+
+
+def test_the_readme_tells_what_names_are_called_on_openshift() -> None:
+    told = " ".join(str(each) for each in PATCHES)
+    assert "openshift-dns" in told
+    assert "port: 5353" in told
+    assert "'kind': '(PodMonitor|PrometheusRule)'" in told
+
+
+def test_the_ingress_that_the_readme_shows_takes_the_largest_list_of_a_recall() -> None:
+    [ingress] = [each for each in SHOWN if each.get("kind") == "Ingress"]
+    assert faults(ingress) == []
+    notes = ingress["metadata"]["annotations"]
+    size = notes["nginx.ingress.kubernetes.io/proxy-body-size"]
+    assert int(size.removesuffix("m")) << 20 >= CSV_BYTES_MAX
+    assert not any("upstream-vhost" in each for each in notes), "Host is kept"
+    [backend] = [
+        path["backend"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]
+    ]
+    service = of_kind(rendered("base"), "Service")[backend["service"]["name"]]
+    assert backend["service"]["port"]["name"] in {each["name"] for each in service["spec"]["ports"]}
+
+
+def test_the_readme_says_what_the_monitoring_needs_to_be_seen() -> None:
+    for each in (
+        "podMonitorSelector",
+        "podMonitorNamespaceSelector",
+        "ruleSelector",
+        "ruleNamespaceSelector",
+        "inhibit_rules",
+    ):
+        assert f"`{each}`" in README, each
+    assert "inhibit_rules" in yaml.safe_load(
+        (TOP / "deploy" / "alertmanager" / "alertmanager.yml").read_text()
     )

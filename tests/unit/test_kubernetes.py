@@ -11,17 +11,29 @@ import pytest
 import yaml
 
 from manifests import (
+    DATABASE,
+    DATABASE_SECRETS,
     FOLDER,
+    OVERLAYS,
+    PROCESSES,
     QUANTITY,
+    SHAPES,
     TOP,
+    WORKLOADS,
     Manifest,
+    beside,
+    container_of,
+    environ_of,
     faults,
     of_kind,
+    pod_of,
     render_with,
     rendered,
+    settings_of,
+    template_of,
+    workloads,
 )
 from scantrail.api.delivering import is_public
-from scantrail.api.recalls import CSV_BYTES_MAX
 from scantrail.cli.addresses import page_address
 from scantrail.contracts.topics import Topic, topic_name, topic_specs
 from scantrail.gateway.app import JOURNAL_SHARE
@@ -32,59 +44,7 @@ from scantrail.infra.rights import ADMIN, GROUPS, READS, writers
 from scantrail.infra.settings import ENV_PREFIX, Settings, load_settings
 from scantrail.infra.topic_admin import topic_config
 
-OVERLAYS = sorted(path.parent.name for path in FOLDER.glob("overlays/*/kustomization.yaml"))
-README = (FOLDER / "README.md").read_text()
-
-SHAPES = ["base", *OVERLAYS, "hub+commands"]
-
-PROCESSES = sorted(
-    f.name.removesuffix("_health_port") for f in fields(Settings) if f.name.endswith("_health_port")
-)
-WORKLOADS = ("Deployment", "StatefulSet", "CronJob")
 CLUSTER = "scantrail"
-
-
-def pod_of(workload: Manifest) -> dict[str, Any]:
-    spec: dict[str, Any] = template_of(workload)["spec"]
-    return spec
-
-
-def template_of(workload: Manifest) -> dict[str, Any]:
-    spec = workload["spec"]
-    template: dict[str, Any] = spec.get("jobTemplate", {}).get("spec", spec)["template"]
-    return template
-
-
-def beside(shape: str) -> list[str]:
-    """What there is beside the processes."""
-    return ["setup", "commands", "months"] if shape.endswith("+commands") else ["setup"]
-
-
-def container_of(workload: Manifest) -> dict[str, Any]:
-    [container] = pod_of(workload)["containers"]
-    assert isinstance(container, dict)
-    return container
-
-
-def settings_of(manifests: list[Manifest]) -> dict[str, str]:
-    [found] = [
-        one["data"] for name, one in of_kind(manifests, "ConfigMap").items() if "settings" in name
-    ]
-    assert isinstance(found, dict)
-    return found
-
-
-def environ_of(manifests: list[Manifest], workload: Manifest) -> dict[str, str]:
-    """Every variable; of those that the cluster tells, one that it may tell."""
-    container = container_of(workload)
-    shared = settings_of(manifests) if "envFrom" in container else {}
-    return shared | {each["name"]: each.get("value", "0") for each in container["env"]}
-
-
-def workloads(shape: str) -> dict[str, Manifest]:
-    """By the name of the process; others are `setup`, `commands` and `months`."""
-    found = of_kind(rendered(shape), *WORKLOADS)
-    return {one["metadata"]["labels"]["app.kubernetes.io/name"]: one for one in found.values()}
 
 
 def told(value: Any) -> Iterator[str]:
@@ -283,7 +243,6 @@ def test_what_cannot_be_made_again_is_deleted_only_on_purpose() -> None:
     [validation] = policy["spec"]["validations"]
     [annotation] = set(re.findall(r"'(scantrail\.io/[a-z-]+)'", validation["expression"]))
     assert f"{annotation}=true" in validation["message"]
-    assert f"{annotation}=true" in README
     # Whoever deletes it is asked about what there is: the object of a DELETE is null.
     assert not re.search(r"\bobject\b", validation["expression"])
 
@@ -391,13 +350,8 @@ def test_postgresql_has_to_show_a_certificate_of_the_authority_in_the_secret(sha
                     for each in container_of(workload)["volumeMounts"]
                     if each["name"] == "database"
                 ]
-                assert f"CHECKED='sslmode=verify-full&sslrootcert={at}/ca.crt'" in README
-    assert secrets == {"database-setup", "database-projector", "database-api"}
-    for secret in secrets:
-        [line] = re.findall(rf"^kubectl .*secret generic {secret} .*$", README, re.MULTILINE)
-        assert "--from-file=ca.crt" in line
-        assert re.search(r'url="postgresql://\S+\?\$CHECKED"', line)
-    assert README.count("postgresql://") == len(secrets), "no address without"
+                assert at == DATABASE
+    assert secrets == DATABASE_SECRETS
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -619,8 +573,6 @@ def test_webhooks_leave_for_public_addresses_alone(shape: str) -> None:
     for address in ("10.1.2.3", "100.64.0.1", "169.254.169.254", "172.16.0.1", "192.168.1.1"):
         assert not is_public(address)
         assert any(ipaddress.ip_address(address) in network for network in kept_in), address
-    for network in kept_in:
-        assert str(network).replace(".0.0.0/", "/").replace(".0.0/", "/") in README
 
 
 def test_commands_reach_the_api_and_it_lets_them_in() -> None:
@@ -720,40 +672,13 @@ def at(manifest: Manifest, path: str) -> object:
 
 
 def with_a_setting_changed(shape: str) -> list[Manifest]:
-    name, *components = shape.split("+")
     generated = {
         "name": "settings",
         "namespace": "scantrail",
         "behavior": "merge",
         "literals": ["SCANTRAIL_LOG_LEVEL=debug"],
     }
-    return render_with(
-        name,
-        components=[FOLDER / "components" / each for each in components],
-        configMapGenerator=[generated],
-    )
-
-
-#: The plurals of step 3 in docs/operations.md.
-IN_WORDS = {f"{name}s": name for name in PROCESSES}
-
-
-def test_the_readme_replaces_processes_in_the_order_of_the_page() -> None:
-    page = (TOP / "docs" / "operations.md").read_text()
-    [told] = re.findall(r"One process after the other.*?: ([a-z, ]+)\. End", page, re.DOTALL)
-    order = [IN_WORDS[each] for each in told.split(", ")]
-    assert sorted(order) == PROCESSES
-    workload = r"(?:statefulset|deployment)/([a-z]+)"
-    [loop] = re.findall(r"^for each in (.*); do$", README, re.MULTILINE)
-    assert re.findall(workload, loop) == order
-    [back] = re.findall(r"in the opposite order: `(.*?)`", README, re.DOTALL)
-    assert re.findall(workload, back) == order[::-1]
-    kinds = {name: workloads("base")[name]["kind"].lower() for name in order}
-    for text in (loop, back):
-        assert {f"{kinds[name]}/{name}" for name in order} == set(text.split())
-    [not_yet] = re.findall(r"notin \((.*?)\)", README)
-    assert not_yet.split(",") == order
-    assert README.index("create job") < README.index("for each in"), "the tables come first"
+    return render_with(shape, configMapGenerator=[generated])
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -764,51 +689,3 @@ def test_a_process_is_chosen_by_its_label_and_all_it_needs_comes_before(shape: s
         assert (name is not None) == (manifest["kind"] in WORKLOADS)
         if name is not None:
             assert name == manifest["metadata"]["name"]
-
-
-# ------------------------------------------------------------------------------ what the page shows
-
-SHOWN = [yaml.safe_load(each) for each in re.findall(r"^```yaml\n(.*?)^```", README, re.M | re.S)]
-PATCHES = [each for each in SHOWN if "patches" in each]
-
-
-@pytest.mark.parametrize("number", range(len(PATCHES)))
-def test_a_patch_that_the_readme_shows_can_be_applied(number: int) -> None:
-    patched = render_with("hub", patches=PATCHES[number]["patches"])
-    assert [fault for manifest in patched for fault in faults(manifest)] == []
-    assert patched != rendered("hub")
-
-
-def test_the_readme_tells_what_names_are_called_on_openshift() -> None:
-    told = " ".join(str(each) for each in PATCHES)
-    assert "openshift-dns" in told
-    assert "port: 5353" in told
-    assert "'kind': '(PodMonitor|PrometheusRule)'" in told
-
-
-def test_the_ingress_that_the_readme_shows_takes_the_largest_list_of_a_recall() -> None:
-    [ingress] = [each for each in SHOWN if each.get("kind") == "Ingress"]
-    assert faults(ingress) == []
-    notes = ingress["metadata"]["annotations"]
-    size = notes["nginx.ingress.kubernetes.io/proxy-body-size"]
-    assert int(size.removesuffix("m")) << 20 >= CSV_BYTES_MAX
-    assert not any("upstream-vhost" in each for each in notes), "Host is kept"
-    [backend] = [
-        path["backend"] for rule in ingress["spec"]["rules"] for path in rule["http"]["paths"]
-    ]
-    service = of_kind(rendered("base"), "Service")[backend["service"]["name"]]
-    assert backend["service"]["port"]["name"] in {each["name"] for each in service["spec"]["ports"]}
-
-
-def test_the_readme_says_what_the_monitoring_needs_to_be_seen() -> None:
-    for each in (
-        "podMonitorSelector",
-        "podMonitorNamespaceSelector",
-        "ruleSelector",
-        "ruleNamespaceSelector",
-        "inhibit_rules",
-    ):
-        assert f"`{each}`" in README, each
-    assert "inhibit_rules" in yaml.safe_load(
-        (TOP / "deploy" / "alertmanager" / "alertmanager.yml").read_text()
-    )

@@ -103,6 +103,14 @@ def test_a_script_that_the_readme_shows_can_be_read_by_a_shell(number: int) -> N
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_script_of_several_steps_ends_where_one_fails() -> None:
+    for script in SCRIPTS:
+        assert script.startswith("set -eu\n") or "$STAMP" not in script
+    [release] = [each for each in SCRIPTS if "rollout status" in each]
+    assert release.startswith("set -eu\n")
+    assert "||" not in release
+
+
 def test_backup_and_restore_speak_of_what_is_there() -> None:
     """Claims are made again by the names that they had, and as their schema says."""
     written = "\n".join(SCRIPTS)

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from faults.links import HOST, Link, Mode, Network
-from scantrail.infra.child_processes import free_ports
+from scantrail.infra.broker_security import BrokerSecurity
+from scantrail.infra.child_processes import free_ports, write_private
 from scantrail.infra.embedded_kafka import EmbeddedKafka
 
 NODES = (1, 2, 3)
@@ -24,7 +25,6 @@ controller.listener.names=CONTROLLER
 inter.broker.listener.name=INTERNAL
 listeners={listeners}
 advertised.listeners={advertised}
-listener.security.protocol.map={protocols}
 log.dirs={data}
 auto.create.topics.enable=false
 default.replication.factor=3
@@ -56,7 +56,9 @@ class Broker(EmbeddedKafka):
     def __init__(
         self, folder: Path, cache: Path, *, node: int, cluster: "Cluster", ports: Mapping[str, int]
     ) -> None:
-        super().__init__(folder, cache, port=ports["others"], heap_mb=384)
+        super().__init__(
+            folder, cache, port=ports["others"], heap_mb=384, security=cluster.security
+        )
         self.node = node
         self._cluster = cluster
         self._ports = ports
@@ -72,22 +74,30 @@ class Broker(EmbeddedKafka):
         told = {**public, "internal": ports["internal"]}
         advertised = [f"{name.upper()}://{HOST}:{number}" for name, number in told.items()]
         voters = [f"{n}@{HOST}:{self._cluster.ports[n]['controller']}" for n in NODES]
-        (self.folder / "server.properties").write_text(
-            _PROPERTIES.format(
-                node=self.node,
-                voters=",".join(voters),
-                listeners=",".join(listeners),
-                advertised=",".join(advertised),
-                protocols=",".join(f"{name.upper()}:PLAINTEXT" for name in names),
-                data=data,
-            )
+        told = _PROPERTIES.format(
+            node=self.node,
+            voters=",".join(voters),
+            listeners=",".join(listeners),
+            advertised=",".join(advertised),
+            data=data,
         )
+        if (security := self._cluster.security) is None:
+            protocols = ",".join(f"{name.upper()}:PLAINTEXT" for name in names)
+            told += f"listener.security.protocol.map={protocols}\n"
+        else:
+            listed = map(str.upper, names)
+            told += security.properties(*listed, quorum="CONTROLLER", seen_from=self.folder)
+        write_private(self.folder / "server.properties", told)
 
 
 class Cluster:
-    """The brokers, and the links through which clients reach them."""
+    """The brokers, and the links through which clients reach them; with `security` they let nobody
+    in without a proof, one another neither."""
 
-    def __init__(self, folder: Path, cache: Path, network: Network) -> None:
+    def __init__(
+        self, folder: Path, cache: Path, network: Network, security: BrokerSecurity | None = None
+    ) -> None:
+        self.security = security
         self.id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         names = (*CLIENTS, "internal", "controller")
         chosen = iter(free_ports(len(NODES) * (len(names) + len(CLIENTS))))

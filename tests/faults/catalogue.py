@@ -6,9 +6,11 @@ import random
 import resource
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -19,6 +21,7 @@ from faults.installation import Installation
 from faults.links import Mode
 from faults.releases import DEFECT
 from scantrail.cli.addresses import page_address
+from scantrail.cli.supervisor import python_command
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +274,64 @@ async def kill_postgres(at: Setting) -> float:
     return time.monotonic()
 
 
+async def restore_postgres(at: Setting) -> float:
+    """A base backup takes its place, and what came since is lost there. The apis begin when what
+    people entered is taken over from Kafka: docs/operations.md, "Restoring"."""
+    site, address = at.site, at.site.base.database_url
+    data, backup = site.postgres.folder / "data", site.folder / "base-backup"
+    await _blocking(lambda: _back_up(address, data, backup))
+    await at.hold(8.0, 60.0)
+    for name in site.of("api"):
+        await _blocking(lambda name=name: site.supervisor.stop(name, 30.0))
+    with psycopg.connect(address, autocommit=True) as database:
+        before = _written(database)
+    site.postgres.kill()
+    shutil.rmtree(data)
+    backup.rename(data)
+    await _blocking(site.postgres.start)
+    back = time.monotonic()
+    with psycopg.connect(address, autocommit=True) as database:
+        lost = before - _written(database)
+        assert lost > 0, "nothing was lost"
+        await _soon(lambda: _written(database) >= before, f"{lost} rows do not come back")
+    await _blocking(
+        lambda: subprocess.run(
+            python_command("scantrail.cli", "db", "take-over"),
+            env={**os.environ, **site.base.environ()},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    )
+    for name in site.of("api"):
+        await _blocking(lambda name=name: site.supervisor.restart(name))
+    await _blocking(lambda: site.await_ready(*site.of("api")))
+    return back
+
+
+def _back_up(address: str, data: Path, backup: Path) -> None:
+    """A base backup of the server while it is written to (PostgreSQL 15, 26.3.3)."""
+    with psycopg.connect(address, autocommit=True) as database:
+        database.execute("SELECT pg_backup_start('faults', true)")
+        # Files that go while they are copied are none of the backup's.
+        subprocess.run(["cp", "-a", data, backup], check=False, stderr=subprocess.DEVNULL)
+        told = database.execute("SELECT labelfile FROM pg_backup_stop(false)").fetchone()
+    assert told is not None
+    shutil.rmtree(backup / "pg_wal")
+    subprocess.run(["cp", "-a", data / "pg_wal", backup / "pg_wal"], check=True)
+    (backup / "postmaster.pid").unlink()
+    label = backup / "backup_label"
+    label.write_text(told[0])
+    owner = (data / "PG_VERSION").stat()
+    os.chown(label, owner.st_uid, owner.st_gid)
+
+
+def _written(database: "psycopg.Connection[Any]") -> int:
+    """Rows of movements and alerts."""
+    query = "SELECT (SELECT count(*) FROM movement) + (SELECT count(*) FROM alert)"
+    found = database.execute(query).fetchone()
+    return 0 if found is None else int(found[0])
+
+
 async def end_connections(at: Setting) -> float:
     """All that anybody has, some times."""
     for _ in range(20 if at.is_long else 4):
@@ -446,6 +507,7 @@ FAULTS = (
     Fault("F17", "connections to PostgreSQL end", end_connections),
     Fault("F17", "a table is locked", lock_a_table),
     Fault("F17", "the projector is in a deadlock", deadlock),
+    Fault("F18", "PostgreSQL is restored to a backup", restore_postgres),
     Fault("F20", "a paused projector returns", pause("projector")),
     Fault("F20", "projectors die", kill("projector")),
     Fault("F25", "the code fails on some scans", fail_on_scans),

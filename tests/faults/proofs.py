@@ -148,7 +148,14 @@ PROOFS = (
         "what is stopped, and a conveyor's link",
         ("tests/integration/test_monitoring_edge.py", _VERDICT, "tests/component/test_verdicts.py"),
     ),
-    Proof("F31", "passwords and certificates", ("tests/integration/test_secure_edge.py",)),
+    Proof(
+        "F31",
+        "passwords and certificates",
+        (
+            "tests/integration/test_secure_edge.py",
+            "tests/integration/test_secure_cluster_edge.py",
+        ),
+    ),
     Proof(
         "F32",
         "a station floods, or has another's name",

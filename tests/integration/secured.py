@@ -1,21 +1,26 @@
 """An installation that lets nobody in without a proof, and what tests ask of it."""
 
+import asyncio
 import ssl
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 from aiokafka.client import AIOKafkaClient
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import Array, Boolean, Int16, Int32, Schema, String
 
 from scantrail.cli.addresses import page_address, private_settings
+from scantrail.cli.rotating import Rotation
 from scantrail.cli.secured import PERSON, Secured, secrets_folder
 from scantrail.cli.stack import Stack
 from scantrail.infra.credentials import kafka_access
+from scantrail.infra.database import sqlalchemy_url
 from scantrail.infra.settings import Settings
 
 READER, OTHER = "handheld-1", "handheld-2"
@@ -29,13 +34,22 @@ _READERS = "\n".join(
 
 
 @contextmanager
-def secured_stack(folder: Path, cache: Path) -> Iterator[Stack]:
-    """A private `scantrail up --secure`, with two readers over HTTP."""
+def secured_stack(
+    folder: Path,
+    cache: Path,
+    *,
+    shape: Settings | None = None,
+    prepare: Callable[[Stack], None] = lambda stack: None,
+) -> Iterator[Stack]:
+    """A private `scantrail up --secure`, with two readers over HTTP; `prepare` may put another
+    Kafka into it before it starts."""
     data = folder / "data"
     readers = folder / "readers.toml"
     readers.write_text(Secured(secrets_folder(data)).readers(_READERS))
-    settings = replace(private_settings(data, Settings()), readers_file=str(readers))
-    with Stack(settings, cache=cache, secure=True) as stack:
+    settings = replace(private_settings(data, shape or Settings()), readers_file=str(readers))
+    stack = Stack(settings, cache=cache, secure=True)
+    prepare(stack)
+    with stack:
         with api(stack) as client:
             for station, step in STATIONS.values():
                 body = {"name": station, "site": "north", "business_step": step}
@@ -82,6 +96,58 @@ def send(client: httpx.Client, codes: Iterable[str], reader: str = READER) -> ht
 
 def client_of(settings: Settings) -> AIOKafkaClient:
     return AIOKafkaClient(bootstrap_servers=settings.kafka_bootstrap, **kafka_access(settings))
+
+
+def codes(start: str, count: int) -> list[str]:
+    return [f"01{GTIN}21{start}{number:04}" for number in range(count)]
+
+
+def connect(settings: Settings, **more: str) -> psycopg.Connection:
+    told = sqlalchemy_url(settings.database_url).replace("postgresql+psycopg", "postgresql")
+    password = settings.secret("database_password")
+    return psycopg.connect(told, **({"password": password} | more))  # type: ignore[arg-type]
+
+
+def until_moved_once(stack: Stack, sent: list[str], limit_s: float = 120.0) -> None:
+    """Return once each unit has moved; fails where one has moved twice."""
+    units = [f"sgtin:{GTIN}.{code[18:]}" for code in sent]
+    query = "SELECT count(*), count(DISTINCT unit) FROM movement WHERE unit = ANY(%s)"
+    deadline = time.monotonic() + limit_s
+    with connect(stack.settings) as owner:
+        owner.autocommit = True
+        while (found := owner.execute(query, [units]).fetchone()) != (len(units), len(units)):
+            assert found is not None
+            assert found[0] == found[1], "a scan has moved its unit twice"
+            assert time.monotonic() < deadline, f"{len(units) - found[1]} of {len(units)} are lost"
+            time.sleep(0.1)
+
+
+async def while_scans_flow(stack: Stack, kinds: Sequence[str], said: list[str]) -> list[str]:
+    """The codes that the gateway accepted while all these were exchanged."""
+    done = asyncio.Event()
+    sent: list[str] = []
+
+    async def flow() -> None:
+        number = 0
+        with gateway(stack) as client:
+            while not done.is_set():
+                some = codes(f"F{number:04}", 5)
+                answer = await asyncio.to_thread(send, client, some)
+                assert answer.json() == {"accepted": 5, "rejected": []}
+                sent.extend(some)
+                number += 1
+                await asyncio.sleep(0.05)
+
+    flowing = asyncio.create_task(flow())
+    try:
+        for kind in kinds:
+            rotation = Rotation(stack.settings, secured_of(stack).keyring, said.append)
+            await asyncio.to_thread(rotation.rotate, kind)
+    finally:
+        done.set()
+        await flowing
+    assert len(sent) > 100, "too little flowed for this to prove anything"
+    return sent
 
 
 #: Who signs in first.

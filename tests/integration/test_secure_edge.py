@@ -7,7 +7,7 @@ import re
 import ssl
 import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,19 +32,22 @@ from integration.secured import (
     READER,
     api,
     client_of,
+    codes,
+    connect,
     gateway,
     operations_of,
     secured_of,
     secured_stack,
     send,
+    until_moved_once,
+    while_scans_flow,
 )
 from scantrail.cli.commands import run
-from scantrail.cli.rotating import KINDS, Rotation, shown_by
+from scantrail.cli.rotating import KINDS, shown_by
 from scantrail.cli.stack import PROCESSES, Stack
 from scantrail.contracts.topics import Topic
 from scantrail.infra.certificates import expires
 from scantrail.infra.credentials import kafka_access
-from scantrail.infra.database import sqlalchemy_url
 from scantrail.infra.kafka_rights import apply_access
 from scantrail.infra.rights import (
     ADMIN,
@@ -73,10 +76,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory, stack_cache: Path) -> Iterat
         yield running
 
 
-def codes(start: str, count: int) -> list[str]:
-    return [f"01{GTIN}21{start}{number:04}" for number in range(count)]
-
-
 def until_found(stack: Stack, found: list[str], limit_s: float = 60.0) -> None:
     """Return once the api tells of each exactly one movement."""
     deadline = time.monotonic() + limit_s
@@ -89,20 +88,6 @@ def until_found(stack: Stack, found: list[str], limit_s: float = 60.0) -> None:
                     break
                 assert time.monotonic() < deadline, f"{code}: {answer.text}"
                 time.sleep(0.05)
-
-
-def until_moved_once(stack: Stack, sent: list[str], limit_s: float = 120.0) -> None:
-    """Return once each unit has moved; fails where one has moved twice."""
-    units = [f"sgtin:{GTIN}.{code[18:]}" for code in sent]
-    query = "SELECT count(*), count(DISTINCT unit) FROM movement WHERE unit = ANY(%s)"
-    deadline = time.monotonic() + limit_s
-    with connect(stack.settings) as owner:
-        owner.autocommit = True
-        while (found := owner.execute(query, [units]).fetchone()) != (len(units), len(units)):
-            assert found is not None
-            assert found[0] == found[1], "a scan has moved its unit twice"
-            assert time.monotonic() < deadline, f"{len(units) - found[1]} of {len(units)} are lost"
-            time.sleep(0.1)
 
 
 # -------------------------------------------------------------------------------------- what works
@@ -272,12 +257,6 @@ def test_the_controllers_listener_speaks_tls_and_asks_for_a_password(stack: Stac
 
 
 # ----------------------------------------------------------------------------------- PostgreSQL
-
-
-def connect(settings: Settings, **more: str) -> psycopg.Connection:
-    told = sqlalchemy_url(settings.database_url).replace("postgresql+psycopg", "postgresql")
-    password = settings.secret("database_password")
-    return psycopg.connect(told, **({"password": password} | more))  # type: ignore[arg-type]
 
 
 def test_postgresql_grants_each_role_what_the_table_says_and_no_more(stack: Stack) -> None:
@@ -499,7 +478,7 @@ def test_a_certificate_that_ended_keeps_its_process_out_until_there_is_another(
     until_moved_once(stack, [*while_it_holds, *after_it_ended])
 
 
-def test_passwords_and_certificates_are_exchanged_while_scans_flow(
+def test_passwords_and_certificates_are_exchangedwhile_scans_flow(
     stack: Stack, long_form: bool
 ) -> None:
     """The last here: it starts the broker again."""
@@ -512,7 +491,7 @@ def test_passwords_and_certificates_are_exchanged_while_scans_flow(
     )
     said: list[str] = []
     kinds = KINDS if long_form else KINDS[:1]
-    sent = asyncio.run(_while_scans_flow(stack, kinds, said))
+    sent = asyncio.run(while_scans_flow(stack, kinds, said))
     with connect(stack.settings) as owner:  # those of before are opened anew, with what holds now
         owner.autocommit = True
         owner.execute(
@@ -544,31 +523,3 @@ async def _bootstrap(settings: Settings) -> None:
         await client.bootstrap()
     finally:
         await client.close()
-
-
-async def _while_scans_flow(stack: Stack, kinds: Sequence[str], said: list[str]) -> list[str]:
-    """The codes that the gateway accepted while all these were exchanged."""
-    done = asyncio.Event()
-    sent: list[str] = []
-
-    async def flow() -> None:
-        number = 0
-        with gateway(stack) as client:
-            while not done.is_set():
-                some = codes(f"F{number:04}", 5)
-                answer = await asyncio.to_thread(send, client, some)
-                assert answer.json() == {"accepted": 5, "rejected": []}
-                sent.extend(some)
-                number += 1
-                await asyncio.sleep(0.05)
-
-    flowing = asyncio.create_task(flow())
-    try:
-        for kind in kinds:
-            rotation = Rotation(stack.settings, secured_of(stack).keyring, said.append)
-            await asyncio.to_thread(rotation.rotate, kind)
-    finally:
-        done.set()
-        await flowing
-    assert len(sent) > 100, "too little flowed for this to prove anything"
-    return sent

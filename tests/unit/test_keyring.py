@@ -98,6 +98,21 @@ def test_the_brokers_go_by_the_newest_of_their_passwords(keyring: Keyring) -> No
     assert broker.principal() == BROKERS[1]
 
 
+def test_several_controllers_know_each_other_by_certificates_alone(keyring: Keyring) -> None:
+    broker = keyring.broker
+    one, several = (broker.properties("CLIENTS", "LEAD", quorum=each) for each in (None, "LEAD"))
+    assert "listener.security.protocol.map=CLIENTS:SASL_SSL,LEAD:SASL_SSL\n" in one
+    assert "CN=kafka" not in one
+    assert "listener.security.protocol.map=CLIENTS:SASL_SSL,LEAD:SSL\n" in several
+    assert "listener.name.lead.ssl.client.auth=required\n" in several
+    assert "listener.name.lead.scram" not in several
+    assert "super.users=User:kafka-a;User:kafka-b;User:CN=kafka\n" in several
+    subject = x509.load_pem_x509_certificate(broker.certificate.read_bytes()).subject
+    assert subject.rfc4514_string() == "CN=kafka"
+    for told in (one, several):
+        assert broker.properties_anew(told) == told
+
+
 def test_each_process_is_told_of_its_own_files(keyring: Keyring) -> None:
     shared = Settings(
         database_url="postgresql://owner@db:5432/scantrail?sslmode=verify-full",
@@ -144,6 +159,12 @@ def test_the_command_makes_a_folder_and_says_what_it_cannot(
     assert lines[0] == "--add-scram"
     told = run(["secrets", "make", str(folder), "--owner=nobody=1:1"])
     assert str(told).startswith("scantrail secrets: --owner nobody=1:1: give NAME=USER:GROUP")
+    for more in ((), ("--listeners=A,B",)):
+        told = run(["secrets", "make", str(folder), "--quorum=C", *more])
+        assert str(told) == "scantrail secrets: --quorum C: give one of those of --listeners"
+    told = run(["secrets", "make", str(folder), "--listeners=A,C", "--quorum=C"])
+    assert told == 0
+    assert "A:SASL_SSL,C:SSL" in (folder / "kafka" / "security.properties").read_text()
     told = run(["secrets", "apply", str(tmp_path / "absent")])
     assert str(told).startswith(f"scantrail secrets: {tmp_path / 'absent'} has no secrets: ")
     told = run(["secrets", "make", str(folder), f"--readers={tmp_path / 'absent.toml'}"])

@@ -28,6 +28,9 @@ def add_secrets(parser: argparse.ArgumentParser) -> None:
     made.add_argument("--host", action="append", default=[], help="certificates are for it too")
     made.add_argument("--listeners", help="of Kafka's brokers, commas between")
     made.add_argument(
+        "--quorum", help="the one of them on which several controllers elect their leader"
+    )
+    made.add_argument(
         "--readers", type=Path, help="a readers' file, copied to the gateway's with a token each"
     )
     made.add_argument(
@@ -47,7 +50,9 @@ def add_secrets(parser: argparse.ArgumentParser) -> None:
 def run_secrets(asked: argparse.Namespace, settings: Settings, say: Callable[[str], None]) -> None:
     """Raises SettingsError."""
     if asked.action == "make":
-        make_secrets(asked.folder, asked.host, asked.listeners, asked.owner, asked.readers)
+        make_secrets(
+            asked.folder, asked.host, asked.listeners, asked.quorum, asked.owner, asked.readers
+        )
         say(f"the secrets are in {asked.folder}")
     elif asked.action == "apply":
         apply_secrets(settings, _there(asked.folder), say)
@@ -60,17 +65,21 @@ def make_secrets(
     folder: Path,
     hosts: Sequence[str],
     listeners: str | None,
+    quorum: str | None,
     owners: Sequence[str],
     readers: Path | None,
 ) -> None:
     """Write what is missing; with `listeners` also what containers are told, and with `readers`
     that file for the gateway, with a token for each over HTTP."""
+    named = listeners.split(",") if listeners else []
+    if quorum is not None and quorum not in named:
+        raise SettingsError(f"--quorum {quorum}: give one of those of --listeners")
     keyring = Keyring(folder.absolute(), hosts)
     try:
         for owner in owners:
             _give(keyring.folder, owner)
-        if listeners:
-            keyring.make_for_containers(listeners.split(","))
+        if named:
+            keyring.make_for_containers(named, quorum)
         else:
             keyring.make()
         if readers:

@@ -15,7 +15,7 @@ from scantrail.infra.credentials import MECHANISM, kafka_access, run_clients
 from scantrail.infra.rights import BROKERS
 from scantrail.infra.settings import Settings
 
-# TLS with certificates of both sides, and SCRAM, on every listener, the controllers' too.
+# TLS with certificates of both sides, and SCRAM, on every listener, one controller's too.
 _PROPERTIES = """\
 listener.security.protocol.map={protocols}
 sasl.enabled.mechanisms={mechanism}
@@ -31,12 +31,17 @@ allow.everyone.if.no.acl.found=false
 super.users={users}
 """
 
+_CERTIFIED = "listener.name.{name}.ssl.client.auth=required\n"
+
 _LISTENER = """\
-listener.name.{name}.ssl.client.auth=required
 listener.name.{name}.sasl.enabled.mechanisms={mechanism}
 listener.name.{name}.{mechanism_key}.sasl.jaas.config={module} required \
 username="{user}" password="{password}";
 """
+
+#: As whom several controllers know each other: passwords are in the log for which they have yet to
+#: elect a leader. No other certificate of the authority has this name.
+_CONTROLLERS = "CN=kafka"
 
 _MODULE = "org.apache.kafka.common.security.scram.ScramLoginModule"
 
@@ -73,35 +78,42 @@ class BrokerSecurity:
             kafka_certificate=str(self.certificate),
         )
 
-    def properties(self, *listeners: str, seen_from: Path | None = None) -> str:
+    def properties(
+        self, *listeners: str, quorum: str | None = None, seen_from: Path | None = None
+    ) -> str:
         """Lines of `server.properties`; they hold the password: the file is to be 0600. Paths are
-        as they are from the folder `seen_from`, where one is given."""
+        as they are from the folder `seen_from`, where one is given. `quorum`: the one of these
+        listeners on which several controllers elect their leader, by certificates alone."""
         name = self.principal()
         password = self.password_file(name).read_text().strip()
         lines = _PROPERTIES.format(
-            protocols=",".join(f"{listener}:SASL_SSL" for listener in listeners),
+            protocols=",".join(
+                f"{each}:{'SSL' if each == quorum else 'SASL_SSL'}" for each in listeners
+            ),
             mechanism=MECHANISM,
             certificate=_path(self.certificate, seen_from),
             authorities=_path(self.authorities, seen_from),
-            users=";".join(f"User:{each}" for each in BROKERS),
+            users=";".join(f"User:{each}" for each in (*BROKERS, *([_CONTROLLERS] * bool(quorum)))),
         )
-        return lines + "".join(
-            _LISTENER.format(
-                name=listener.lower(),
-                mechanism=MECHANISM,
-                mechanism_key=MECHANISM.lower(),
-                module=_MODULE,
-                user=name,
-                password=password,
-            )
-            for listener in listeners
-        )
+        for listener in listeners:
+            lines += _CERTIFIED.format(name=listener.lower())
+            if listener != quorum:
+                lines += _LISTENER.format(
+                    name=listener.lower(),
+                    mechanism=MECHANISM,
+                    mechanism_key=MECHANISM.lower(),
+                    module=_MODULE,
+                    user=name,
+                    password=password,
+                )
+        return lines
 
-    @staticmethod
-    def listeners_in(properties: str) -> list[str]:
-        """The listeners that such lines are for."""
+    def properties_anew(self, properties: str) -> str:
+        """Such lines as they are now, for the same listeners; paths are whole."""
         (protocols,) = re.findall(r"^listener.security.protocol.map=(.*)$", properties, re.M)
-        return [each.partition(":")[0] for each in protocols.split(",")]
+        told = dict(each.split(":") for each in protocols.split(","))
+        quorum = next((each for each, protocol in told.items() if protocol == "SSL"), None)
+        return self.properties(*told, quorum=quorum)
 
     def format_arguments(self) -> Sequence[str]:
         """What the storage tool is told, by a file: on its command line all would see it."""

@@ -90,10 +90,14 @@ class Keyring:
         if not path.exists():
             _write(path, new_password())
 
-    def make_for_containers(self, listeners: Sequence[str]) -> None:
-        """What a broker with these listeners and a PostgreSQL in containers are told."""
+    def make_for_containers(self, listeners: Sequence[str], quorum: str | None = None) -> None:
+        """What brokers with these listeners, one of them that of a `quorum` of several controllers,
+        and a PostgreSQL in containers are told."""
         self.make()
-        _write(self.broker.folder / "security.properties", self.broker.properties(*listeners))
+        _write(
+            self.broker.folder / "security.properties",
+            self.broker.properties(*listeners, quorum=quorum),
+        )
         if not (arguments := self.broker.folder / "users.args").exists():
             _write(arguments, "\n".join(self.broker.format_arguments()) + "\n")
         self._make_password(self.folder / "postgres" / "password")
@@ -103,7 +107,7 @@ class Keyring:
         """Where a broker is told by a file, let the file have the password that holds now."""
         path = self.broker.folder / "security.properties"
         if path.exists():
-            _write(path, self.broker.properties(*self.broker.listeners_in(path.read_text())))
+            _write(path, self.broker.properties_anew(path.read_text()))
 
     # ----------------------------------------------------------------------------- where they lie
 

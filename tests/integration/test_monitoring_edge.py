@@ -1,5 +1,6 @@
 """What operations sees: a real Prometheus and a real Alertmanager look at real processes."""
 
+import asyncio
 import json
 import socket
 import time
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -18,11 +20,20 @@ from integration.monitors import DEPLOY, HOST, PROCESSES, Monitors, monitored
 from integration.processes import started
 from scantrail.cli.addresses import private_settings
 from scantrail.cli.stack import Stack
+from scantrail.cli.supervisor import Program, Supervisor, python_command
+from scantrail.contracts.topics import Topic
 from scantrail.infra.child_processes import free_ports
+from scantrail.infra.failpoints import FAILPOINT
 from scantrail.infra.settings import Settings
+
+if TYPE_CHECKING:
+    from integration.conftest import Site
 
 GTIN = "09506000134352"
 FOUND_S_MAX = 60.0
+
+#: So many starts within ten minutes are none too many.
+STARTS_MAX = 3
 
 READERS = """\
 [[reader]]
@@ -136,6 +147,9 @@ def test_what_one_process_lacks_holds_back_what_follows_and_nothing_of_another(
         follows = [
             of("NotReady", "tracker-1"),
             of("ConsumerStalled", "tracker-1", partition="0"),
+            of("Restarting", "tracker-1"),
+            of("NotReady", "tracker-2"),
+            of("ConsumerStalled", "tracker-2", partition="0"),
             of("ConsumerStalled", "projector-1", partition="0"),
             {"alertname": "ScantrailScanAgeHigh", "severity": "page", "stage": "movement"},
             {"alertname": "ScantrailReaderSilent", "severity": "ticket", "reader": "r"},
@@ -147,6 +161,8 @@ def test_what_one_process_lacks_holds_back_what_follows_and_nothing_of_another(
             of("KafkaAway", "api-1"),
             of("TargetDown", "gateway-1"),
             of("ReaderAway", "gateway-2", reader="gate"),
+            of("Restarting", "tracker-2"),
+            of("NotReady", "tracker-3"),
             of("NotReady", "projector-1"),
             of("ConsumerStalled", "projector-2", partition="0"),
             of("OutboxStuck", "api-2"),
@@ -215,6 +231,38 @@ def test_what_stops_fires_the_right_alert_and_alertmanager_tells_it(
                 monitors.until_exactly(*(("ScantrailKafkaAway", job) for job in PROCESSES))
                 stack.kafka.start()
                 monitors.until_exactly()
+
+
+@pytest.mark.long
+@pytest.mark.alone
+async def test_a_tracker_that_dies_of_each_batch_and_is_started_again_is_paged(
+    site: "Site", tmp_path: Path
+) -> None:
+    supervisor = Supervisor(lambda line: None)
+    dying = Program(
+        name="tracker",
+        command=python_command("scantrail.tracker"),
+        log=tmp_path / "tracker.log",
+        env={**site.settings.environ(), FAILPOINT: "begun:1"},
+    )
+    with monitored(tmp_path / "monitors", site.settings) as monitors:
+
+        async def until(is_so: Callable[[], object], what: str, limit_s: float = 60.0) -> None:
+            await asyncio.to_thread(monitors.until, is_so, what, limit_s)
+
+        def loops() -> bool:
+            return ("ScantrailRestarting", "tracker") in monitors.fires()
+
+        supervisor.start(dying)
+        try:
+            await until(lambda: monitors.finds('scantrail_ready{job="tracker"} == 1'), "it works")
+            await site.publish(Topic.SCANS, "1", b"no scan, and begun all the same")
+            await until(lambda: supervisor.ends("tracker") == STARTS_MAX, "it has ended some times")
+            assert not loops()
+            await until(loops, "it is told", 120.0)
+            await until(lambda: "tracker ends again and again" in told(monitors), "it is paged")
+        finally:
+            supervisor.stop_all(())
 
 
 @pytest.mark.long

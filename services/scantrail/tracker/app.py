@@ -1,6 +1,5 @@
 """The tracker's shell: records in, the pure fold, records out. No rule lives here."""
 
-import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -215,8 +214,13 @@ class _Part:
                 self._take_base(record, known, *content)
         except tuple(NOT_APPLIED) as error:
             self._set_aside(record, NOT_APPLIED[type(error)], str(error))
-        except Exception as error:  # noqa: BLE001  whatever the code may raise
-            traceback.print_exc()
+        except Exception as error:
+            log.exception(
+                "the code raised on a record",
+                topic=record.topic,
+                partition=record.partition,
+                offset=record.offset,
+            )
             self._failures.failed()
             at = None
             if isinstance(content, Scan):  # no other needs its unit held: the scans are all there

@@ -31,7 +31,6 @@ import shutil
 import signal
 import threading
 import time
-import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -270,8 +269,8 @@ class BatchApp:
             self.app.consumer.done(event.message)
         except asyncio.CancelledError:  # the worker stops: as died, the batch is read again
             raise
-        except BaseException as error:  # noqa: BLE001  Faust would acknowledge the batch and go on
-            traceback.print_exc()
+        except BaseException as error:
+            log.exception("a batch cannot be processed", partition=event.message.partition)
             if _is_corruption(error):
                 self.discard_broken(error)
             os._exit(getattr(error, "exit_status", EXIT_FAILED))
@@ -574,7 +573,7 @@ class GuardedRecovery(Recovery):
             except BaseException as error:
                 if isinstance(error, asyncio.CancelledError):
                     raise
-                traceback.print_exc()
+                log.exception("units cannot be restored")
                 if _is_corruption(error):
                     self._batches.discard_broken(error)
                 os._exit(EXIT_FAILED)

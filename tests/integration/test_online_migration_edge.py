@@ -127,7 +127,12 @@ class Load:
         with psycopg.connect(self.address, autocommit=True) as database:
             for _ in self._numbers("relay"):
                 self._run("relay", database, _ENTER, [_ROWS])
-                self._run("relay", database, "SELECT * FROM outbox ORDER BY id LIMIT %s", [_ROWS])
+                self._run(
+                    "relay",
+                    database,
+                    "SELECT id, topic, key, value FROM outbox ORDER BY id LIMIT %s",
+                    [_ROWS],
+                )
                 self._run("relay", database, oldest, [_ROWS])
 
     def _old(self, number: int) -> str:

@@ -1,35 +1,61 @@
-"""The checker of faults: by units that lived well, and by mutants of tracker and projector whose
-errors show without Kafka and PostgreSQL. tests/system/test_mix.py runs all mutants as processes.
+"""The checker of faults: by units that lived well, and by mutants of gateway, tracker and projector
+whose errors show without Kafka and PostgreSQL. tests/system/test_mix.py runs all mutants as
+processes.
 """
 
+import asyncio
+import contextlib
 import time
 from collections import Counter
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import aiohttp
 import pytest
+from aiokafka import TopicPartition
 
+from component.belt import GTIN, READERS, RECALL, Belt, code, unit
 from faults import mutants
 from faults.catalogue import Fault, kill_trackers
 from faults.checker import (
+    CODE,
     DOUBLED,
+    INVARIANTS,
     LOST,
     TOLD_MAX,
+    WAY_S,
     Broken,
+    answered,
+    drained,
     each_alerted,
     each_once,
     together,
     versions,
 )
-from faults.load import GTIN, Ledger, Sent
+from faults.lags import GROUPS, lags
+from faults.load import TWIN_EACH, Ledger, Question, Sent, ask
 from faults.run import Result
+from scantrail.alerter.app import Notices, judge_movements, read_movements
+from scantrail.cli import stack
 from scantrail.contracts.records import decode_state, encode
 from scantrail.contracts.topics import Topic
 from scantrail.domain import custody
+from scantrail.domain.recall_match import RecallMatcher
 from scantrail.domain.scan import Scan
+from scantrail.domain.verdict import Verdict
 from scantrail.domain.vocabulary import BusinessStep
+from scantrail.gateway import verdicts
+from scantrail.gateway.guards import Guards
+from scantrail.gateway.http import build_http
+from scantrail.gateway.intake import Intake
+from scantrail.gateway.verdict_http import build_verdict
+from scantrail.gateway.verdicts import Verdicts
+from scantrail.infra.child_processes import free_ports
+from scantrail.infra.web import serve_http
 from scantrail.projector import rows as projected
 from scantrail.tracker.app import Tracking
 from scantrail.tracker.failures import FailureLimit
@@ -40,6 +66,7 @@ STATIONS = (
     ("dock", BusinessStep.RECEIVING),
     ("shelf", BusinessStep.STORING),
     ("gate", BusinessStep.SHIPPING),
+    ("door", BusinessStep.SHIPPING),
 )
 UNITS = 100
 
@@ -57,12 +84,13 @@ class Record:
 
 
 def scan(number: int, stage: int) -> Scan:
-    """One of a unit's life; each unit has been at all stations once."""
+    """One of a unit's life; each has been at all stations once, but at the door only those whose
+    serial is on two units."""
     station, step = STATIONS[stage]
     at = NOON + timedelta(hours=stage, seconds=number)
     return Scan(
         event_id=f"{station}-1/{number}-{stage}",
-        unit=f"sgtin:{GTIN}.S{number}",
+        unit=f"sgtin:{GTIN}.{'S' if number % TWIN_EACH else 'T'}{number}",
         event_time=at,
         record_time=at,
         reader=f"{station}-1",
@@ -79,7 +107,7 @@ def found_in_a_run() -> Counter[str]:
     """What the checker counts where all units lived, and every tenth scan was sent again."""
     told, ledger = list[Scan](), Ledger()
     for stage in range(len(STATIONS)):
-        for number in range(UNITS):
+        for number in range(0, UNITS, TWIN_EACH if STATIONS[stage][0] == "door" else 1):
             each = scan(number, stage)
             told += [each, replace(each, record_time=each.record_time + timedelta(seconds=1))][
                 : 2 if number % 10 == 0 else 1
@@ -98,10 +126,15 @@ def found_in_a_run() -> Counter[str]:
     written = projected.Rows()
     projected.add_records(written, Topic.MOVEMENTS, moved)
     states = {state.unit: state for state in (decode_state(value) for _, value in made.states)}
+    judged = judge_movements(
+        read_movements([moved], {}), Notices(RecallMatcher(), {}, {}, {}), site_travel_s=1800.0
+    )
+    alerted = {each.id: (each.id, each.kind, each.unit or "", "open", 0) for each in judged}
     found = Broken()
     each_once(found, ledger, written.movements, {})
     together(found, moved, written.movements, {(MOVEMENTS, 0): len(moved)})
     versions(found, moved, states)
+    each_alerted(found, ledger, alerted.values())
     return found.counts
 
 
@@ -110,12 +143,14 @@ def test_where_all_is_well_nothing_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["repeats_new", "versions_skipped", "rows_missing", "rows_appended"]
+    "name",
+    ["repeats_new", "versions_skipped", "conflicts_missing", "rows_missing", "rows_appended"],
 )
 def test_what_a_mutant_breaks_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, function in (
         (custody, "observe"),
         (custody, "_remembered"),
+        (custody, "_broken_rule"),
         (projected, "_add_movement"),
     ):  # as they are now, and again when this test has ended
         monkeypatch.setattr(module, function, getattr(module, function))
@@ -125,13 +160,19 @@ def test_what_a_mutant_breaks_is_found(name: str, monkeypatch: pytest.MonkeyPatc
     assert [each for each in mutant.breaks if not counts[each]] == []
 
 
-def test_every_invariant_that_is_named_has_a_mutant() -> None:
-    named = {f"I{number}" for number in (1, 2, 3, 4, 5, 7, 8, 9)}
-    assert {each for mutant in mutants.MUTANTS.values() for each in mutant.breaks} == {
-        *named,
-        LOST,
-        DOUBLED,
-    }
+def test_every_invariant_has_a_mutant() -> None:
+    """The list of design and page is here a second time, so that the checker forgets none."""
+    promised = {f"I{number}" for number in range(1, 10)} | {"L1", "L2"}
+    assert set(INVARIANTS) == promised
+    broken = {each for mutant in mutants.MUTANTS.values() for each in mutant.breaks}
+    assert broken == promised | {LOST, DOUBLED}
+
+
+def test_what_is_no_invariant_is_not_counted() -> None:
+    found = Broken()
+    found.add(CODE, "failed")
+    with pytest.raises(AssertionError):
+        found.add("I10", "there is none")
 
 
 def movement(number: int) -> Record:
@@ -170,8 +211,8 @@ def test_a_movement_that_is_told_again_after_a_crash_is_no_row_ahead() -> None:
     assert found == []
 
 
-def shipped(unit: str) -> Ledger:
-    sent = Sent(unit, "1-3", "gate", accepted_at=time.monotonic())
+def shipped(unit: str, station: str = "gate") -> Ledger:
+    sent = Sent(unit, "1-3", station, accepted_at=time.monotonic())
     return Ledger({sent.event_id: sent})
 
 
@@ -202,11 +243,167 @@ def shipped(unit: str) -> Ledger:
 def test_an_alert_is_there_once(
     alerts: list[tuple[str, str, str, int]], counted: dict[str, int]
 ) -> None:
-    found, unit = Broken(), f"sgtin:{GTIN}.R5"
-    rows = [(id_, kind, unit, status, repeats) for id_, kind, status, repeats in alerts]
-    each_alerted(found, shipped(unit), rows)
+    found, of = Broken(), unit("R5")
+    rows = [(id_, kind, of, status, repeats) for id_, kind, status, repeats in alerts]
+    each_alerted(found, shipped(of), rows)
     told = ("I3", "I4", DOUBLED)
     assert {each: found.counts[each] for each in told if found.counts[each]} == counted
+
+
+@pytest.mark.parametrize(
+    ("alerts", "counted"),
+    [
+        ([("a", "duplicate_serial", "open")], {}),
+        ([("a", "duplicate_serial", "withdrawn"), ("b", "duplicate_serial", "open")], {}),
+        ([], {"I6": 1}),
+        ([("a", "duplicate_serial", "withdrawn")], {"I6": 1}),
+        (
+            [("a", "duplicate_serial", "open"), ("b", "duplicate_serial", "open")],
+            {"I6": 1, DOUBLED: 1},
+        ),
+        ([("a", "duplicate_serial", "open"), ("b", "recalled_at_shipping", "open")], {"I4": 1}),
+    ],
+    ids=["one", "another withdrawn", "none", "it withdrawn", "two", "one without a cause"],
+)
+def test_a_serial_that_left_twice_has_one_alert(
+    alerts: list[tuple[str, str, str]], counted: dict[str, int]
+) -> None:
+    found, of = Broken(), unit("T7")
+    rows = [(id_, kind, of, status, 0) for id_, kind, status in alerts]
+    each_alerted(found, shipped(of, "door"), rows)
+    assert found.counts == counted
+
+
+def asked(serial: str, **more: Any) -> Question:
+    told = {"verdict": Verdict.RELEASE, "reason": "clear", "took_s": 0.01, "deadline_s": 0.1} | more
+    return Question(unit(serial), "gateway-1", **told)
+
+
+HELD = {"verdict": Verdict.HOLD, "reason": "recalled"}
+
+
+@pytest.mark.parametrize(
+    ("questions", "counted"),
+    [
+        ([asked("Q1"), asked("RQ2", **HELD)], {}),
+        ([asked("Q1"), Question(unit("RQ2"), "gateway-1")], {}),
+        ([asked("Q1"), asked("RQ2")], {"I3": 1}),
+        ([asked("Q1", took_s=0.1 + WAY_S - 0.01)], {}),
+        ([asked("Q1", took_s=0.1 + WAY_S + 0.01)], {"L2": 1}),
+        ([asked("Q1"), asked("RQ2", took_s=9.0, **HELD)], {}),
+        ([asked("RQ2", took_s=9.0)], {"I3": 1, "L2": 1}),
+        ([Question(unit("Q1"), "gateway-1"), asked("Q2", **HELD)], {"L2": 1}),
+        ([], {}),
+    ],
+    ids=[
+        "well",
+        "no answer",
+        "a recalled one released",
+        "just in time",
+        "late",
+        "held late",
+        "a recalled one released late",
+        "none released",
+        "none asked",
+    ],
+)
+def test_only_what_is_not_recalled_is_released_and_that_in_time(
+    questions: list[Question], counted: dict[str, int]
+) -> None:
+    found = Broken()
+    answered(found, questions)
+    assert found.counts == counted
+
+
+@pytest.mark.parametrize(
+    ("rows", "counted"),
+    [(1, {}), (0, {"I1": 1, LOST: 1}), (2, {"I1": 1, DOUBLED: 1})],
+    ids=["once", "not", "twice"],
+)
+def test_what_was_released_is_in_history_once(rows: int, counted: dict[str, int]) -> None:
+    found = Broken()
+    ledger = Ledger(questions=[asked("Q1"), asked("RQ2", **HELD)])
+    each_once(found, ledger, [(unit("Q1"), f"verdict/a/{n}", NOON) for n in range(rows)], {})
+    assert found.counts == counted
+
+
+@pytest.mark.parametrize(
+    ("seen_at", "alerts", "counted"),
+    [(1.0, "a", {}), (1.0, "", {"I3": 1}), (1.0, "ab", {"I4": 1, DOUBLED: 1}), (None, "", {})],
+    ids=["one", "none", "two", "of what was not recorded"],
+)
+def test_a_recalled_unit_that_was_asked_for_has_its_alert(
+    seen_at: float | None, alerts: str, counted: dict[str, int]
+) -> None:
+    found = Broken()
+    ledger = Ledger(questions=[asked("RQ2", seen_at=seen_at, **HELD)])
+    rows = [(id_, "recalled_at_shipping", unit("RQ2"), "open", 0) for id_ in alerts]
+    each_alerted(found, ledger, rows)
+    assert found.counts == counted
+
+
+@pytest.mark.parametrize(
+    ("name", "counted"),
+    [("", set()), ("recalled_released", {"I3"}), ("verdicts_late", {"L2"})],
+    ids=["well", "recalled_released", "verdicts_late"],
+)
+async def test_what_a_gateway_that_errs_answers_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, counted: set[str]
+) -> None:
+    monkeypatch.setattr(verdicts, "judge_unit", verdicts.judge_unit)
+    monkeypatch.setattr(Verdicts, "ask", Verdicts.ask)
+    if name:
+        mutants.MUTANTS[name].change()
+    belt = Belt(tmp_path, deadline_s=10.0).ready()
+    belt.notices.take(Topic.RECALLS, RECALL.id, encode(RECALL))
+    questions = [Question(unit(f"{begin}Q{n}"), "g") for n in range(8) for begin in ("R", "")]
+    async with a_gateway(belt) as url, aiohttp.ClientSession() as http:
+        codes = [code(each.unit.rpartition(".")[2]) for each in questions]
+        await asyncio.gather(*map(partial(ask, http, url), codes, questions))
+    await belt.close()
+    assert not [each for each in questions if each.reason is None]
+    found = Broken()
+    answered(found, [replace(each, deadline_s=0.1) for each in questions])
+    assert set(found.counts) == counted
+
+
+@contextlib.asynccontextmanager
+async def a_gateway(belt: Belt) -> AsyncIterator[str]:
+    """Its address: questions alone are answered."""
+    guards, outlet, port = Guards(READERS), cast("Any", belt.outlet), free_ports(1)[0]
+    app = build_http(Intake("t", belt.known, outlet), guards, build_verdict(belt.verdicts, guards))
+    listening = asyncio.Event()
+    serving = asyncio.create_task(serve_http(app, "127.0.0.1", port, listening=listening.set))
+    try:
+        await asyncio.wait_for(listening.wait(), 10)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        serving.cancel()
+        await asyncio.wait({serving})
+
+
+def test_every_group_is_looked_at() -> None:
+    assert set(GROUPS) == set(stack.GROUPS)
+
+
+@pytest.mark.parametrize(
+    ("told", "left"),
+    [({0: 7, 1: 5}, {}), ({0: 6, 1: 5}, {0: 1}), ({1: 5}, {0: 5}), ({0: 9, 1: 9}, {})],
+    ids=["all", "one is left", "never told", "further by now"],
+)
+def test_a_group_that_does_not_come_to_the_end_is_behind(
+    told: dict[int, int], left: dict[int, int]
+) -> None:
+    zero, one = TopicPartition("t.scans.v1", 0), TopicPartition("t.scans.v1", 1)
+    places = {0: zero, 1: one}
+    # What retention has taken away nobody can do.
+    begins, ends = {zero: 2, one: 5}, {zero: 7, one: 5}
+    done = {"tracker": {places[number]: offset for number, offset in told.items()}}
+    behind = lags({"tracker": [zero, one]}, begins, ends, done)
+    assert behind == {("tracker", places[number]): lag for number, lag in left.items()}
+    found = Broken()
+    drained(found, behind)
+    assert found.counts["L1"] == len(left)
 
 
 def test_all_that_is_lost_or_doubled_is_counted_and_some_of_it_told() -> None:

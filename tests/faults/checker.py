@@ -9,11 +9,13 @@ import psycopg
 from aiokafka import TopicPartition
 
 from faults.installation import Installation
-from faults.load import OF_RECALLS, Ledger, short
+from faults.lags import Lags
+from faults.load import OF_RECALLS, Ledger, Question, is_recalled, is_twin, short
 from faults.releases import DEFECT
 from scantrail.cli.check import CannotCheck, check
 from scantrail.contracts.records import alerts, decode_scan, decode_state, is_link, movements
 from scantrail.contracts.topics import Topic
+from scantrail.domain.alert import AlertKind
 from scantrail.domain.custody import UnitState, observe
 from scantrail.domain.scan import Scan, ordered_at
 from scantrail.infra.kafka import connect_consumer
@@ -24,6 +26,12 @@ from scantrail.tracker.app import CODE_FAILED
 #: More than that of one kind is not told.
 TOLD_MAX = 5
 
+#: Everything that this installation promises. Each is looked at after every fault.
+INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "L1", "L2")
+
+#: A release is decided by the gateway's deadline; then it is on its way, and between processes of
+#: which this machine has more than cores.
+WAY_S = 1.0
 
 #: Columns of the table, besides the invariants.
 LOST, DOUBLED = "lost", "doubled"
@@ -43,16 +51,19 @@ class Broken(list[str]):
 
     def add(self, invariant: str, what: str, column: str | None = None) -> None:
         """Count it, and tell it while there are few of its kind."""
+        assert invariant in (*INVARIANTS, CODE), f"there is no invariant {invariant}"
         self.counts.update([invariant, *([column] if column else [])])
         self._kinds[invariant, column] += 1
         if self._kinds[invariant, column] <= TOLD_MAX:
             self.append(f"{invariant} {what}")
 
 
-async def broken(site: Installation, ledger: Ledger) -> Broken:
-    """What is broken once everything is drained."""
+async def broken(site: Installation, ledger: Ledger, left: Lags) -> Broken:
+    """What is broken once everything is drained, but for what is `left`."""
     found = Broken()
     settings = site.base
+    drained(found, left)
+    answered(found, ledger.questions)
     records = await read_topics(settings, Topic.SCANS, Topic.MOVEMENTS, Topic.UNITS, Topic.ALERTS)
     with psycopg.connect(settings.database_url) as database:
         # Of one moment, whatever a projector that is behind writes meanwhile.
@@ -151,6 +162,11 @@ def each_once(
             told = f"{times[0]} times in history, {times[1]} times rejected"
             column = DOUBLED if sum(times) else LOST
             found.add("I1", f"scan {sent.event_id} of {sent.unit} is {told}", column)
+    rows = Counter(unit for unit, _ in moved.elements())
+    for asked in ledger.questions:
+        if asked.is_released and rows[asked.unit] != 1:
+            told = f"was released, and its question is {rows[asked.unit]} times in history"
+            found.add("I1", f"{asked.unit} {told}", DOUBLED if rows[asked.unit] else LOST)
 
 
 def _code_failed(found: Broken, database: "psycopg.Connection[Any]") -> None:
@@ -209,22 +225,59 @@ def each_alerted(
     found: Broken, ledger: Ledger, rows: Collection[tuple[str, str, str, str, int]]
 ) -> None:
     """I3: every shipping scan of a recalled unit has its alert: of the scan, or of the sweep where
-    that found it first. I4: no alert takes effect twice, and none stands that has no cause. `rows`:
-    id, kind, unit, status and repeats of each alert."""
-    recalled = Counter(unit for _, kind, unit, *_ in rows if kind in OF_RECALLS)
-    for sent in ledger.accepted:
-        if sent.is_to_alert:
-            told = f"{sent.unit} was shipped: {recalled[sent.unit]} alerts that it is recalled"
-            if not recalled[sent.unit]:
-                found.add("I3", told)
-            elif recalled[sent.unit] > 1:
-                found.add("I4", told, DOUBLED)
+    that found it first; so has every question. I6: a serial that left twice has its alert, and one
+    only. I4: no alert takes effect twice, and none stands that has no cause. `rows`: id, kind,
+    unit, status and repeats of each alert."""
+    standing = Counter((unit, kind) for _, kind, unit, status, _ in rows if status != "withdrawn")
+    for told in (*ledger.accepted, *ledger.questions):
+        if not told.to_alert:
+            continue
+        times = sum(standing[told.unit, kind] for kind in told.to_alert)
+        if told.to_alert != OF_RECALLS:
+            if times != 1:
+                word = f"{told.unit} left twice: {times} alerts that its serial is on two units"
+                found.add("I6", word, DOUBLED if times else None)
+            continue
+        word = f"{told.unit} was to leave: {times} alerts that it is recalled"
+        if not times:
+            found.add("I3", word)
+        elif times > 1:
+            found.add("I4", word, DOUBLED)
     for alert_id, kind, unit, status, repeats in rows:
-        if kind not in OF_RECALLS and status == "open":
+        if status == "open" and not _has_cause(kind, unit):
             found.add("I4", f"alert {alert_id}, {kind} of {unit}, stands without a cause")
         if repeats:
-            told = f"alert {alert_id}, {kind} of {unit}, took effect {repeats + 1} times"
-            found.add("I4", told, DOUBLED)
+            word = f"alert {alert_id}, {kind} of {unit}, took effect {repeats + 1} times"
+            found.add("I4", word, DOUBLED)
+
+
+def _has_cause(kind: str, unit: str) -> bool:
+    """Of units of any load: most do nothing odd."""
+    if kind in OF_RECALLS:
+        return is_recalled(unit)
+    return kind == AlertKind.DUPLICATE_SERIAL and is_twin(unit)
+
+
+def answered(found: Broken, questions: Collection[Question]) -> None:
+    """I3: a unit whose recall the gateways knew was not released. L2: who waits no longer than the
+    deadline hears every release; and something is released, or no question tells anything."""
+    for asked in questions:
+        if not asked.is_released:
+            continue
+        if is_recalled(asked.unit):
+            found.add("I3", f"{asked.unit} is recalled, and {asked.gateway} released it")
+        if asked.took_s > asked.deadline_s + WAY_S:
+            told = f"after {asked.took_s:.1f} s, {asked.deadline_s:g} s are allowed"
+            found.add("L2", f"{asked.gateway} released {asked.unit} {told}")
+    if questions and not any(asked.is_released for asked in questions):
+        reasons = Counter(asked.reason or "no answer" for asked in questions)
+        found.add("L2", f"of {len(questions)} units that were asked for none left: {dict(reasons)}")
+
+
+def drained(found: Broken, left: Lags) -> None:
+    """L1: every group has done what its topics had when the load was over."""
+    for (group, place), lag in left.items():
+        found.add("L1", f"{group} has yet to do {lag} records of {place.topic}/{place.partition}")
 
 
 def together(

@@ -40,6 +40,10 @@ PATH = {
     "gate": BusinessStep.SHIPPING,
 }
 
+#: Where what bears the serial of a unit that has left leaves as well.
+TWICE = "door"
+STATIONS = {**PATH, TWICE: BusinessStep.SHIPPING}
+
 
 class Installation:
     """`mutant`: one of MUTANTS, whose process errs."""
@@ -120,7 +124,7 @@ class Installation:
             "\n".join(
                 f'[[reader]]\nid = "{station}-{number}"\nstation = "{station}"\n'
                 'protocol = "http-generic"\n'
-                for station in PATH
+                for station in STATIONS
             )
             if process == "gateway"
             else ""

@@ -1,18 +1,21 @@
-"""Scans of units that live their lives, numbered, and a ledger of what the gateways accepted."""
+"""Scans of units that live their lives, numbered, questions of conveyors beside them, and a ledger
+of what the gateways accepted and answered."""
 
 import asyncio
 import contextlib
 import heapq
 import random
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import psycopg
 
-from faults.installation import PATH, Installation
+from faults.installation import PATH, TWICE, Installation
 from scantrail.domain.alert import AlertKind
+from scantrail.domain.verdict import Verdict
 
 GTIN = "09506000134352"
 UNITS_PER_S = 8.0
@@ -32,7 +35,14 @@ RECALL = {
     "selectors": [{"kind": "prefix", "prefix": RECALLED}],
 }
 
-#: The station at which units leave.
+#: Some serials are on two units, and begin so: once one has left, the other leaves.
+TWIN_EACH, TWIN = 7, "T"
+
+#: Beside so many of the units a conveyor asks for one of its own, which nobody scans; so many of
+#: these are recalled.
+ASKED, ASKED_RECALLED = 0.4, 0.4
+
+#: The station at which units leave, and conveyors ask.
 LAST = list(PATH)[-1]
 
 #: One alert, whichever comes first (domain.alert.alert_id).
@@ -51,13 +61,42 @@ class Sent:
     station: str
     accepted_at: float | None = None
     seen_at: float | None = None
-    #: when a recall's alert of its unit was there, of a shipping of a recalled one
+    #: when an alert of its unit was there, of those that it is to raise
     alerted_at: float | None = None
 
     @property
-    def is_to_alert(self) -> bool:
-        """Whether a recalled unit was shipped."""
-        return self.station == LAST and self.unit.rpartition(".")[2].startswith(RECALLED)
+    def to_alert(self) -> tuple[AlertKind, ...]:
+        """Of these it raises one: a recalled unit was shipped, or a serial left twice."""
+        if self.station == TWICE:
+            return (AlertKind.DUPLICATE_SERIAL,)
+        return OF_RECALLS if self.station == LAST and is_recalled(self.unit) else ()
+
+
+@dataclass(slots=True)
+class Question:
+    """What a conveyor asked, each of a unit of its own, and what it did. Only a release that came
+    lets the unit go: no answer is a hold."""
+
+    unit: str
+    gateway: str
+    verdict: Verdict = Verdict.HOLD
+    #: the gateway's word; None: there was no answer
+    reason: str | None = None
+    #: from the question to the end of the answer, and what the gateway allows itself
+    took_s: float = 0.0
+    deadline_s: float = 0.0
+    seen_at: float | None = None
+    alerted_at: float | None = None
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the unit went."""
+        return self.verdict is Verdict.RELEASE
+
+    @property
+    def to_alert(self) -> tuple[AlertKind, ...]:
+        """As a scan's, once the question is in history."""
+        return OF_RECALLS if is_recalled(self.unit) and self.seen_at is not None else ()
 
 
 @dataclass(slots=True)
@@ -65,6 +104,7 @@ class Ledger:
     """Everything that was sent; scans by the ids that they were sent with."""
 
     sent: dict[str, Sent] = field(default_factory=dict)
+    questions: list[Question] = field(default_factory=list)
 
     @property
     def accepted(self) -> list[Sent]:
@@ -75,9 +115,24 @@ class Ledger:
         """Accepted, and not in the database yet."""
         return [each for each in self.accepted if each.seen_at is None]
 
-    def unalerted(self) -> list[Sent]:
-        """Accepted shippings of recalled units that have no alert yet."""
-        return [each for each in self.accepted if each.is_to_alert and each.alerted_at is None]
+    def unrecorded(self) -> list[Question]:
+        """Released, and in the database there is no scan of the question yet."""
+        return [each for each in self.questions if each.is_released and each.seen_at is None]
+
+    def unalerted(self) -> list[Sent | Question]:
+        """What has no alert yet of those that it is to raise."""
+        told = (*self.accepted, *self.questions)
+        return [each for each in told if each.to_alert and each.alerted_at is None]
+
+
+def is_recalled(unit: str) -> bool:
+    """Whether the recall means it, by its serial."""
+    return unit.rpartition(".")[2].startswith(RECALLED)
+
+
+def is_twin(unit: str) -> bool:
+    """Whether two units bear its serial."""
+    return unit.rpartition(".")[2].startswith(TWIN)
 
 
 def short(event_id: str) -> str:
@@ -95,7 +150,8 @@ class Load:
         self._chosen = chosen
         self._ending = asyncio.Event()
         self._posts = set[asyncio.Task[None]]()
-        self._urls = [site.settings[name].gateway_url for name in site.of("gateway")]
+        self._gateways = site.of("gateway")
+        self._urls = [site.settings[name].gateway_url for name in self._gateways]
 
     async def run(self) -> None:
         """Until end(); returns once all that was begun is accepted."""
@@ -110,11 +166,13 @@ class Load:
                 now = time.monotonic()
                 while not self._ending.is_set() and made < (now - begin) * UNITS_PER_S:
                     heapq.heappush(due, (now, self.next_unit, 0))
+                    if chosen.random() < ASKED:
+                        self._ask(http, self.next_unit)
                     self.next_unit, made = self.next_unit + 1, made + 1
                 while due and due[0][0] <= now:
                     _, number, stage = heapq.heappop(due)
                     self._begin(http, number, stage)
-                    if stage + 1 < len(PATH):
+                    if stage + 1 < len(_life(number)):
                         again = now + chosen.uniform(*BETWEEN_S)
                         heapq.heappush(due, (again, number, stage + 1))
                 await asyncio.sleep(0.02)
@@ -127,8 +185,7 @@ class Load:
 
     def _begin(self, http: aiohttp.ClientSession, number: int, stage: int) -> None:
         chosen = self._chosen
-        serial = f"{RECALLED if number % RECALLED_EACH == 0 else 'S'}{number}"
-        station = list(PATH)[stage]
+        serial, station = _serial(number), _life(number)[stage]
         gateway = chosen.randrange(len(self._urls))
         event_id = f"{number}-{stage}"
         sent = Sent(f"sgtin:{GTIN}.{serial}", event_id, station)
@@ -137,9 +194,45 @@ class Load:
         url = f"{self._urls[gateway]}/ingest/v1/generic?reader={station}-{gateway + 1}"
         wait_s = chosen.uniform(*LATE_S) if chosen.random() < LATE else 0.0
         for after_s in [wait_s, wait_s + 0.5][: 2 if chosen.random() < AGAIN else 1]:
-            task = asyncio.create_task(_post(http, url, read, sent, after_s))
-            self._posts.add(task)
-            task.add_done_callback(self._posts.discard)
+            self._behind(_post(http, url, read, sent, after_s))
+
+    def _ask(self, http: aiohttp.ClientSession, number: int) -> None:
+        """As a conveyor does, of either gateway."""
+        chosen = self._chosen
+        serial = f"{RECALLED if chosen.random() < ASKED_RECALLED else ''}Q{number}"
+        gateway = chosen.randrange(len(self._urls))
+        question = Question(f"sgtin:{GTIN}.{serial}", self._gateways[gateway])
+        self.ledger.questions.append(question)
+        self._behind(ask(http, self._urls[gateway], f"01{GTIN}21{serial}", question))
+
+    def _behind(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._posts.add(task)
+        task.add_done_callback(self._posts.discard)
+
+
+def _serial(number: int) -> str:
+    if number % RECALLED_EACH == 0:
+        return f"{RECALLED}{number}"
+    return f"{TWIN if number % TWIN_EACH == 0 else 'S'}{number}"
+
+
+def _life(number: int) -> list[str]:
+    """The stations at which the bearers of a serial are scanned."""
+    return [*PATH, TWICE] if _serial(number).startswith(TWIN) else list(PATH)
+
+
+async def ask(http: aiohttp.ClientSession, url: str, code: str, question: Question) -> None:
+    """Once, and note the answer, however late it is; without one the question stays a hold."""
+    asked_at = time.monotonic()
+    with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+        body = {"read": code, "station": LAST}
+        async with http.post(f"{url}/verdict/v1", json=body) as answer:
+            told = await answer.json()
+            if answer.status == 200:
+                question.took_s = time.monotonic() - asked_at
+                question.deadline_s = told["deadline_ms"] / 1000
+                question.verdict, question.reason = Verdict(told["verdict"]), told["reason"]
 
 
 async def _post(
@@ -159,41 +252,45 @@ async def _post(
 
 
 async def watch(database_url: str, ledger: Ledger) -> None:
-    """Note when each accepted scan, and each alert, is first seen in the database, until
-    cancelled."""
+    """Note when each accepted scan, each question and each alert is first seen in the database,
+    until cancelled."""
     while True:
+        begin = time.monotonic()
         with contextlib.suppress(psycopg.Error):
             waiting = ledger.unseen()
-            if waiting:
-                found = await asyncio.to_thread(_events, database_url, {s.unit for s in waiting})
+            asked = {each.unit: each for each in ledger.questions if each.seen_at is None}
+            if waiting or asked:
+                units = {*(each.unit for each in waiting), *asked}
+                found = await asyncio.to_thread(_events, database_url, units)
                 now = time.monotonic()
-                for event_id in found:
-                    sent = ledger.sent.get(short(event_id))
-                    if sent is not None and sent.seen_at is None:
-                        sent.seen_at = now
+                for unit, event_id in found:
+                    seen = asked.get(unit) or ledger.sent.get(short(event_id))
+                    if seen is not None and seen.seen_at is None:
+                        seen.seen_at = now
             if wanted := ledger.unalerted():
-                units = await asyncio.to_thread(_alerted, database_url, {s.unit for s in wanted})
+                told = await asyncio.to_thread(_alerted, database_url, {s.unit for s in wanted})
                 now = time.monotonic()
-                for sent in wanted:
-                    sent.alerted_at = now if sent.unit in units else None
-        await asyncio.sleep(_LOOK_EVERY_S)
+                for each in wanted:
+                    if any((each.unit, kind.value) in told for kind in each.to_alert):
+                        each.alerted_at = now
+        # Where much is waited for, looking takes long, and others have work to do.
+        await asyncio.sleep(max(_LOOK_EVERY_S, time.monotonic() - begin))
 
 
-def _events(database_url: str, units: Iterable[str]) -> list[str]:
-    """Of these units: in history, or set aside because the code failed."""
+def _events(database_url: str, units: Iterable[str]) -> list[tuple[str, str]]:
+    """Of these units, with them: in history, or set aside because the code failed."""
     query = """
-        SELECT event_id FROM movement WHERE unit = ANY(%(units)s) UNION ALL
-        SELECT convert_from(payload, 'UTF8')::json ->> 'event_id' FROM rejected
+        SELECT unit, event_id FROM movement WHERE unit = ANY(%(units)s) UNION ALL
+        SELECT unit, convert_from(payload, 'UTF8')::json ->> 'event_id' FROM rejected
         WHERE unit = ANY(%(units)s)
     """
     with psycopg.connect(database_url, connect_timeout=3) as connection:
         found = connection.execute(query, {"units": list(units)})
-        return [event_id for (event_id,) in found]
+        return [(unit, event_id) for unit, event_id in found]
 
 
-def _alerted(database_url: str, units: Iterable[str]) -> set[str]:
-    """Those of the units of which an alert tells that they are recalled."""
-    query = "SELECT unit FROM alert WHERE unit = ANY(%s) AND kind = ANY(%s)"
+def _alerted(database_url: str, units: Iterable[str]) -> set[tuple[str, str]]:
+    """Of these units, the kinds of alerts that they have."""
+    query = "SELECT unit, kind FROM alert WHERE unit = ANY(%s) AND status <> 'withdrawn'"
     with psycopg.connect(database_url, connect_timeout=3) as connection:
-        found = connection.execute(query, [list(units), [kind.value for kind in OF_RECALLS]])
-        return {unit for (unit,) in found}
+        return {(unit, kind) for unit, kind in connection.execute(query, [list(units)])}

@@ -3,6 +3,7 @@
 `python -m faults.mutants NAME PROCESS` runs the process with one function changed.
 """
 
+import asyncio
 import importlib
 import sys
 import zlib
@@ -48,6 +49,16 @@ def versions_skipped() -> None:
     custody.observe = wrong
 
 
+def conflicts_missing() -> None:
+    """The tracker sees no contradiction in some of the scans of a serial that left before."""
+    right = custody._broken_rule
+
+    def wrong(before: Any, visit: Any) -> Any:
+        return None if _one_in(2, visit.event_id) else right(before, visit)
+
+    custody._broken_rule = wrong
+
+
 def spool_forgets() -> None:
     """The gateway tells readers that their reads are kept, and keeps none of them."""
     from scantrail.gateway.spool import Spool
@@ -56,6 +67,34 @@ def spool_forgets() -> None:
         return None
 
     Spool.append = wrong  # type: ignore[method-assign]
+
+
+def recalled_released() -> None:
+    """The gateway answers some questions as if it knew nothing against the unit."""
+    from scantrail.gateway import verdicts
+
+    right = verdicts.judge_unit
+
+    def wrong(unit: str, recalls: Any, reasons: Any, *order: Any, **more: Any) -> Any:
+        known = ((), ()) if _one_in(2, unit) else (recalls, reasons)
+        return right(unit, *known, *order, **more)
+
+    verdicts.judge_unit = wrong
+
+
+def verdicts_late() -> None:
+    """The gateway sends some of its answers long after the deadline."""
+    from scantrail.gateway.verdicts import Verdicts
+
+    right = Verdicts.ask
+
+    async def wrong(self: Verdicts, reader_id: Any, asked: Any, **more: Any) -> Any:
+        judged = await right(self, reader_id, asked, **more)
+        if _one_in(2, judged.detail):
+            await asyncio.sleep(1.5)
+        return judged
+
+    Verdicts.ask = wrong  # type: ignore[method-assign]
 
 
 def rows_missing() -> None:
@@ -146,6 +185,16 @@ def _tell_again(otherwise: Callable[[Any], Any]) -> None:
     app._send = wrong
 
 
+def offsets_forgotten() -> None:
+    """The alerter does its work, and tells Kafka nothing of how far it is."""
+    from scantrail.alerter.ending import Ending
+
+    async def wrong(self: Ending) -> bool:
+        return True
+
+    Ending._commit = wrong  # type: ignore[method-assign]
+
+
 def chain_broken() -> None:
     """The api writes rows of the audit that do not follow from those before them."""
     from scantrail.api import auditing
@@ -173,14 +222,18 @@ MUTANTS: dict[str, Mutant] = {
         Mutant("tracker", arrival_order, ("I2",)),
         Mutant("tracker", repeats_new, ("I1", "doubled")),
         Mutant("tracker", versions_skipped, ("I7",)),
+        Mutant("tracker", conflicts_missing, ("I6",)),
         Mutant("gateway", spool_forgets, ("I1", "lost")),
+        Mutant("gateway", recalled_released, ("I3",)),
+        Mutant("gateway", verdicts_late, ("L2",)),
         Mutant("projector", rows_missing, ("I1", "I8", "lost")),
         Mutant("projector", rows_appended, ("I1", "doubled")),
         Mutant("projector", custody_missing, ("I5",)),
-        Mutant("projector", offsets_stay, ("I8",)),
+        Mutant("projector", offsets_stay, ("I8", "L1")),
         Mutant("projector", alerts_missing, ("I3", "I8")),
-        Mutant("alerter", alerts_doubled, ("I4", "doubled")),
+        Mutant("alerter", alerts_doubled, ("I4", "I6", "doubled")),
         Mutant("alerter", alerts_repeated, ("I4", "doubled")),
+        Mutant("alerter", offsets_forgotten, ("L1",)),
         Mutant("api", chain_broken, ("I9",)),
     )
 }

@@ -9,14 +9,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import httpx
 import psycopg
 
 from faults.catalogue import Fault, Setting
 from faults.checker import DOUBLED, LOST, Broken, broken
-from faults.installation import PATH, Installation
-from faults.load import GTIN, RECALL, Ledger, Load, watch
+from faults.installation import STATIONS, TWICE, Installation
+from faults.lags import lags_at_last
+from faults.load import GTIN, LAST, RECALL, RECALLED, Ledger, Load, Question, ask, watch
 from scantrail.cli.addresses import page_address
+from scantrail.domain.verdict import Why
 
 BEFORE_S, AFTER_S = 3.0, 4.0
 #: So long after the end of the load everything accepted is in the database, and its alerts.
@@ -63,15 +66,15 @@ HEAD = f"{'':4} {'fault':38} {'scans':>6} {'recovered':>9} {'lost':>6} {'doubled
 
 
 async def prepare(site: Installation) -> None:
-    """Stations and the recall, known to every gateway."""
+    """Stations and the recall, known to every gateway before any unit is asked for."""
     api = page_address(site.settings["api-1"])
     async with httpx.AsyncClient(base_url=api, timeout=30) as http:
-        for station, step in PATH.items():
+        for station, step in STATIONS.items():
             body = {
                 "site": "north",
                 "business_step": step.value,
-                "business_location": None if station == "gate" else f"Hall {station}",
-                "possessing_party": {"dock": "us", "gate": "carrier"}.get(station),
+                "business_location": None if station in (LAST, TWICE) else f"Hall {station}",
+                "possessing_party": {"dock": "us", LAST: "carrier", TWICE: "carrier"}.get(station),
             }
             (await http.put(f"/stations/{station}", json=body)).raise_for_status()
         answer = (await http.post("/recalls", json=RECALL)).raise_for_status()
@@ -81,12 +84,14 @@ async def prepare(site: Installation) -> None:
             await asyncio.sleep(0.2)
             answer = (await http.get(f"/recalls/{RECALL['id']}")).raise_for_status()
     await _await_stations(site)
+    for name in site.of("gateway"):
+        await _await_verdicts(site, name)
 
 
 async def _await_stations(site: Installation) -> None:
     """Return once reads at each station of each gateway, of units of nobody's, become scans."""
     wanted = {
-        f"{station}-{name.partition('-')[2]}" for name in site.of("gateway") for station in PATH
+        f"{station}-{name.partition('-')[2]}" for name in site.of("gateway") for station in STATIONS
     }
     deadline = time.monotonic() + 60
     with psycopg.connect(site.base.database_url, autocommit=True) as database:
@@ -98,6 +103,23 @@ async def _await_stations(site: Installation) -> None:
                     code = f"01{GTIN}21P{secrets.token_hex(4)}"
                     path = f"{url}/ingest/v1/generic?reader={reader}"
                     await http.post(path, json={"reads": [{"code": code}]})
+                await asyncio.sleep(0.5)
+
+
+async def _await_verdicts(site: Installation, name: str) -> None:
+    """Return once the gateway knows the recall, and releases what it does not mean."""
+    wanted = {RECALLED: Why.RECALLED.value, "": Why.CLEAR.value}
+    deadline = time.monotonic() + 60
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with aiohttp.ClientSession(timeout=timeout) as http:
+        for begin, reason in wanted.items():
+            while True:
+                serial = f"{begin}P{secrets.token_hex(4)}"
+                asked = Question(f"sgtin:{GTIN}.{serial}", name)
+                await ask(http, site.settings[name].gateway_url, f"01{GTIN}21{serial}", asked)
+                if asked.reason == reason:
+                    break
+                assert time.monotonic() < deadline, f"{name} says {asked.reason}, not {reason}"
                 await asyncio.sleep(0.5)
 
 
@@ -121,7 +143,8 @@ async def run_fault(
         load.end()
         await sending
         undrained = await _drained(load.ledger)
-        found = await broken(site, load.ledger)
+        left = await lags_at_last(site.base)
+        found = await broken(site, load.ledger, left)
     finally:
         for task in (sending, watching):
             task.cancel()
@@ -133,12 +156,14 @@ async def run_fault(
 
 
 async def _drained(ledger: Ledger) -> int:
-    """Wait for all that was accepted, and its alerts; how many scans are not there in time. Of
-    alerts that are not the checker tells."""
+    """Wait for all that was accepted or released, and its alerts; how many scans are not there in
+    time. Of alerts that are not the checker tells."""
     deadline = time.monotonic() + DRAIN_S_MAX
-    while (ledger.unseen() or ledger.unalerted()) and time.monotonic() < deadline:
+    while ledger.unseen() or ledger.unrecorded() or ledger.unalerted():
+        if time.monotonic() > deadline:
+            break
         await asyncio.sleep(0.2)
-    return len(ledger.unseen())
+    return len(ledger.unseen()) + len(ledger.unrecorded())
 
 
 def _recovered(ledger: Ledger, begin: float, counted_from: float, *, of_alerts: bool) -> float:

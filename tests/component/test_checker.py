@@ -5,6 +5,7 @@ processes.
 
 import asyncio
 import contextlib
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import aiohttp
@@ -36,6 +38,7 @@ from faults.checker import (
     together,
     versions,
 )
+from faults.installation import Installation
 from faults.lags import GROUPS, lags
 from faults.load import TWIN_EACH, Ledger, Question, Sent, ask
 from faults.run import Result
@@ -415,8 +418,15 @@ def test_all_that_is_lost_or_doubled_is_counted_and_some_of_it_told() -> None:
     each_once(found, ledger, twice, {})
     assert (found.counts[LOST], found.counts[DOUBLED]) == (units, units)
     assert len(found) == 2 * TOLD_MAX
-    result = Result(Fault("F0", "a fault", kill_trackers), 2 * units, 1.0, 0, found)
-    assert result.line().endswith(f"{units:6} {units:8}  <- BROKEN")
+    line = a_result(broken=found).line()
+    assert re.search(rf" s +{units} +{units} ", line), line
+    assert line.endswith("  <- BROKEN")
+
+
+def a_result(**more: Any) -> Result:
+    fault = Fault("F0", "a fault", kill_trackers, within_s=10)
+    told = {"fault": fault, "scans": 5, "recovered_s": 1.0, "undrained": 0, "broken": Broken()}
+    return Result(**told | more)
 
 
 def test_a_scan_that_is_in_history_and_set_aside_is_doubled() -> None:
@@ -427,6 +437,51 @@ def test_a_scan_that_is_in_history_and_set_aside_is_doubled() -> None:
 
 
 def test_what_did_not_come_in_time_and_what_took_too_long_is_said() -> None:
-    result = Result(Fault("F0", "a fault", kill_trackers, within_s=10), 5, 11.0, 3, Broken())
+    result = a_result(recovered_s=11.0, undrained=3)
     assert not result.is_well
     assert [line.split()[0] for line in result.lines()] == ["3", "it"]
+
+
+@pytest.mark.parametrize(
+    ("ended", "lived_through", "is_well"),
+    [
+        ({}, True, True),
+        ({"gateway-2": 1}, True, False),
+        ({"projector-1": 2}, True, False),
+        ({"tracker-1": 1}, True, True),
+        ({"gateway-2": 1}, False, True),
+    ],
+    ids=["none", "a gateway", "a projector", "a tracker", "where it may"],
+)
+def test_what_ends_by_itself_is_counted_and_where_it_must_not_it_is_broken(
+    ended: dict[str, int], lived_through: bool, is_well: bool
+) -> None:
+    fault = Fault("F0", "a fault", kill_trackers, lived_through=lived_through)
+    result = a_result(fault=fault, ended=ended)
+    assert result.is_well == is_well
+    assert re.search(rf" {sum(ended.values())}(  <- BROKEN)?$", result.line())
+
+
+def test_what_the_harness_killed_did_not_end_by_itself(tmp_path: Path) -> None:
+    site, ends, runs = Installation(tmp_path, tmp_path), Counter[str](), {"gateway-1": True}
+
+    def kill(name: str) -> None:
+        ends[name] += runs[name]
+        runs[name] = False
+
+    site.supervisor = cast(
+        "Any",
+        SimpleNamespace(
+            ends=ends.__getitem__,
+            pid=lambda name: runs[name] or None,
+            kill=kill,
+            stop_all=lambda *_: None,
+        ),
+    )
+    site.kill("gateway-1")
+    site.kill("gateway-1")  # it does not run yet
+    assert not site.ended()
+    ends["gateway-1"] += 1
+    ends["tracker-2"] += 2
+    assert site.ended() == {"gateway-1": 1, "tracker-2": 2}
+    site.__exit__(None, None, None)

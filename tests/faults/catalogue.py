@@ -44,13 +44,17 @@ Make = Callable[[Setting], Awaitable[float]]
 @dataclass(frozen=True, slots=True)
 class Fault:
     """`number`: as docs/faults.md has it. `within_s`: recovery takes no longer, which is that of
-    alerts where it is they that have to wait (`of_alerts`)."""
+    alerts where it is they that have to wait (`of_alerts`). `in_full`: it lasts as long as the list
+    says in every run. `lived_through`: of processes that are told nothing, none ends by it, but for
+    trackers, which end rather than go on beyond their fence."""
 
     number: str
     name: str
     make: Make
     within_s: float = 60.0
     of_alerts: bool = False
+    in_full: bool = False
+    lived_through: bool = False
 
 
 #: A broker without room on its disk has ended by then.
@@ -99,11 +103,13 @@ async def pause_a_tracker(at: Setting) -> float:
 
 async def storm(at: Setting) -> float:
     """Workers come and go."""
-    for _ in range(24 if at.is_long else 4):
+    lasts_s, step_s = (120.0, 5.0) if at.is_long else (10.0, 2.0)
+    end = time.monotonic() + lasts_s
+    while (begin := time.monotonic()) < end:
         name = at.chosen.choice(at.site.of("tracker"))
-        await _blocking(lambda name=name: at.site.supervisor.restart(name, 5.0))
+        await _blocking(lambda name=name: at.site.supervisor.restart(name, step_s))
         last = time.monotonic()
-        await asyncio.sleep(5.0 if at.is_long else 2.0)
+        await asyncio.sleep(max(0.0, begin + step_s - last))
     return last
 
 
@@ -188,16 +194,20 @@ async def roll_brokers(at: Setting) -> float:
     return time.monotonic()
 
 
-async def pause_a_broker(at: Setting) -> float:
+def pause_a_broker(lasts_s: float) -> Make:
     """Not dead, and silent."""
-    pid = at.site.cluster.brokers[at.chosen.choice(NODES)].pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        await at.hold(5.0, 60.0)
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    return time.monotonic()
+
+    async def make(at: Setting) -> float:
+        pid = at.site.cluster.brokers[at.chosen.choice(NODES)].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(lasts_s)
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        return time.monotonic()
+
+    return make
 
 
 def cut(client: str, mode: Mode, long_s: float = 300.0) -> Make:
@@ -241,13 +251,13 @@ def slow(client: str) -> Make:
     return make
 
 
-def cut_database(mode: Mode) -> Make:
+def cut_database(mode: Mode, long_s: float = 300.0) -> Make:
     """The links of all processes to PostgreSQL."""
 
     async def make(at: Setting) -> float:
         at.site.database.set(mode)
         try:
-            await at.hold(5.0, 300.0)
+            await at.hold(5.0, long_s)
         finally:
             at.site.database.set(Mode.OPEN)
         return time.monotonic()
@@ -483,21 +493,28 @@ def _failed(database: "psycopg.Connection[Any]") -> list[str]:
 MIX = Fault("", "a mix", mix)
 
 FAULTS = (
-    Fault("F1", "trackers die", kill_trackers),
+    Fault("F1", "trackers die", kill_trackers, within_s=15.0, in_full=True),
     Fault("F1", "a tracker stays away", stop_a_tracker, within_s=15.0),
     Fault("F3", "a paused tracker returns", pause_a_tracker),
-    Fault("F4", "rebalance storm", storm),
+    Fault("F4", "rebalance storm", storm, in_full=True),
     Fault("F5", "a local store is lost", lose_a_store),
     Fault("F5", "bytes of a store are flipped", flip_bytes),
-    Fault("F7", "a broker dies", kill_a_broker, within_s=10.0),
-    Fault("F7", "the controller dies", kill_the_controller),
-    Fault("F7", "two of three brokers die", kill_two_brokers),
-    Fault("F7", "brokers are restarted one by one", roll_brokers),
-    Fault("F10", "a broker is paused", pause_a_broker),
+    Fault("F7", "a broker dies", kill_a_broker, within_s=10.0, lived_through=True),
+    Fault("F7", "the controller dies", kill_the_controller, lived_through=True),
+    Fault("F7", "two of three brokers die", kill_two_brokers, lived_through=True),
+    Fault("F7", "brokers are restarted one by one", roll_brokers, lived_through=True),
+    Fault("F10", "a broker is paused", pause_a_broker(5.0), lived_through=True),
+    Fault(
+        "F10",
+        "a broker is paused for a minute",
+        pause_a_broker(60.0),
+        in_full=True,
+        lived_through=True,
+    ),
     Fault("F11", "gateways are cut off Kafka", cut("gateway", Mode.CUT)),
     Fault("F11", "gateways are cut off Kafka, and die", cut_and_kill_gateways),
-    Fault("F11", "packets of trackers are lost", cut("tracker", Mode.HUNG)),
-    Fault("F11", "all are cut off PostgreSQL", cut_database(Mode.CUT)),
+    Fault("F11", "packets of trackers are lost", cut("tracker", Mode.HUNG, 60.0)),
+    Fault("F11", "all are cut off PostgreSQL", cut_database(Mode.CUT, 60.0)),
     Fault("F11", "packets to PostgreSQL are lost", cut_database(Mode.HUNG)),
     Fault("F12", "Kafka's answers to gateways are lost", cut("gateway", Mode.MUTE, 60.0)),
     Fault("F12", "Kafka's answers to trackers are lost", cut("tracker", Mode.MUTE, 60.0)),
@@ -505,7 +522,7 @@ FAULTS = (
     Fault("F14", "a broker's disk is full", fill_a_broker_s_disk),
     Fault("F17", "PostgreSQL is killed", kill_postgres),
     Fault("F17", "connections to PostgreSQL end", end_connections),
-    Fault("F17", "a table is locked", lock_a_table),
+    Fault("F17", "a table is locked", lock_a_table, in_full=True),
     Fault("F17", "the projector is in a deadlock", deadlock),
     Fault("F18", "PostgreSQL is restored to a backup", restore_postgres),
     Fault("F20", "a paused projector returns", pause("projector")),
@@ -517,4 +534,7 @@ FAULTS = (
     Fault("F1", "gateways die", kill("gateway")),
     Fault("F1", "apis die", kill("api")),
     Fault("F33", "a release takes another's place", upgrade),
+    # Last, for the checker reads all that was ever scanned.
+    Fault("F11", "trackers' packets are lost for minutes", cut("tracker", Mode.HUNG), in_full=True),
+    Fault("F11", "PostgreSQL is cut off for minutes", cut_database(Mode.CUT), in_full=True),
 )

@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -56,6 +57,8 @@ class Installation:
         self.said: list[str] = []
         self.supervisor = Supervisor(self.said.append, first_delay_s=0.2, longest_delay_s=2.0)
         self.settings: dict[str, Settings] = {}
+        #: By process, how often we killed it, and how often those ended whose place was taken.
+        self._killed, self._ended = Counter[str](), Counter[str]()
 
     def __enter__(self) -> Self:
         try:
@@ -140,6 +143,7 @@ class Installation:
     def replace(self, name: str, release: str | None) -> None:
         """Let it end as an operator would, and start it as of one of RELEASES, or None: of this."""
         self.supervisor.stop(name, STOPPED_S_MAX)
+        self._ended[name] += self.supervisor.ends(name)
         self.supervisor.start(self._program(name, release))
         self.await_ready(name)
 
@@ -165,7 +169,14 @@ class Installation:
 
     def kill(self, name: str) -> None:
         """As a crash: it is started again at once."""
+        if self.supervisor.pid(name) is not None:
+            self._killed[name] += 1
         self.supervisor.kill(name)
+
+    def ended(self) -> Counter[str]:
+        """How often each process ended that nobody told to, and nobody killed."""
+        ends = {name: self._ended[name] + self.supervisor.ends(name) for name in INSTANCES}
+        return Counter(ends) - self._killed
 
     def pause(self, name: str) -> None:
         os.kill(self.pid(name), signal.SIGSTOP)

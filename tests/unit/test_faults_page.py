@@ -114,6 +114,12 @@ def test_the_page_names_every_mutant_and_what_the_checker_counts() -> None:
     assert rows == {name: ", ".join(mutant.breaks) for name, mutant in MUTANTS.items()}
 
 
+def test_the_page_tells_which_faults_always_last_as_long_as_the_list_says() -> None:
+    _, _, table = PAGE.partition("| always in full | how long |")
+    told = re.findall(r"^\| (F\d+) ([^|]*) \| [^|]* \|$", table.partition("\n\n")[0], re.MULTILINE)
+    assert set(told) == {(fault.number, fault.name) for fault in FAULTS if fault.in_full}
+
+
 def test_what_was_measured_is_what_is_made() -> None:
     measured = re.findall(r"^\| (F\d+) ([^|(]*?)(?: \([^|]*)? \| [\d,]+ \|", PAGE, re.MULTILINE)
     in_long = ("F33", "the same, and is taken back")

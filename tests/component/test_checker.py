@@ -35,6 +35,7 @@ from faults.checker import (
     drained,
     each_alerted,
     each_once,
+    marked,
     together,
     versions,
 )
@@ -383,6 +384,29 @@ async def a_gateway(belt: Belt) -> AsyncIterator[str]:
     finally:
         serving.cancel()
         await asyncio.wait({serving})
+
+
+@pytest.mark.parametrize(
+    ("ahead", "skew_s", "is_broken"),
+    [
+        (timedelta(), None, False),
+        (timedelta(), 7200.0, True),
+        (timedelta(hours=2), 7195.0, False),
+        (timedelta(hours=2), None, True),
+        (timedelta(hours=2), -7200.0, True),
+        (timedelta(days=-1), None, False),
+        (timedelta(days=-1), -86400.0, True),
+        (timedelta(days=-20000), -20000 * 86400.0 - 300, False),
+        (timedelta(days=-20000), None, True),
+    ],
+)
+def test_scans_of_clocks_that_are_wrong_are_marked(
+    ahead: timedelta, skew_s: float | None, is_broken: bool
+) -> None:
+    found = Broken()
+    ledger = Ledger({"1-1": Sent("u", "1-1", "scale", accepted_at=1.0, ahead=ahead)})
+    marked(found, ledger, {"1-1": skew_s})
+    assert found.counts["I2"] == (1 if is_broken else 0)
 
 
 def test_every_group_is_looked_at() -> None:

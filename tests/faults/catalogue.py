@@ -19,6 +19,7 @@ import psycopg
 from faults.brokers import NODES
 from faults.installation import Installation
 from faults.links import Mode
+from faults.load import Load
 from faults.releases import DEFECT
 from scantrail.cli.addresses import page_address
 from scantrail.cli.supervisor import python_command
@@ -26,11 +27,12 @@ from scantrail.cli.supervisor import python_command
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """Where a fault is made, by which dice, and for how long its long form lasts."""
+    """Where a fault is made, by which dice, amid which load, and whether in its long form."""
 
     site: Installation
     chosen: random.Random
     is_long: bool
+    load: Load
 
     async def hold(self, short_s: float, long_s: float) -> None:
         """While it lasts."""
@@ -436,6 +438,14 @@ def pause(process: str) -> Make:
     return make
 
 
+async def send_again(at: Setting) -> float:
+    """Whatever was accepted so far, all at once."""
+    for _ in range(5 if at.is_long else 2):
+        await asyncio.sleep(3.0)
+        at.load.send_again()
+    return time.monotonic()
+
+
 async def mix(at: Setting) -> float:
     """A broker, a tracker, a gateway and every connection to PostgreSQL, one soon after another."""
     node = at.chosen.choice(NODES)
@@ -527,6 +537,7 @@ FAULTS = (
     Fault("F18", "PostgreSQL is restored to a backup", restore_postgres),
     Fault("F20", "a paused projector returns", pause("projector")),
     Fault("F20", "projectors die", kill("projector")),
+    Fault("F21", "everything is sent again", send_again),
     Fault("F25", "the code fails on some scans", fail_on_scans),
     Fault("F27", "PostgreSQL is slow", slow_database),
     Fault("F30", "alerters die", kill("alerter"), of_alerts=True),

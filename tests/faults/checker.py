@@ -3,6 +3,7 @@
 import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from datetime import timedelta
 from typing import Any
 
 import psycopg
@@ -10,7 +11,7 @@ from aiokafka import TopicPartition
 
 from faults.installation import Installation
 from faults.lags import Lags
-from faults.load import OF_RECALLS, Ledger, Question, is_recalled, is_twin, short
+from faults.load import OF_RECALLS, TOLD_LATE_MAX, Ledger, Question, is_recalled, is_twin, short
 from faults.releases import DEFECT
 from scantrail.cli.check import CannotCheck, check
 from scantrail.contracts.records import alerts, decode_scan, decode_state, is_link, movements
@@ -32,6 +33,9 @@ INVARIANTS = ("I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I9", "L1", "L2")
 #: A release is decided by the gateway's deadline; then it is on its way, and between processes of
 #: which this machine has more than cores.
 WAY_S = 1.0
+
+#: Nobody waits for a scan longer.
+AWAY_MAX = timedelta(minutes=15)
 
 #: Columns of the table, besides the invariants.
 LOST, DOUBLED = "lost", "doubled"
@@ -72,6 +76,8 @@ async def broken(site: Installation, ledger: Ledger, left: Lags) -> Broken:
         rejected = _rejected(database, {event_id for _, event_id, _ in history})
         each_once(found, ledger, history, rejected)
         _code_failed(found, database)
+        skews = database.execute("SELECT event_id, clock_skew_s FROM movement")
+        marked(found, ledger, {short(event_id): skew for event_id, skew in skews})
         states = _folded(found, records[Topic.SCANS], records[Topic.UNITS], rejected, database)
         alerted = database.execute("SELECT id, kind, unit, status, repeats FROM alert").fetchall()
         nexts = {
@@ -219,6 +225,22 @@ def _folded(
         if row != wanted:
             found.add("I2", f"{unit}: the database tells {row}, not {wanted}")
     return newest
+
+
+def marked(found: Broken, ledger: Ledger, skews: Mapping[str, float | None]) -> None:
+    """I2: no order is that of a wrong clock, as its scans, and no others, are marked. `skews`: by
+    how much it is ahead, in s, of each scan in history."""
+    for sent in ledger.accepted:
+        if sent.event_id not in skews:
+            continue
+        skew = skews[sent.event_id]
+        is_wrong = not -TOLD_LATE_MAX < sent.ahead <= timedelta()
+        # Its way to the gateway may have been as long as a fault lasts.
+        if (skew is not None) != is_wrong or (
+            skew is not None and abs(timedelta(seconds=skew) - sent.ahead) > AWAY_MAX
+        ):
+            told = f"off by {sent.ahead}, and is told to be off by {skew} s"
+            found.add("I2", f"the clock of scan {sent.event_id} of {sent.unit} is {told}")
 
 
 def each_alerted(

@@ -43,7 +43,9 @@ PATH = {
 
 #: Where what bears the serial of a unit that has left leaves as well.
 TWICE = "door"
-STATIONS = {**PATH, TWICE: BusinessStep.SHIPPING}
+#: Where readers' clocks are wrong: a step that contradicts none, before them or behind.
+CLOCKED = "scale"
+STATIONS = {**PATH, TWICE: BusinessStep.SHIPPING, CLOCKED: BusinessStep.INSPECTING}
 
 
 class Installation:

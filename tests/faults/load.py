@@ -6,14 +6,15 @@ import contextlib
 import heapq
 import random
 import time
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import aiohttp
 import psycopg
 
-from faults.installation import PATH, TWICE, Installation
+from faults.installation import CLOCKED, PATH, TWICE, Installation
 from scantrail.domain.alert import AlertKind
 from scantrail.domain.verdict import Verdict
 
@@ -37,6 +38,20 @@ RECALL = {
 
 #: Some serials are on two units, and begin so: once one has left, the other leaves.
 TWIN_EACH, TWIN = 7, "T"
+
+#: Some are scanned where each gateway's reader has a wrong clock, and begin so.
+CLOCKED_EACH, OF_CLOCKED = 4, "C"
+
+#: By how much such a clock is ahead, or what it shows.
+CLOCKS = (
+    timedelta(hours=2),
+    timedelta(days=-1),
+    datetime(1970, 1, 2, tzinfo=UTC),
+    datetime(2038, 1, 19, tzinfo=UTC),
+)
+
+#: A reader without contact tells its scans for days: no clock is wrong that is behind by less.
+TOLD_LATE_MAX = timedelta(days=2)
 
 #: Beside so many of the units a conveyor asks for one of its own, which nobody scans; so many of
 #: these are recalled.
@@ -63,6 +78,11 @@ class Sent:
     seen_at: float | None = None
     #: when an alert of its unit was there, of those that it is to raise
     alerted_at: float | None = None
+    #: by how much its reader's clock is ahead
+    ahead: timedelta = timedelta()
+    #: what the reader posts, and where
+    read: Mapping[str, object] = field(default_factory=dict)
+    url: str = ""
 
     @property
     def to_alert(self) -> tuple[AlertKind, ...]:
@@ -152,6 +172,12 @@ class Load:
         self._posts = set[asyncio.Task[None]]()
         self._gateways = site.of("gateway")
         self._urls = [site.settings[name].gateway_url for name in self._gateways]
+        now = datetime.now(UTC)
+        self._ahead = [
+            clock - now if isinstance(clock, datetime) else clock
+            for clock in chosen.sample(CLOCKS, len(self._urls))
+        ]
+        self._http: aiohttp.ClientSession | None = None
 
     async def run(self) -> None:
         """Until end(); returns once all that was begun is accepted."""
@@ -162,6 +188,7 @@ class Load:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         timeout = aiohttp.ClientTimeout(total=8)
         async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
+            self._http = http
             while not (self._ending.is_set() and not due):
                 now = time.monotonic()
                 while not self._ending.is_set() and made < (now - begin) * UNITS_PER_S:
@@ -183,18 +210,34 @@ class Load:
         """No more units; those that live end their lives."""
         self._ending.set()
 
+    def send_again(self) -> None:
+        """Whatever was accepted so far, as a reader does that knows of no answer."""
+        assert self._http is not None, "nothing was sent yet"
+        for sent in self.ledger.accepted:
+            self._behind(_post(self._http, sent, 0.0))
+
     def _begin(self, http: aiohttp.ClientSession, number: int, stage: int) -> None:
         chosen = self._chosen
         serial, station = _serial(number), _life(number)[stage]
         gateway = chosen.randrange(len(self._urls))
         event_id = f"{number}-{stage}"
-        sent = Sent(f"sgtin:{GTIN}.{serial}", event_id, station)
+        ahead = self._ahead[gateway] if station == CLOCKED else timedelta()
+        sent = Sent(
+            unit=f"sgtin:{GTIN}.{serial}",
+            event_id=event_id,
+            station=station,
+            ahead=ahead,
+            read={
+                "code": f"01{GTIN}21{serial}",
+                "event_id": event_id,
+                "timestamp": (datetime.now(UTC) + ahead).isoformat(),
+            },
+            url=f"{self._urls[gateway]}/ingest/v1/generic?reader={station}-{gateway + 1}",
+        )
         self.ledger.sent[event_id] = sent
-        read = {"code": f"01{GTIN}21{serial}", "event_id": event_id, "timestamp": time.time()}
-        url = f"{self._urls[gateway]}/ingest/v1/generic?reader={station}-{gateway + 1}"
         wait_s = chosen.uniform(*LATE_S) if chosen.random() < LATE else 0.0
         for after_s in [wait_s, wait_s + 0.5][: 2 if chosen.random() < AGAIN else 1]:
-            self._behind(_post(http, url, read, sent, after_s))
+            self._behind(_post(http, sent, after_s))
 
     def _ask(self, http: aiohttp.ClientSession, number: int) -> None:
         """As a conveyor does, of either gateway."""
@@ -214,12 +257,18 @@ class Load:
 def _serial(number: int) -> str:
     if number % RECALLED_EACH == 0:
         return f"{RECALLED}{number}"
-    return f"{TWIN if number % TWIN_EACH == 0 else 'S'}{number}"
+    if number % TWIN_EACH == 0:
+        return f"{TWIN}{number}"
+    return f"{OF_CLOCKED if number % CLOCKED_EACH == 0 else 'S'}{number}"
 
 
 def _life(number: int) -> list[str]:
-    """The stations at which the bearers of a serial are scanned."""
-    return [*PATH, TWICE] if _serial(number).startswith(TWIN) else list(PATH)
+    """The stations at which the bearers of a serial are scanned. What the clocks of two readers
+    tell may put them in any order: whoever meets a wrong clock is not received."""
+    serial, path = _serial(number), list(PATH)
+    if serial.startswith(OF_CLOCKED):
+        return [path[1], CLOCKED, *path[2:]]
+    return [*path, TWICE] if serial.startswith(TWIN) else path
 
 
 async def ask(http: aiohttp.ClientSession, url: str, code: str, question: Question) -> None:
@@ -235,14 +284,12 @@ async def ask(http: aiohttp.ClientSession, url: str, code: str, question: Questi
                 question.verdict, question.reason = Verdict(told["verdict"]), told["reason"]
 
 
-async def _post(
-    http: aiohttp.ClientSession, url: str, read: dict[str, object], sent: Sent, after_s: float
-) -> None:
+async def _post(http: aiohttp.ClientSession, sent: Sent, after_s: float) -> None:
     """As a reader does: again and again, until it is taken."""
     await asyncio.sleep(after_s)
     while True:
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
-            async with http.post(url, json={"reads": [read]}) as answer:
+            async with http.post(sent.url, json={"reads": [sent.read]}) as answer:
                 told = await answer.json()
                 if answer.status == 200 and told["accepted"] == 1:
                     if sent.accepted_at is None:

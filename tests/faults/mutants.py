@@ -69,6 +69,13 @@ def spool_forgets() -> None:
     Spool.append = wrong  # type: ignore[method-assign]
 
 
+def clocks_believed() -> None:
+    """The gateway takes any time that a reader tells."""
+    from scantrail.domain import station
+
+    station.clock_skew_s = lambda event_time, record_time: None
+
+
 def recalled_released() -> None:
     """The gateway answers some questions as if it knew nothing against the unit."""
     from scantrail.gateway import verdicts
@@ -224,6 +231,7 @@ MUTANTS: dict[str, Mutant] = {
         Mutant("tracker", versions_skipped, ("I7",)),
         Mutant("tracker", conflicts_missing, ("I6",)),
         Mutant("gateway", spool_forgets, ("I1", "lost")),
+        Mutant("gateway", clocks_believed, ("I2",)),
         Mutant("gateway", recalled_released, ("I3",)),
         Mutant("gateway", verdicts_late, ("L2",)),
         Mutant("projector", rows_missing, ("I1", "I8", "lost")),

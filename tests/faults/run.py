@@ -155,7 +155,7 @@ async def run_fault(
     try:
         await asyncio.sleep(BEFORE_S)
         begin = time.monotonic()
-        counted_from = await fault.make(Setting(site, chosen, is_long or fault.in_full))
+        counted_from = await fault.make(Setting(site, chosen, is_long or fault.in_full, load))
         await asyncio.sleep(AFTER_S)
         load.end()
         await sending

@@ -4,11 +4,9 @@ processes.
 """
 
 import asyncio
-import contextlib
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -21,6 +19,7 @@ import pytest
 from aiokafka import TopicPartition
 
 from component.belt import GTIN, READERS, RECALL, Belt, code, unit
+from component.serving import serving
 from faults import mutants
 from faults.catalogue import Fault, kill_trackers
 from faults.checker import (
@@ -58,8 +57,6 @@ from scantrail.gateway.http import build_http
 from scantrail.gateway.intake import Intake
 from scantrail.gateway.verdict_http import build_verdict
 from scantrail.gateway.verdicts import Verdicts
-from scantrail.infra.child_processes import free_ports
-from scantrail.infra.web import serve_http
 from scantrail.projector import rows as projected
 from scantrail.tracker.app import Tracking
 from scantrail.tracker.failures import FailureLimit
@@ -361,7 +358,9 @@ async def test_what_a_gateway_that_errs_answers_is_found(
     belt = Belt(tmp_path, deadline_s=10.0).ready()
     belt.notices.take(Topic.RECALLS, RECALL.id, encode(RECALL))
     questions = [Question(unit(f"{begin}Q{n}"), "g") for n in range(8) for begin in ("R", "")]
-    async with a_gateway(belt) as url, aiohttp.ClientSession() as http:
+    guards, outlet = Guards(READERS), cast("Any", belt.outlet)
+    app = build_http(Intake("t", belt.known, outlet), guards, build_verdict(belt.verdicts, guards))
+    async with serving(app) as url, aiohttp.ClientSession() as http:
         codes = [code(each.unit.rpartition(".")[2]) for each in questions]
         await asyncio.gather(*map(partial(ask, http, url), codes, questions))
     await belt.close()
@@ -369,21 +368,6 @@ async def test_what_a_gateway_that_errs_answers_is_found(
     found = Broken()
     answered(found, [replace(each, deadline_s=0.1) for each in questions])
     assert set(found.counts) == counted
-
-
-@contextlib.asynccontextmanager
-async def a_gateway(belt: Belt) -> AsyncIterator[str]:
-    """Its address: questions alone are answered."""
-    guards, outlet, port = Guards(READERS), cast("Any", belt.outlet), free_ports(1)[0]
-    app = build_http(Intake("t", belt.known, outlet), guards, build_verdict(belt.verdicts, guards))
-    listening = asyncio.Event()
-    serving = asyncio.create_task(serve_http(app, "127.0.0.1", port, listening=listening.set))
-    try:
-        await asyncio.wait_for(listening.wait(), 10)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        serving.cancel()
-        await asyncio.wait({serving})
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,11 @@ async def broken(site: Installation, ledger: Ledger, left: Lags) -> Broken:
         _code_failed(found, database)
         skews = database.execute("SELECT event_id, clock_skew_s FROM movement")
         marked(found, ledger, {short(event_id): skew for event_id, skew in skews})
-        states = _folded(found, records[Topic.SCANS], records[Topic.UNITS], rejected, database)
+        rows = {
+            row[0]: row[1:]
+            for row in database.execute("SELECT unit, version, station, event_id, phase FROM unit")
+        }
+        states = folded(found, records[Topic.SCANS], records[Topic.UNITS], rejected, rows)
         alerted = database.execute("SELECT id, kind, unit, status, repeats FROM alert").fetchall()
         nexts = {
             (topic, partition): next_offset
@@ -183,15 +187,16 @@ def _code_failed(found: Broken, database: "psycopg.Connection[Any]") -> None:
             found.add(CODE, f"failed on scan {row_id}, which was set aside: {detail}")
 
 
-def _folded(
+def folded(
     found: Broken,
-    scans: list[Any],
-    changelog: list[Any],
+    scans: Iterable[Any],
+    changelog: Iterable[Any],
     rejected: Collection[str],
-    database: "psycopg.Connection[Any]",
+    rows: Mapping[str, tuple[Any, ...]],
 ) -> dict[str, UnitState]:
     """I2: the changelog's state, and the row, are the fold in the order in which it happened, of
-    all scans but those set aside. Also the newest state of each unit, for others."""
+    all scans but those set aside. Also the newest state of each unit, for others. `rows`: version,
+    station, event id and phase of each unit."""
     by_unit: dict[str, dict[str, Scan]] = defaultdict(dict)
     for record in scans:
         if not is_link(record.value):
@@ -203,10 +208,6 @@ def _folded(
         state = decode_state(record.value)
         if state.unit not in newest or state.offset >= newest[state.unit].offset:
             newest[state.unit] = state
-    rows = {
-        row[0]: row[1:]
-        for row in database.execute("SELECT unit, version, station, event_id, phase FROM unit")
-    }
     for unit, each in by_unit.items():
         state = None
         happened = sorted(each.values(), key=lambda s: (ordered_at(s), s.station, s.sequence))

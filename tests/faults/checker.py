@@ -11,7 +11,16 @@ from aiokafka import TopicPartition
 
 from faults.installation import Installation
 from faults.lags import Lags
-from faults.load import OF_RECALLS, TOLD_LATE_MAX, Ledger, Question, is_recalled, is_twin, short
+from faults.load import (
+    OF_RECALLS,
+    TOLD_LATE_MAX,
+    Ledger,
+    Question,
+    Sent,
+    is_recalled,
+    is_twin,
+    short,
+)
 from faults.releases import DEFECT
 from scantrail.cli.check import CannotCheck, check
 from scantrail.contracts.records import alerts, decode_scan, decode_state, is_link, movements
@@ -252,7 +261,8 @@ def each_alerted(
     only. I4: no alert takes effect twice, and none stands that has no cause. `rows`: id, kind,
     unit, status and repeats of each alert."""
     standing = Counter((unit, kind) for _, kind, unit, status, _ in rows if status != "withdrawn")
-    for told in (*ledger.accepted, *ledger.questions):
+    leaving: list[Sent | Question] = [*ledger.accepted, *ledger.questions]
+    for told in leaving:
         if not told.to_alert:
             continue
         times = sum(standing[told.unit, kind] for kind in told.to_alert)

@@ -43,7 +43,7 @@ TWIN_EACH, TWIN = 7, "T"
 CLOCKED_EACH, OF_CLOCKED = 4, "C"
 
 #: By how much such a clock is ahead, or what it shows.
-CLOCKS = (
+CLOCKS: tuple[timedelta | datetime, ...] = (
     timedelta(hours=2),
     timedelta(days=-1),
     datetime(1970, 1, 2, tzinfo=UTC),
@@ -141,7 +141,7 @@ class Ledger:
 
     def unalerted(self) -> list[Sent | Question]:
         """What has no alert yet of those that it is to raise."""
-        told = (*self.accepted, *self.questions)
+        told: list[Sent | Question] = [*self.accepted, *self.questions]
         return [each for each in told if each.to_alert and each.alerted_at is None]
 
 
@@ -173,7 +173,7 @@ class Load:
         self._gateways = site.of("gateway")
         self._urls = [site.settings[name].gateway_url for name in self._gateways]
         now = datetime.now(UTC)
-        self._ahead = [
+        self._ahead: list[timedelta] = [
             clock - now if isinstance(clock, datetime) else clock
             for clock in chosen.sample(CLOCKS, len(self._urls))
         ]

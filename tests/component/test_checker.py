@@ -20,6 +20,7 @@ from aiokafka import TopicPartition
 
 from component.belt import GTIN, READERS, RECALL, Belt, code, unit
 from component.serving import serving
+from component.test_alerter_ending import PLACE, Kafka, ending_of, judged
 from faults import mutants
 from faults.catalogue import Fault, kill_trackers
 from faults.checker import (
@@ -43,6 +44,7 @@ from faults.lags import GROUPS, lags
 from faults.load import TWIN_EACH, Ledger, Question, Sent, ask
 from faults.run import Result
 from scantrail.alerter.app import Notices, judge_movements, read_movements
+from scantrail.alerter.ending import Ending
 from scantrail.cli import stack
 from scantrail.contracts.records import decode_state, encode
 from scantrail.contracts.topics import Topic
@@ -127,10 +129,10 @@ def found_in_a_run() -> Counter[str]:
     written = projected.Rows()
     projected.add_records(written, Topic.MOVEMENTS, moved)
     states = {state.unit: state for state in (decode_state(value) for _, value in made.states)}
-    judged = judge_movements(
+    raised = judge_movements(
         read_movements([moved], {}), Notices(RecallMatcher(), {}, {}, {}), site_travel_s=1800.0
     )
-    alerted = {each.id: (each.id, each.kind, each.unit or "", "open", 0) for each in judged}
+    alerted = {each.id: (each.id, each.kind, each.unit or "", "open", 0) for each in raised}
     found = Broken()
     each_once(found, ledger, written.movements, {})
     together(found, moved, written.movements, {(MOVEMENTS, 0): len(moved)})
@@ -415,6 +417,25 @@ def test_a_group_that_does_not_come_to_the_end_is_behind(
     found = Broken()
     drained(found, behind)
     assert found.counts["L1"] == len(left)
+
+
+@pytest.mark.parametrize(("name", "left"), [("", 0), ("offsets_forgotten", 7)])
+async def test_what_an_alerter_that_does_not_commit_has_yet_to_do_is_found(
+    monkeypatch: pytest.MonkeyPatch, name: str, left: int
+) -> None:
+    monkeypatch.setattr(Ending, "_commit", Ending._commit)
+    if name:
+        mutants.MUTANTS[name].change()
+    kafka = Kafka()
+    ending = ending_of(kafka)
+    await ending.take(judged(7))
+    await ending.stop()
+    done = {"alerter": {PLACE: max(kafka.done, default=0)}}
+    behind = lags({"alerter": [PLACE]}, {PLACE: 0}, {PLACE: 7}, done)
+    found = Broken()
+    drained(found, behind)
+    assert sum(behind.values()) == left
+    assert found.counts["L1"] == (1 if left else 0)
 
 
 def test_all_that_is_lost_or_doubled_is_counted_and_some_of_it_told() -> None:

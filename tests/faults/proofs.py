@@ -34,7 +34,11 @@ PROOFS = (
     Proof(
         "",
         "the checker, by processes that err",
-        ("tests/component/test_checker.py", "tests/system/test_mix.py"),
+        (
+            "tests/component/test_checker.py",
+            "tests/component/test_fault_load.py",
+            "tests/system/test_mix.py",
+        ),
     ),
     Proof("F1", "processes die", ("tests/system/test_faults.py", _TRACKER)),
     Proof(

@@ -21,6 +21,7 @@ from jsonschema import Draft201909Validator
 from packaging.requirements import Requirement
 
 from scantrail.cli.commands import run
+from scantrail.cli.precedence import NICENESS
 from scantrail.cli.rotating import exchange
 from scantrail.gateway.readers_file import load_readers
 from scantrail.infra.embedded_kafka import JARS_LOCK
@@ -532,6 +533,17 @@ def test_a_password_that_cannot_be_written_is_told_to_nobody(tmp_path: Path) -> 
     with pytest.raises(OSError, match=r"password\.next"):
         exchange(path, told.append)
     assert (path.read_text(), told) == ("first", [])
+
+
+def test_goods_go_first_then_people_then_history() -> None:
+    """As Precedence has it: a step of niceness is a quarter of the weight."""
+    shares = {name: body.get("cpu_shares", 1024) for name, body in SERVICES.items()}
+    assert {name for name, share in shares.items() if share < 1024} == {
+        name.lower().replace("postgresql", "postgres") for name in NICENESS
+    }
+    for name, niceness in NICENESS.items():
+        share = shares[name.lower().replace("postgresql", "postgres")]
+        assert share == pytest.approx(1024 / 1.25**niceness, rel=0.05)
 
 
 def test_postgresql_is_tuned_where_it_is_secured_too() -> None:

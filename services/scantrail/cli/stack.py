@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from scantrail.cli.addresses import page_address, reachable_host, with_own_paths
 from scantrail.cli.checks import StackError, check_ports, check_readers
 from scantrail.cli.folder_lock import FolderLock
+from scantrail.cli.precedence import Precedence
 from scantrail.cli.secured import CertificateWatch, Secured, over_https, secrets_folder
 from scantrail.cli.site import FIRST_READERS, SIMULATED_READERS
 from scantrail.cli.supervisor import Program, Supervisor, python_command
@@ -279,9 +280,14 @@ class Stack:
         return missing_at(reachable_host(self.settings.listen_host), port)
 
     def _tend_embedded(self) -> None:
-        """Start Kafka and PostgreSQL again when they ended by themselves."""
+        """Start Kafka and PostgreSQL again when they ended by themselves; see to it who goes
+        first."""
+        precedence = Precedence()
         watch = CertificateWatch(self.secured.keyring, self._say) if self.secured else None
         while not self._closing.wait(_LOOK_EVERY_S):
+            embedded = (each for each in (self.kafka, self.postgres) if each is not None)
+            running = {each.name: each.pid for each in embedded if each.pid is not None}
+            precedence.look(self.supervisor.pids() | running)
             if watch is not None:
                 watch.look(self.kafka, self.postgres)
             for service in (self.kafka, self.postgres):

@@ -80,6 +80,11 @@ class Supervisor:
         process = self._children[name].process
         return process.pid if process.poll() is None else None
 
+    def pids(self) -> dict[str, int]:
+        """The process numbers of all that run."""
+        found = {name: self.pid(name) for name in list(self._children)}
+        return {name: pid for name, pid in found.items() if pid is not None}
+
     def ends(self, name: str) -> int:
         """How often the child has ended without being told to."""
         return self._children[name].ends

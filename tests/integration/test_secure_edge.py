@@ -44,6 +44,7 @@ from integration.secured import (
     while_scans_flow,
 )
 from scantrail.cli.commands import run
+from scantrail.cli.precedence import NICENESS
 from scantrail.cli.rotating import KINDS, shown_by
 from scantrail.cli.stack import PROCESSES, Stack
 from scantrail.contracts.topics import Topic
@@ -100,6 +101,19 @@ def test_a_scan_goes_all_the_way(stack: Stack) -> None:
         answer = send(client, sent)
         assert answer.json() == {"accepted": 5, "rejected": []}
     until_found(stack, sent)
+
+
+def test_who_can_wait_has_stepped_back(stack: Stack) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert stack.postgres is not None
+    pids = {name: stack.pid(name) for name in PROCESSES} | {"PostgreSQL": stack.postgres.pid}
+    wanted = {name: min(ours + NICENESS.get(name, 0), 19) for name in pids}
+    deadline = time.monotonic() + 20
+    while (
+        found := {name: os.getpriority(os.PRIO_PROCESS, pid or 0) for name, pid in pids.items()}
+    ) != wanted:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.05)
 
 
 def test_what_the_api_enters_comes_to_the_alerter_and_back(stack: Stack) -> None:

@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-#: How far each steps back, as nice(1) has it; all others do not.
+#: How far each steps back behind us, as nice(1) has it; all others do not.
 NICENESS: Final = {"api": 5, "PostgreSQL": 5, "projector": 10}
 
 _PROC: Final = Path("/proc")
+_LEAST: Final = 19
 
 
 class Precedence:
@@ -24,12 +25,13 @@ class Precedence:
     """
 
     def __init__(self) -> None:
+        self._ours = os.getpriority(os.PRIO_PROCESS, 0)
         self._done = set[int]()
 
     def look(self, running: Mapping[str, int]) -> None:
         """To be asked every now and then, with the process numbers of what runs by name."""
         wanted = {
-            pid: niceness
+            pid: min(self._ours + niceness, _LEAST)
             for name, niceness in NICENESS.items()
             if name in running
             for pid in (running[name], *_children(running[name]))

@@ -306,14 +306,7 @@ async def restore_postgres(at: Setting) -> float:
         lost = before - _written(database)
         assert lost > 0, "nothing was lost"
         await _soon(lambda: _written(database) >= before, f"{lost} rows do not come back")
-    await _blocking(
-        lambda: subprocess.run(
-            python_command("scantrail.cli", "db", "take-over"),
-            env={**os.environ, **site.base.environ()},
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-    )
+    await _blocking(lambda: _take_over(site))
     for name in site.of("api"):
         await _blocking(lambda name=name: site.supervisor.restart(name))
     await _blocking(lambda: site.await_ready(*site.of("api")))
@@ -335,6 +328,17 @@ def _back_up(address: str, data: Path, backup: Path) -> None:
     label.write_text(told[0])
     owner = (data / "PG_VERSION").stat()
     os.chown(label, owner.st_uid, owner.st_gid)
+
+
+def _take_over(site: Installation) -> None:
+    told = subprocess.run(
+        python_command("scantrail.cli", "db", "take-over"),
+        env={**os.environ, **site.base.environ()},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert told.returncode == 0, told.stderr
 
 
 def _written(database: "psycopg.Connection[Any]") -> int:

@@ -64,6 +64,7 @@ LAST = list(PATH)[-1]
 OF_RECALLS = (AlertKind.RECALLED_AT_SHIPPING, AlertKind.RECALLED_ALREADY_SHIPPED)
 
 _LOOK_EVERY_S = 0.1
+_LOOK_AGAIN_S_MAX = 1.0
 _TRY_AGAIN_S = 0.25
 
 
@@ -320,8 +321,10 @@ async def watch(database_url: str, ledger: Ledger) -> None:
                 for each in wanted:
                     if any((each.unit, kind.value) in told for kind in each.to_alert):
                         each.alerted_at = now
-        # Where much is waited for, looking takes long, and others have work to do.
-        await asyncio.sleep(max(_LOOK_EVERY_S, time.monotonic() - begin))
+        # Where much is waited for, looking takes long, and others have work to do. Where a look
+        # itself had to wait, as for a table that is locked, the next one comes all the same.
+        took_s = time.monotonic() - begin
+        await asyncio.sleep(min(max(_LOOK_EVERY_S, took_s), _LOOK_AGAIN_S_MAX))
 
 
 def _events(database_url: str, units: Iterable[str]) -> list[tuple[str, str]]:

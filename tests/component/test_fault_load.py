@@ -151,7 +151,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         ("", set()),
         ("arrival_order", {"I2"}),
         ("conflicts_missing", {"I6"}),
-        ("clocks_believed", {"I2"}),
+        ("clocks_doubted", {"I2"}),
         ("recalled_released", {"I3"}),
     ],
 )

@@ -9,7 +9,7 @@ import sys
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from scantrail.contracts.records import alerts
@@ -69,11 +69,17 @@ def spool_forgets() -> None:
     Spool.append = wrong  # type: ignore[method-assign]
 
 
-def clocks_believed() -> None:
-    """The gateway takes any time that a reader tells."""
+def clocks_doubted() -> None:
+    """The gateway takes clocks that are right for wrong. One that takes all for right is no mutant:
+    what it would send of 1970 nobody takes for a scan."""
     from scantrail.domain import station
 
-    station.clock_skew_s = lambda event_time, record_time: None
+    right = station.clock_skew_s
+
+    def wrong(event_time: datetime, record_time: datetime) -> float:
+        return right(event_time, record_time) or 3600.0
+
+    station.clock_skew_s = wrong
 
 
 def recalled_released() -> None:
@@ -231,7 +237,7 @@ MUTANTS: dict[str, Mutant] = {
         Mutant("tracker", versions_skipped, ("I7",)),
         Mutant("tracker", conflicts_missing, ("I6",)),
         Mutant("gateway", spool_forgets, ("I1", "lost")),
-        Mutant("gateway", clocks_believed, ("I2",)),
+        Mutant("gateway", clocks_doubted, ("I2",)),
         Mutant("gateway", recalled_released, ("I3",)),
         Mutant("gateway", verdicts_late, ("L2",)),
         Mutant("projector", rows_missing, ("I1", "I8", "lost")),

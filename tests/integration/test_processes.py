@@ -4,14 +4,15 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from integration.processes import READY_S_MAX, started
+from integration.processes import READY_S_MAX, Process, started
 from scantrail.contracts.records import encode, movements
 from scantrail.contracts.topics import Topic
 from scantrail.infra.embedded_kafka import EmbeddedKafka
@@ -123,6 +124,15 @@ def test_a_taken_port_ends_the_process_with_a_sentence_that_names_it(
             assert "Traceback" not in third.log
 
 
+@contextmanager
+def all_ready(settings: Settings, folder: Path) -> Iterator[list[Process]]:
+    """All five, killed at the end."""
+    with started(settings, folder, *PROCESSES) as processes:
+        for process in processes:
+            process.await_ready()
+        yield processes
+
+
 @pytest.fixture
 async def own_kafka(
     tmp_path: Path,
@@ -144,9 +154,7 @@ async def test_with_kafka_killed_each_process_still_ends_on_sigterm(
     own_kafka: tuple[EmbeddedKafka, Settings], tmp_path: Path
 ) -> None:
     kafka, settings = own_kafka
-    with started(settings, tmp_path, *PROCESSES) as processes:
-        for process in processes:
-            process.await_ready()
+    with all_ready(settings, tmp_path) as processes:
         kafka.kill()
         for process in processes:
             process.terminate()
@@ -168,9 +176,7 @@ async def test_a_process_that_is_told_to_end_a_second_time_ends_at_once(
 ) -> None:
     """Kafka stands still: who has to take leave of it waits for it, until told again."""
     kafka, settings = own_kafka
-    with started(settings, tmp_path, *PROCESSES) as processes:
-        for process in processes:
-            process.await_ready()
+    with all_ready(settings, tmp_path) as processes:
         assert kafka.pid is not None
         os.kill(kafka.pid, signal.SIGSTOP)
         for process in processes:

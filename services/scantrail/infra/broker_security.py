@@ -86,6 +86,7 @@ class BrokerSecurity:
         listeners on which several controllers elect their leader, by certificates alone."""
         name = self.principal()
         password = self.password_file(name).read_text().strip()
+        supers = BROKERS if quorum is None else (*BROKERS, _CONTROLLERS)
         lines = _PROPERTIES.format(
             protocols=",".join(
                 f"{each}:{'SSL' if each == quorum else 'SASL_SSL'}" for each in listeners
@@ -93,7 +94,7 @@ class BrokerSecurity:
             mechanism=MECHANISM,
             certificate=_path(self.certificate, seen_from),
             authorities=_path(self.authorities, seen_from),
-            users=";".join(f"User:{each}" for each in (*BROKERS, *([_CONTROLLERS] * bool(quorum)))),
+            users=";".join(f"User:{each}" for each in supers),
         )
         for listener in listeners:
             lines += _CERTIFIED.format(name=listener.lower())

@@ -2,7 +2,8 @@
 
 1. records are fetched, from where the database says, and made into rows and these into the words of
    COPY while PostgreSQL writes the batch before them. Died here: they are fetched again.
-2. rows and offsets are written together: see writing.py.
+2. rows and offsets are written together: see writing.py. Where another has written, as one to whom
+   our partitions went before we were told, or the database was restored, we go on where rows end.
 
 Kafka's own committed offset is only a hint for tools that show lag.
 """
@@ -30,7 +31,7 @@ from scantrail.infra.months import AHEAD, ANALYZE, MAKE_MONTHS
 from scantrail.infra.settings import Settings
 from scantrail.infra.topic_admin import name_of
 from scantrail.projector.rows import Rows, add_records
-from scantrail.projector.writing import TOPICS, Batch, Copied, Writer
+from scantrail.projector.writing import TOPICS, Batch, Copied, StaleWriter, Writer
 
 log = logger(__name__)
 
@@ -155,10 +156,14 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         except Exception as error:
             self._failure = error  # aiokafka would log it and go on
             raise
-        for partition in assigned:
+        self._go_to(assigned)
+        log.info("assigned", partitions=len(self._writer.next))
+
+    def _go_to(self, partitions: Iterable[TopicPartition]) -> None:
+        """Fetch them from where their rows end."""
+        for partition in partitions:
             self._consumer.seek(partition, self._writer.next[partition])
         self._assignment += 1  # what was fetched by now does not begin there
-        log.info("assigned", partitions=len(self._writer.next))
 
     async def project(self, health: Health) -> None:
         """Write batch after batch until cancelled; waits while PostgreSQL is away.
@@ -236,7 +241,13 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
         async with self._writing:
             is_ours = taken.batch.keys() <= self._writer.next.keys()
             if is_ours and taken.assignment == self._assignment:
-                await self._writer.write(taken.batch, taken.rows, health, taken.copied)
+                try:
+                    await self._writer.write(taken.batch, taken.rows, health, taken.copied)
+                except StaleWriter as error:
+                    log.warning("going on where the rows end", reason=str(error))
+                    ours = list(self._writer.next)  # for as long as we write
+                    await self._writer.begin(ours)
+                    self._go_to(ours)
 
     async def _hint(self) -> None:
         offsets = {partition: offset for partition, offset in self._writer.next.items() if offset}

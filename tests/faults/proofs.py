@@ -106,7 +106,7 @@ PROOFS = (
         "F20",
         "two projectors on one partition",
         (
-            f"{_PROJECTOR}::test_a_writer_whose_offset",
+            f"{_PROJECTOR}::test_a_projector_whose_offset",
             f"{_PROJECTOR}::test_of_two_writers",
             f"{_PROJECTOR}::test_two_writers_at_once",
         ),

@@ -627,13 +627,9 @@ async def test_a_projector_whose_offset_was_moved_by_another_goes_on_where_the_r
     site.execute("UPDATE consumer_offset SET next_offset = next_offset + 1")
     rows = site.rows("SELECT * FROM consumer_offset ORDER BY 1, 2")
     await move(site, "1", 5, event_id="second")
-
-    def told() -> list[str]:
-        event = "going on where the rows end"
-        return [log["reason"] for log in site.logs if log["event"] == event]
-
-    await site.until(told)
-    assert "was written by another projector" in told()[0]
+    await site.until_logged("going on where the rows end")
+    (told, *_) = [log for log in site.logs if log["event"] == "going on where the rows end"]
+    assert "was written by another projector" in told["reason"]
     assert site.rows(events) == [("first",)]
     assert site.rows("SELECT * FROM consumer_offset ORDER BY 1, 2") == rows
     await move(site, "1", 9, event_id="third")

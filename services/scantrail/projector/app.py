@@ -152,15 +152,15 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
         """Begin where the rows end."""
         try:
-            await self._writer.begin(assigned)
+            await self._begin(assigned)
         except Exception as error:
             self._failure = error  # aiokafka would log it and go on
             raise
-        self._go_to(assigned)
         log.info("assigned", partitions=len(self._writer.next))
 
-    def _go_to(self, partitions: Iterable[TopicPartition]) -> None:
+    async def _begin(self, partitions: Iterable[TopicPartition]) -> None:
         """Fetch them from where their rows end."""
+        await self._writer.begin(partitions)
         for partition in partitions:
             self._consumer.seek(partition, self._writer.next[partition])
         self._assignment += 1  # what was fetched by now does not begin there
@@ -245,9 +245,7 @@ class Projector(ConsumerRebalanceListener):  # type: ignore[misc]
                     await self._writer.write(taken.batch, taken.rows, health, taken.copied)
                 except StaleWriter as error:
                     log.warning("going on where the rows end", reason=str(error))
-                    ours = list(self._writer.next)  # for as long as we write
-                    await self._writer.begin(ours)
-                    self._go_to(ours)
+                    await self._begin(list(self._writer.next))
 
     async def _hint(self) -> None:
         offsets = {partition: offset for partition, offset in self._writer.next.items() if offset}
